@@ -1,0 +1,58 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt
+DATA ?= data
+PORT ?= 8000
+
+.PHONY: help up demo test check bench fmt migration clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: $(VENV)/.core ## Install what the hub needs and start it on port 8000
+	@$(BIN)/clade serve --data $(DATA) --port $(PORT)
+
+demo: $(VENV)/.dev ## Push a real base and real fine-tunes of it, show what was saved, pull all back
+	@$(BIN)/python -m bench.demo
+
+test: $(VENV)/.dev ## Run the tests, real servers included (installs Debian's where they are missing)
+	@scripts/services.sh
+	@$(BIN)/pytest
+
+check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/architecture
+
+bench: $(VENV)/.bench ## Every bench, ours beside its peers (bench/README.md)
+	@scripts/services.sh
+	@$(BIN)/python -m bench
+
+fmt: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+clean: ## Remove the environment and caches (never the data)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q uv
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "installing into $(VENV) …"
+	@$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "installing the development environment into $(VENV) …"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/uv
+	@echo "installing the bench environment into $(VENV) …"
+	@$(INSTALL) -e '.[dev,bench]'
+	@touch $@ $(VENV)/.core $(VENV)/.dev

@@ -1,0 +1,139 @@
+"""Engine and unit of work: one transaction per request or task, hooks that run after it commits.
+
+Only this module commits. SQLite writers are serialised by BEGIN IMMEDIATE (SQLAlchemy drops FOR
+UPDATE there); on PostgreSQL rows are locked first and looked at in the next statement, because a
+statement's snapshot is older than the lock it waited for.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from app.errors import Unavailable
+from app.guard import transaction_section
+
+T = TypeVar("T")
+
+RETRIED_SQLSTATES = {"40001", "40P01", "55P03"}
+"""serialization_failure, deadlock_detected, lock_not_available."""
+
+_HOOKS = "after_commit_hooks"
+_WRITING = "clade_writing"
+
+
+class Database:
+    """Sessions on one database. Thread-safe; sessions are not."""
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        self.engine = _create_engine(url, pool_size=pool_size)
+        self.dialect = self.engine.dialect.name
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A read transaction; anything written in it is rolled back."""
+        with transaction_section(), Session(self.engine, expire_on_commit=False) as session:
+            try:
+                yield session
+            finally:
+                session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A write transaction: commits on leaving, rolls back on an exception.
+
+        Hooks registered with :func:`after_commit` run after the commit, outside the transaction.
+        """
+        with transaction_section(), Session(self.engine, expire_on_commit=False) as session:
+            session.connection(execution_options={_WRITING: True})
+            yield session
+            session.commit()
+            hooks: list[Callable[[], None]] = session.info.pop(_HOOKS, [])
+        for hook in hooks:
+            hook()
+
+    def run(self, work: Callable[[Session], T], *, attempts: int = 5) -> T:
+        """Run ``work`` in a write transaction, again from the start if it loses a race.
+
+        Raises :class:`Unavailable` when the database stays busy or does not answer.
+        """
+        for attempt in range(attempts):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except DBAPIError as error:
+                if not _is_transient(error):
+                    raise
+                if attempt == attempts - 1:
+                    raise Unavailable("the database is busy or unreachable; try again") from error
+                time.sleep(random.uniform(0, 0.02 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def dispose(self) -> None:
+        """Close all pooled connections."""
+        self.engine.dispose()
+
+
+def after_commit(session: Session, hook: Callable[[], None]) -> None:
+    """Run ``hook`` once the session's transaction has committed; forget it on rollback."""
+    session.info.setdefault(_HOOKS, []).append(hook)
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    if error.connection_invalidated:
+        return True
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate is not None:
+        return sqlstate in RETRIED_SQLSTATES
+    return isinstance(error, OperationalError) and (
+        "locked" in str(error.orig) or "connect" in str(error.orig)
+    )
+
+
+def _create_engine(url: str, *, pool_size: int) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return create_engine(
+        parsed,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "options": "-c lock_timeout=5s -c statement_timeout=30s"
+            " -c idle_in_transaction_session_timeout=60s"
+        },
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # NORMAL may lose acknowledged commits on power loss
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+        "cache_size=-32768",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    writing = connection.get_execution_options().get(_WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,62 @@
+"""Users, organisations and their tokens."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.tables.base import PrimaryKey, Table
+
+
+class Account(Table):
+    """A user or an organisation: whatever may own repositories."""
+
+    __tablename__ = "account"
+    __table_args__ = (CheckConstraint("kind IN ('user', 'org')", name="kind"),)
+
+    id: Mapped[PrimaryKey]
+    kind: Mapped[str] = mapped_column(String(8))
+    name: Mapped[str] = mapped_column(String(96))
+    """As written by its creator; looked up by ``key``."""
+    key: Mapped[str] = mapped_column(String(96), unique=True)
+    """``name`` in lower case: names resolve case-insensitively."""
+    fullname: Mapped[str] = mapped_column(String(256), default="")
+    email: Mapped[str | None] = mapped_column(String(320))
+    """Null for organisations and for users seeded without one."""
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+
+class Membership(Table):
+    """A user's role in an organisation."""
+
+    __tablename__ = "membership"
+    __table_args__ = (CheckConstraint("role IN ('admin', 'write', 'read')", name="role"),)
+
+    org_id: Mapped[int] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE"), primary_key=True
+    )
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(String(8))
+
+
+class AccessToken(Table):
+    """A token; only its SHA-256 is stored, so a stolen database opens nothing."""
+
+    __tablename__ = "access_token"
+    __table_args__ = (
+        CheckConstraint("role IN ('read', 'write')", name="role"),
+        Index("ix_access_token_account", "account_id"),
+    )
+
+    id: Mapped[PrimaryKey]
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    """SHA-256 of the token's UTF-8 bytes."""
+    name: Mapped[str] = mapped_column(String(128))
+    role: Mapped[str] = mapped_column(String(8))
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    """Null while the token is valid."""

@@ -1,0 +1,115 @@
+"""The one error tree of the hub: a class per thing a caller can act on.
+
+    HubError
+    ├── InvalidRequest         the request is malformed; the message names the field
+    │   ├── InvalidPath        a repository path that could escape, alias or hide
+    │   ├── LimitExceeded      a size, count or depth beyond a setting; names the setting
+    │   └── IntegrityError     bytes do not match the digest or size they were announced with
+    ├── Unauthorized           no credentials, or wrong ones
+    ├── Forbidden              known caller, not allowed
+    ├── NotFound
+    │   ├── RepoNotFound
+    │   ├── RevisionNotFound
+    │   ├── EntryNotFound
+    │   └── ContentNotFound    an oid, xorb or upload that the caller has not stored here
+    ├── Conflict               the name is taken, or the state forbids it
+    │   └── StaleParent        parentCommit is no longer the head of the branch
+    ├── RangeNotSatisfiable
+    └── Unavailable            transient: the store or database did not answer; retry
+        └── Damaged            stored bytes fail their checksum and no other copy is at hand
+
+Nothing below ``app.api`` knows a status code; ``app.api.errors`` maps each class to status and
+X-Error-Code in one table.
+"""
+
+
+class HubError(Exception):
+    """Base of all errors that a caller may see. ``transient`` is what retry logic asks."""
+
+    transient = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(HubError):
+    """The request is malformed."""
+
+
+class InvalidPath(InvalidRequest):
+    """A path in a repository that is not allowed."""
+
+
+class LimitExceeded(InvalidRequest):
+    """More than a limit allows; ``setting`` is the knob that raises it."""
+
+    def __init__(self, message: str, *, setting: str) -> None:
+        super().__init__(f"{message} (limit: {setting})")
+        self.setting = setting
+
+
+class IntegrityError(InvalidRequest):
+    """Received bytes are not the announced ones."""
+
+
+class Unauthorized(HubError):
+    """No or wrong credentials."""
+
+
+class Forbidden(HubError):
+    """The caller is known and may not do this."""
+
+
+class NotFound(HubError):
+    """Something does not exist, or not for this caller."""
+
+
+class RepoNotFound(NotFound):
+    """No such repository for this caller."""
+
+
+class RevisionNotFound(NotFound):
+    """The repository has no such branch, tag or commit."""
+
+
+class EntryNotFound(NotFound):
+    """The revision has no such file or directory. ``commit`` is the commit looked into."""
+
+    def __init__(self, message: str, *, commit: str | None = None) -> None:
+        super().__init__(message)
+        self.commit = commit
+
+
+class ContentNotFound(NotFound):
+    """An object id that the caller has not stored here."""
+
+
+class Conflict(HubError):
+    """The name is taken or the state forbids the change. ``url`` points to what is in the way."""
+
+    def __init__(self, message: str, *, url: str | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class StaleParent(Conflict):
+    """The branch moved on since the caller looked."""
+
+
+class RangeNotSatisfiable(HubError):
+    """The requested range lies outside the file of ``size`` bytes."""
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class Unavailable(HubError):
+    """A dependency did not answer; the same request may succeed later."""
+
+    transient = True
+
+
+class Damaged(Unavailable):
+    """Stored bytes fail their checksum and no other copy is at hand."""

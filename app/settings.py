@@ -1,0 +1,126 @@
+"""Every knob of the hub, typed and documented. The environment is read here and nowhere else.
+
+A setting ``name`` is set by ``CLADE_NAME``; nested ones by ``CLADE_LIMITS__NAME``. Unknown or bad
+values stop the start with the name of the field.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Limits(BaseModel):
+    """Bounds on what a client can drive. Errors name the field, e.g. ``limits.commit_nbytes``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file_nbytes: int = Field(200 * GIB, description="Largest file, bytes.")
+    commit_nbytes: int = Field(256 * MIB, description="Body of one commit request, bytes.")
+    commit_line_nbytes: int = Field(16 * MIB, description="One ndjson line of a commit, bytes.")
+    commit_operations: int = Field(25_000, description="Operations in one commit.")
+    inline_file_nbytes: int = Field(
+        10 * MIB, description="One file carried inside a commit, bytes."
+    )
+    message_nbytes: int = Field(64 << 10, description="Commit message, bytes.")
+    json_nbytes: int = Field(2 * MIB, description="Body of any other JSON request, bytes.")
+    json_depth: int = Field(64, description="Nesting of any JSON we read.")
+    preupload_files: int = Field(1_000, description="Files in one preupload or LFS batch.")
+    paths_info: int = Field(2_000, description="Paths in one paths-info request.")
+    header_nbytes: int = Field(
+        25_000_000, description="safetensors or GGUF header; beyond it the file is stored opaque."
+    )
+    header_inline_nbytes: int = Field(
+        MIB, description="Headers beyond this are parsed in a killable subprocess."
+    )
+    tensors_per_file: int = Field(262_144, description="Beyond it the file is stored opaque.")
+    xorb_nbytes: int = Field(64 * MIB + 2 * MIB, description="One xorb, bytes with chunk headers.")
+    xorb_chunks: int = Field(8 * 1024, description="Chunks in one xorb.")
+    shard_nbytes: int = Field(64 * MIB, description="One Xet shard, bytes.")
+    regular_nbytes: int = Field(
+        10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
+    )
+    path_nbytes: int = Field(1024, description="A path in a repository, bytes.")
+    path_part_nbytes: int = Field(255, description="One part of such a path, bytes.")
+    path_parts: int = Field(32, description="Parts of such a path.")
+
+
+class Timers(BaseModel):
+    """Grace periods, seconds. Safety does not depend on them; convenience does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    intent_s: float = Field(24 * 3600, description="Life of a pending object without progress.")
+    lease_s: float = Field(24 * 3600, description="Hold on a freshly uploaded file.")
+    condemn_s: float = Field(24 * 3600, description="Age before unreferenced bytes are condemned.")
+    kill_s: float = Field(24 * 3600, description="Time from condemned to deleted.")
+    replaced_s: float = Field(24 * 3600, description="Life of an object after it was replaced.")
+    plan_s: float = Field(600, description="Life of a restore plan before it is made anew.")
+    presign_s: float = Field(600, description="Life of a presigned URL.")
+    upload_url_s: float = Field(3600, description="Life of an upload URL.")
+    job_lease_s: float = Field(60, description="Life of a job's lease without a heartbeat.")
+
+
+class Jobs(BaseModel):
+    """Background work."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threads: int = Field(1, description="Runner threads in the server (embedded mode); 0: none.")
+    broker_url: SecretStr | None = Field(
+        None, description="Redis or AMQP URL: jobs go to Celery workers instead of threads."
+    )
+    max_attempts: int = Field(8, description="Failures after which a job is given up.")
+
+
+class Settings(BaseSettings):
+    """Settings of one hub."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLADE_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data: Path = Field(Path("data"), description="Directory of the embedded database and objects.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="postgresql://… or sqlite:///…; default: hub.sqlite in the data directory.",
+    )
+    store_url: str | None = Field(
+        None,
+        description="s3://bucket/prefix?endpoint=http://host:port&region=…, file:///dir or "
+        "memory://; default: objects/ in the data directory.",
+    )
+    s3_access_key: SecretStr | None = Field(None, description="Default: boto3's own chain.")
+    s3_secret_key: SecretStr | None = Field(None, description="Default: boto3's own chain.")
+    public_url: str | None = Field(
+        None, description="Base of URLs in answers; default: what the client's Host header says."
+    )
+    verify_upload: Literal["readback", "off"] = Field(
+        "readback", description="Read every uploaded object back before it is acknowledged."
+    )
+    default_branch: str = Field("main", description="Branch of a new repository.")
+    restore_threads: int = Field(2, description="Threads that fetch and decode per process.")
+    restore_window_nbytes: int = Field(
+        32 * MIB, description="Decoded bytes held ahead of one download."
+    )
+    log_level: str = Field("INFO", description="Level of the structured log.")
+    log_json: bool = Field(False, description="Log JSON lines instead of text.")
+    limits: Limits = Limits()  # pyright: ignore[reportCallIssue]
+    timers: Timers = Timers()  # pyright: ignore[reportCallIssue]
+    jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database URL with the embedded default filled in."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data.absolute() / 'hub.sqlite'}"
+
+    @property
+    def resolved_store_url(self) -> str:
+        """The store URL with the embedded default filled in."""
+        return self.store_url or f"file://{self.data.absolute() / 'objects'}"

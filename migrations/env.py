@@ -1,0 +1,40 @@
+"""Alembic environment: the URL comes from the hub's settings unless a caller passes one."""
+
+from typing import Literal
+
+from alembic import context
+
+from app.db.database import Database
+from app.db.tables import Table
+from app.db.tables.base import UtcDateTime
+from app.settings import Settings
+
+
+def render_item(kind: str, item: object, _context: object) -> str | Literal[False]:
+    """Write our column type as what the database sees: migrations must not import the code."""
+    return "sa.DateTime(timezone=True)" if isinstance(item, UtcDateTime) else False
+
+
+def run() -> None:
+    """Migrate online under one advisory lock, so that two starting servers do not race."""
+    url = context.config.attributes.get("url") or Settings().resolved_database_url  # pyright: ignore[reportCallIssue]
+    database = Database(url, pool_size=1)
+    with database.engine.connect().execution_options(clade_writing=True) as connection:
+        if database.dialect == "postgresql":
+            connection.exec_driver_sql("SET lock_timeout = '30s'")
+            connection.exec_driver_sql("SELECT pg_advisory_lock(7230611)")
+            connection.commit()
+        context.configure(
+            connection=connection,
+            target_metadata=Table.metadata,
+            compare_type=True,
+            render_item=render_item,
+            render_as_batch=database.dialect == "sqlite",
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.commit()
+    database.dispose()
+
+
+run()

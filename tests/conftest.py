@@ -1,0 +1,3 @@
+"""Plugin list, nothing else."""
+
+pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.services"]
