@@ -1,0 +1,1 @@
+"""Benches: one command per claim, ours beside its peers, interleaved in one run, as ratios."""

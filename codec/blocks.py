@@ -1,0 +1,104 @@
+"""One block: its bytes in each method, and back."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from codec import planes
+from codec.buffers import Bytes
+from codec.dtypes import Layout
+from codec.errors import CorruptFrame
+from codec.frame import Method
+from codec.scratch import SCRATCH
+from codec.streams import STREAM_HEADER, pack_stream, unpack_stream, unpack_zstd
+
+_XOR_GOOD_ENOUGH = 0.5
+"""A XOR block below this share of its raw length is not compared with PLANE: no lone tensor of
+ordinary weights gets there, and trying would double the time of every good delta."""
+
+
+def pack_block(
+    codec: Method, layout: Layout, target: Bytes, base: Bytes | None
+) -> tuple[Method, bytes]:
+    """The shortest form of a block that ``codec`` allows: its method and stored bytes.
+
+    ``base`` may end early or be empty; XOR reads on as if zeros followed.
+    """
+    method, packed = Method.RAW, None
+    if codec is Method.ZSTD:
+        method, packed = Method.ZSTD, SCRATCH.bytewise.compress(target.data)
+    elif codec is not Method.RAW:
+        if codec is Method.BITX and base is not None and base.size:
+            method, packed = Method.BITX, _pack_planes(layout, target, padded(base, target.size))
+        if packed is None or len(packed) > target.size * _XOR_GOOD_ENOUGH:
+            alone = _pack_planes(layout, target, None)
+            if packed is None or len(alone) < len(packed):
+                method, packed = Method.PLANE, alone
+    if packed is None or len(packed) >= target.size:
+        return Method.RAW, target.tobytes()
+    return method, packed
+
+
+def unpack_block(
+    method: Method, layout: Layout, stored: Bytes, base: Bytes | None, out: Bytes
+) -> None:
+    """Write the raw bytes of a block to ``out``; CorruptFrame if ``stored`` cannot be a block."""
+    if method is Method.RAW:
+        out[:] = stored
+    elif method is Method.ZSTD:
+        out[:] = unpack_zstd(stored, out.size)
+    elif method is Method.PLANE:
+        _unpack_planes(layout, stored, None, out)
+    else:
+        assert base is not None
+        _unpack_planes(layout, stored, padded(base, out.size), out)
+
+
+def padded(base: Bytes, nbytes: int) -> Bytes:
+    """The base of a block, followed by zeros where it is shorter than the block."""
+    if base.size == nbytes:
+        return base
+    whole = SCRATCH.buffer("base", nbytes)
+    whole[: base.size] = base
+    whole[base.size :] = 0
+    return whole
+
+
+def _pack_planes(layout: Layout, target: Bytes, base: Bytes | None) -> bytes:
+    """Stream headers, streams, then the bytes after the last whole word, which stay raw."""
+    whole = target.size - target.size % layout.width
+    words = planes.split(target[:whole], layout, None if base is None else base[:whole])
+    streams = [pack_stream(plane) for plane in words]
+    headers = [STREAM_HEADER.pack(coding, len(packed)) for coding, packed in streams]
+    return b"".join([*headers, *(packed for _, packed in streams), target[whole:].data])
+
+
+def _unpack_planes(layout: Layout, stored: Bytes, base: Bytes | None, out: Bytes) -> None:
+    count, tail = divmod(out.size, layout.width)
+    codings, cuts = _stream_cuts(layout.width, stored)
+    if stored.size - cuts[-1] != tail:
+        raise CorruptFrame("the streams of a block do not fill it")
+    words = [
+        unpack_stream(coding, stored[start:stop], count, f"plane{k}")
+        for k, (coding, (start, stop)) in enumerate(zip(codings, pairwise(cuts), strict=True))
+    ]
+    whole = out.size - tail
+    planes.merge(words, layout, out[:whole], None if base is None else base[:whole])
+    out[whole:] = stored[stored.size - tail :]
+
+
+def _stream_cuts(count: int, stored: Bytes) -> tuple[Sequence[int], Sequence[int]]:
+    """Codings of the streams, and where each begins and the last ends, within ``stored``."""
+    headers_nbytes = count * STREAM_HEADER.size
+    if stored.size < headers_nbytes:
+        raise CorruptFrame("a block is shorter than its stream headers")
+    headers = list(STREAM_HEADER.iter_unpack(stored[:headers_nbytes].tobytes()))
+    lengths = [length for _, length in headers]
+    cuts = [
+        headers_nbytes,
+        *(headers_nbytes + int(end) for end in np.cumsum(lengths, dtype=np.int64)),
+    ]
+    if cuts[-1] > stored.size:
+        raise CorruptFrame("a block is shorter than its streams")
+    return [coding for coding, _ in headers], cuts

@@ -1,0 +1,176 @@
+"""Block by block: encode a content that is never whole in memory, decode any part of one."""
+
+import numpy as np
+
+from codec.blocks import pack_block, unpack_block
+from codec.buffers import Buffer, Bytes, byte_view, checksum, writable_view
+from codec.dtypes import dtype_of, layout_of
+from codec.errors import BaseMismatch, CorruptFrame
+from codec.frame import (
+    BLOCK_LOG2,
+    DECODABLE,
+    MAX_BLOCK_LOG2,
+    MAX_RAW_NBYTES,
+    MIN_BLOCK_LOG2,
+    NEEDS_BASE,
+    BlockInfo,
+    FrameHead,
+    Method,
+    build_head,
+    head_nbytes,
+)
+
+
+class FrameEncoder:
+    """Makes one frame: blocks in any order and from any thread, then the head that precedes them.
+
+    ``codec`` is RAW, ZSTD, PLANE or BITX. BITX needs a base, of ``base_nbytes`` bytes (as many as
+    the content if not given): block i reads the same byte range of it as of the content, or what
+    there is of that range.
+    """
+
+    def __init__(
+        self,
+        *,
+        dtype: str,
+        raw_nbytes: int,
+        codec: str,
+        base_nbytes: int | None = None,
+        block_log2: int = BLOCK_LOG2,
+    ) -> None:
+        if not 0 <= raw_nbytes <= MAX_RAW_NBYTES:
+            raise ValueError(f"a frame holds up to {MAX_RAW_NBYTES} bytes, not {raw_nbytes}")
+        if not MIN_BLOCK_LOG2 <= block_log2 <= MAX_BLOCK_LOG2:
+            raise ValueError(f"blocks of 2^{block_log2} bytes are beyond the limits of the format")
+        self.codec = method_of(codec)
+        self.dtype = dtype_of(dtype)
+        self.raw_nbytes = raw_nbytes
+        self.base_nbytes = None
+        if self.codec in NEEDS_BASE:
+            self.base_nbytes = raw_nbytes if base_nbytes is None else base_nbytes
+        self._block_log2 = block_log2
+        self._blocks: list[BlockInfo | None] = [None] * -(-raw_nbytes >> block_log2)
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks the content has."""
+        return len(self._blocks)
+
+    @property
+    def head_nbytes(self) -> int:
+        """Length of the head to come, so that blocks can be written behind the room for it."""
+        return head_nbytes(self.raw_nbytes, self._block_log2)
+
+    def raw_range(self, index: int) -> tuple[int, int]:
+        """Which bytes of the content make a block."""
+        start = index << self._block_log2
+        return start, min(start + (1 << self._block_log2), self.raw_nbytes)
+
+    def base_range(self, index: int) -> tuple[int, int]:
+        """Which bytes of the base :meth:`encode_block` takes for a block; may be empty."""
+        start, stop = self.raw_range(index)
+        end = self.base_nbytes or 0
+        return min(start, end), min(stop, end)
+
+    def encode_block(
+        self, index: int, target_block: Buffer, base_block: Buffer | None = None
+    ) -> bytes:
+        """The stored bytes of a block; ValueError if a buffer is not of the block's length."""
+        target = byte_view(target_block)
+        start, stop = self.raw_range(index)
+        if target.size != stop - start:
+            raise ValueError(f"block {index} has {stop - start} bytes, not {target.size}")
+        base = None
+        if self.base_nbytes is not None:
+            base = byte_view(b"" if base_block is None else base_block)
+            first, last = self.base_range(index)
+            if base.size != last - first:
+                raise ValueError(f"block {index} takes {last - first} bytes of the base")
+        method, stored = pack_block(self.codec, layout_of(self.dtype), target, base)
+        raw_check = checksum(target)
+        stored_check = raw_check if method is Method.RAW else checksum(byte_view(stored))
+        self._blocks[index] = BlockInfo(len(stored), method, stored_check, raw_check)
+        return stored
+
+    def block_info(self, index: int) -> BlockInfo:
+        """The index line of an encoded block; ValueError if it has not been encoded yet."""
+        block = self._blocks[index]
+        if block is None:
+            raise ValueError(f"block {index} has not been encoded")
+        return block
+
+    def finish(self, block_infos: list[BlockInfo] | None = None) -> bytes:
+        """The head of the frame; the blocks follow it in order.
+
+        ``block_infos`` are the index lines of all blocks when other encoders made some of them;
+        otherwise those of the blocks encoded here.
+        """
+        if block_infos is None:
+            block_infos = [self.block_info(index) for index in range(self.block_count)]
+        if len(block_infos) != self.block_count:
+            raise ValueError(f"{self.block_count} blocks make this frame, not {len(block_infos)}")
+        return build_head(
+            self.codec,
+            self.dtype,
+            self.raw_nbytes,
+            self.base_nbytes,
+            self._block_log2,
+            block_infos,
+        )
+
+
+def method_of(codec: str) -> Method:
+    """The method of a codec name in any case; ValueError if this version cannot encode it."""
+    method = Method.__members__.get(codec.upper())
+    if method is None or method not in DECODABLE:
+        raise ValueError(f"unknown codec {codec!r}")
+    return method
+
+
+def decode_block(
+    head: FrameHead,
+    index: int,
+    stored: Buffer,
+    base_block: Buffer | None = None,
+    out: Buffer | None = None,
+) -> memoryview:
+    """The raw bytes of one block, verified, in ``out`` if given.
+
+    ``stored`` are the bytes ``head.block_range(index)`` of the frame, ``base_block`` the bytes
+    ``head.base_range(index)`` of the base. Raises CorruptFrame or BaseMismatch, after which
+    ``out`` holds nothing of use; ValueError if ``out`` is not of the block's length.
+    """
+    block = head.block(index)
+    start, stop = head.raw_range(index)
+    source = byte_view(stored)
+    if source.size != block.stored_nbytes:
+        raise CorruptFrame(f"block {index} takes {block.stored_nbytes} bytes, not {source.size}")
+    base = _base_of(head, index, base_block)
+    target = np.empty(stop - start, np.uint8) if out is None else writable_view(out, stop - start)
+    unpack_block(block.method, layout_of(head.dtype), source, base, target)
+    if checksum(target) != block.raw_check:
+        if base is not None and checksum(source) == block.stored_check:
+            raise BaseMismatch(f"block {index} is sound, but the base is another one")
+        raise CorruptFrame(f"block {index} fails its checksum")
+    return target.data
+
+
+def verify_block(head: FrameHead, index: int, stored: Buffer) -> None:
+    """Check the stored bytes of a block without decoding it; CorruptFrame if they are damaged."""
+    block = head.block(index)
+    source = byte_view(stored)
+    if source.size != block.stored_nbytes or checksum(source) != block.stored_check:
+        raise CorruptFrame(f"block {index} fails its checksum")
+
+
+def _base_of(head: FrameHead, index: int, base_block: Buffer | None) -> Bytes | None:
+    """The base of a block that needs one, checked for length."""
+    if head.block(index).method not in NEEDS_BASE:
+        return None
+    if base_block is None:
+        raise BaseMismatch("the frame needs its base")
+    base = byte_view(base_block)
+    start, stop = head.base_range(index)
+    if base.size != stop - start:
+        raise BaseMismatch(f"block {index} takes {stop - start} bytes of the base, not {base.size}")
+    return base

@@ -1,0 +1,307 @@
+"""The head of a frame: what it says, how it is written, and every check before it is believed.
+
+The format is described in ``docs/formats/frame.md``; this module and that page change together.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.buffers import Buffer, Bytes, byte_view, checksum
+from codec.dtypes import DType
+from codec.errors import CorruptFrame, UnsupportedFrame
+
+MAGIC: Final = b"CLDF"
+VERSION: Final = 1
+BLOCK_LOG2: Final = 20
+BLOCK_NBYTES: Final = 1 << BLOCK_LOG2
+"""Raw bytes per block that the encoder writes; the format allows 4 KiB to 16 MiB."""
+FIXED_NBYTES: Final = 40
+CHECK_NBYTES: Final = 8
+MAX_RAW_NBYTES: Final = 1 << 40
+MAX_BLOCKS: Final = 1 << 20
+MIN_BLOCK_LOG2: Final = 12
+MAX_BLOCK_LOG2: Final = 24
+
+_FIXED = struct.Struct("<4sBBBBQQBBHIII")
+_HAS_BASE = 1
+_ENTRY = np.dtype(
+    [("stored", "<u4"), ("method", "u1"), ("zero", "u1", 3), ("check", "<u8"), ("raw", "<u8")]
+)
+
+
+class Method(IntEnum):
+    """How a block is coded, and as the codec of a frame the best method its blocks may use."""
+
+    RAW = 0
+    ZSTD = 1
+    PLANE = 2
+    BITX = 3
+    CTX = 4
+    SPARSE = 5
+
+
+DECODABLE: Final = frozenset({Method.RAW, Method.ZSTD, Method.PLANE, Method.BITX})
+"""What version 1 decodes; the other ids are reserved."""
+NEEDS_BASE: Final = frozenset({Method.BITX, Method.CTX, Method.SPARSE})
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInfo:
+    """One line of the block index: what a block became, and the xxh3-64 of its two forms."""
+
+    stored_nbytes: int
+    method: Method
+    stored_check: int
+    raw_check: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInfo:
+    """What a frame says about itself. ``base_nbytes`` is None for a frame that needs no base."""
+
+    codec: str
+    dtype: str
+    raw_nbytes: int
+    stored_nbytes: int
+    head_nbytes: int
+    base_nbytes: int | None
+    block_nbytes: int
+    blocks: int
+    methods: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameHead:
+    """A verified head: the shape of the content and where each of its blocks is stored.
+
+    Offsets of stored bytes count from the start of the frame, offsets of raw bytes from the start
+    of the content.
+    """
+
+    codec: Method
+    dtype: DType
+    raw_nbytes: int
+    base_nbytes: int | None
+    block_log2: int
+    tables: bytes
+    index: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def measure(cls, fixed: Buffer) -> int:
+        """Length of the whole head, told by its first ``FIXED_NBYTES`` bytes.
+
+        Raises CorruptFrame if these are not the start of a frame, UnsupportedFrame if they are
+        that of a version or codec this library does not decode.
+        """
+        return _head_nbytes(*_Fixed.parse(byte_view(fixed)).lengths)
+
+    @classmethod
+    def parse(cls, prefix: Buffer) -> Self:
+        """The head at the start of ``prefix``, which holds all of it and perhaps more.
+
+        Raises CorruptFrame if the head is short, fails its check or contradicts itself.
+        """
+        view = byte_view(prefix)
+        fixed = _Fixed.parse(view)
+        end = _head_nbytes(*fixed.lengths)
+        if view.size < end:
+            raise CorruptFrame(f"the head takes {end} bytes, only {view.size} are here")
+        body = end - CHECK_NBYTES
+        if checksum(view[:body]) != int.from_bytes(view[body:end].tobytes(), "little"):
+            raise CorruptFrame("the head fails its checksum")
+        tables_end = FIXED_NBYTES + fixed.tables_nbytes
+        index = np.frombuffer(view[tables_end:body].tobytes(), _ENTRY)
+        _check_index(index, fixed)
+        offsets = np.empty(index.size + 1, np.int64)
+        offsets[0] = end
+        np.cumsum(index["stored"], out=offsets[1:], dtype=np.int64)
+        offsets[1:] += end
+        return cls(
+            codec=fixed.codec,
+            dtype=fixed.dtype,
+            raw_nbytes=fixed.raw_nbytes,
+            base_nbytes=fixed.base_nbytes,
+            block_log2=fixed.block_log2,
+            tables=view[FIXED_NBYTES:tables_end].tobytes(),
+            index=index,
+            offsets=offsets,
+        )
+
+    @property
+    def head_nbytes(self) -> int:
+        """Length of the head, where the first block begins."""
+        return int(self.offsets[0])
+
+    @property
+    def stored_nbytes(self) -> int:
+        """Length of the whole frame."""
+        return int(self.offsets[-1])
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks; an empty content has none."""
+        return self.index.size
+
+    @property
+    def info(self) -> FrameInfo:
+        """The public description of the frame."""
+        counts = np.bincount(self.index["method"], minlength=len(Method))
+        return FrameInfo(
+            codec=self.codec.name,
+            dtype=self.dtype.name,
+            raw_nbytes=self.raw_nbytes,
+            stored_nbytes=self.stored_nbytes,
+            head_nbytes=self.head_nbytes,
+            base_nbytes=self.base_nbytes,
+            block_nbytes=1 << self.block_log2,
+            blocks=self.block_count,
+            methods={method.name: int(counts[method]) for method in Method if counts[method]},
+        )
+
+    def block(self, index: int) -> BlockInfo:
+        """The index line of a block."""
+        stored, method, _, check, raw = self.index[index].item()
+        return BlockInfo(stored, Method(method), check, raw)
+
+    def block_range(self, index: int) -> tuple[int, int]:
+        """Where the stored bytes of a block are in the frame."""
+        return int(self.offsets[index]), int(self.offsets[index + 1])
+
+    def raw_range(self, index: int) -> tuple[int, int]:
+        """Which bytes of the content a block decodes to."""
+        start = index << self.block_log2
+        return start, min(start + (1 << self.block_log2), self.raw_nbytes)
+
+    def base_range(self, index: int) -> tuple[int, int]:
+        """Which bytes of the base a block needs for decoding; an empty range if none."""
+        if self.base_nbytes is None or self.block(index).method not in NEEDS_BASE:
+            return 0, 0
+        start, stop = self.raw_range(index)
+        return min(start, self.base_nbytes), min(stop, self.base_nbytes)
+
+    def blocks_for(self, start: int, stop: int) -> range:
+        """The blocks that hold bytes ``start:stop`` of the content; ValueError if outside it."""
+        if not 0 <= start <= stop <= self.raw_nbytes:
+            raise ValueError(f"range {start}:{stop} is outside the {self.raw_nbytes} raw bytes")
+        if start == stop:
+            return range(0)
+        return range(start >> self.block_log2, ((stop - 1) >> self.block_log2) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """The fixed part of a head, each field within its limits."""
+
+    codec: Method
+    dtype: DType
+    raw_nbytes: int
+    base_nbytes: int | None
+    block_log2: int
+    tables_nbytes: int
+    block_count: int
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        return self.tables_nbytes, self.block_count
+
+    @classmethod
+    def parse(cls, view: NDArray[np.uint8]) -> Self:
+        if view.size < FIXED_NBYTES:
+            raise CorruptFrame(f"a frame has at least {FIXED_NBYTES} bytes, here are {view.size}")
+        fields = _FIXED.unpack(view[:FIXED_NBYTES].tobytes())
+        magic, version, codec_id, dtype_id, flags, raw_nbytes, base_nbytes = fields[:7]
+        block_log2, base_dtype_id, zero, tables_nbytes, block_count, check = fields[7:]
+        if magic != MAGIC:
+            raise CorruptFrame("not a frame: wrong magic")
+        if version != VERSION:
+            raise UnsupportedFrame(f"frame version {version}, this library reads {VERSION}")
+        if _fixed_check(view[: FIXED_NBYTES - 4]) != check:
+            raise CorruptFrame("the fixed part of the head fails its checksum")
+        if codec_id not in DECODABLE:
+            raise UnsupportedFrame(f"codec id {codec_id} cannot be decoded by this version")
+        codec = Method(codec_id)
+        if dtype_id not in DType.__members__.values():
+            raise CorruptFrame(f"unknown dtype id {dtype_id}")
+        if flags != (_HAS_BASE if codec in NEEDS_BASE else 0) or zero:
+            raise CorruptFrame("flags do not fit the codec")
+        if base_dtype_id != (dtype_id if flags else 0):
+            raise UnsupportedFrame("a base of another dtype is not supported by this version")
+        base = base_nbytes if flags else None
+        fixed = cls(
+            codec, DType(dtype_id), raw_nbytes, base, block_log2, tables_nbytes, block_count
+        )
+        fixed._check_limits(base_nbytes)
+        return fixed
+
+    def _check_limits(self, base_nbytes: int) -> None:
+        if self.raw_nbytes > MAX_RAW_NBYTES:
+            raise CorruptFrame(f"{self.raw_nbytes} raw bytes are beyond the limit of the format")
+        if base_nbytes > (0 if self.base_nbytes is None else MAX_RAW_NBYTES):
+            raise CorruptFrame(f"a base of {base_nbytes} bytes does not fit the frame")
+        if not MIN_BLOCK_LOG2 <= self.block_log2 <= MAX_BLOCK_LOG2:
+            raise CorruptFrame(f"block length 2^{self.block_log2} is beyond the limits")
+        if self.block_count != -(-self.raw_nbytes >> self.block_log2):
+            raise CorruptFrame("the number of blocks does not fit the raw length")
+        if self.block_count > MAX_BLOCKS:
+            raise CorruptFrame(f"{self.block_count} blocks are beyond the limit of the format")
+        if self.tables_nbytes:
+            raise CorruptFrame(f"codec {self.codec.name} has no tables")
+
+
+def build_head(
+    codec: Method,
+    dtype: DType,
+    raw_nbytes: int,
+    base_nbytes: int | None,
+    block_log2: int,
+    blocks: list[BlockInfo],
+) -> bytes:
+    """The head of a frame with these blocks; the inverse of :meth:`FrameHead.parse`."""
+    has_base = codec in NEEDS_BASE
+    fixed = _FIXED.pack(
+        *(MAGIC, VERSION, codec, dtype, _HAS_BASE if has_base else 0),
+        *(raw_nbytes, base_nbytes or 0, block_log2, dtype if has_base else 0, 0, 0, len(blocks), 0),
+    )[:-4]
+    index = np.zeros(len(blocks), _ENTRY)
+    for entry, block in zip(index, blocks, strict=True):
+        entry["stored"], entry["method"] = block.stored_nbytes, block.method
+        entry["check"], entry["raw"] = block.stored_check, block.raw_check
+    body = fixed + _fixed_check(byte_view(fixed)).to_bytes(4, "little") + index.tobytes()
+    return body + checksum(byte_view(body)).to_bytes(CHECK_NBYTES, "little")
+
+
+def head_nbytes(raw_nbytes: int, block_log2: int = BLOCK_LOG2) -> int:
+    """Length of the head of a content, known before anything is encoded."""
+    return _head_nbytes(0, -(-raw_nbytes >> block_log2))
+
+
+def _head_nbytes(tables_nbytes: int, block_count: int) -> int:
+    return FIXED_NBYTES + tables_nbytes + block_count * _ENTRY.itemsize + CHECK_NBYTES
+
+
+def _fixed_check(fixed: Bytes) -> int:
+    return checksum(fixed) & 0xFFFFFFFF
+
+
+def _check_index(index: NDArray[Any], fixed: _Fixed) -> None:
+    """Every stored length within its raw length, every method known and allowed."""
+    if not index.size:
+        return
+    room = np.full(index.size, 1 << fixed.block_log2, np.uint32)
+    room[-1] = fixed.raw_nbytes - ((index.size - 1) << fixed.block_log2)
+    is_raw = index["method"] == Method.RAW
+    if np.any(index["stored"] > room) or np.any((index["stored"] == room) != is_raw):
+        raise CorruptFrame("a stored length does not fit its block")
+    if np.any(index["zero"]):
+        raise CorruptFrame("reserved bytes of the block index are not zero")
+    allowed = [
+        method for method in DECODABLE if fixed.base_nbytes is not None or method not in NEEDS_BASE
+    ]
+    if not np.isin(index["method"], allowed).all():
+        raise CorruptFrame("a block uses a method that the frame does not allow")

@@ -1,0 +1,34 @@
+"""Frames of every version, codec and dtype that were ever written decode for ever."""
+
+from pathlib import Path
+
+import pytest
+
+import codec
+from codec.dtypes import DType
+from tests.codec import independent_reader
+
+GOLDEN = Path(__file__).parent / "golden"
+FRAMES = sorted(GOLDEN.glob("*/*/*.frame"))
+
+
+def read_case(path: Path) -> tuple[bytes, bytes, bytes]:
+    return tuple((path.parent / name).read_bytes() for name in (path.name, "target", "base"))
+
+
+@pytest.mark.parametrize("path", FRAMES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_golden_frame_decodes(path):
+    frame, target, base = read_case(path)
+    assert codec.decode(frame, base=base).tobytes() == target
+    assert codec.inspect(frame).codec == path.stem.upper()
+
+
+@pytest.mark.parametrize("path", FRAMES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_reader_written_from_the_format_page_agrees(path):
+    frame, target, base = read_case(path)
+    assert independent_reader.read(frame, base) == target
+
+
+def test_every_codec_and_dtype_has_a_golden_frame():
+    names = {(path.parent.name, path.stem) for path in FRAMES}
+    assert names >= {(d, c) for d in DType.__members__ for c in ("raw", "zstd", "plane", "bitx")}
