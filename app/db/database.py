@@ -36,12 +36,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read transaction; anything written in it is rolled back."""
+        """A read transaction; rows loaded in it stay usable, anything written in it is dropped."""
+        # Closing rolls back without expiring what was loaded; Session.rollback() would expire it.
         with transaction_section(), Session(self.engine, expire_on_commit=False) as session:
-            try:
-                yield session
-            finally:
-                session.rollback()
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:

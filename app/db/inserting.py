@@ -1,0 +1,20 @@
+"""INSERT that leaves an existing row alone, on both dialects."""
+
+from typing import Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.orm import Session
+
+from app.db.tables.base import Table
+
+
+def insert_if_absent(session: Session, table: type[Table], row: dict[str, Any]) -> bool:
+    """Insert one row unless its key is taken; True if it was inserted.
+
+    If another transaction is inserting the same key, this waits for its outcome.
+    """
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    result = session.execute(dialect.insert(table).values(row).on_conflict_do_nothing())
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
