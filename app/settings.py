@@ -41,6 +41,11 @@ class Limits(BaseModel):
     xorb_nbytes: int = Field(64 * MIB + 2 * MIB, description="One xorb, bytes with chunk headers.")
     xorb_chunks: int = Field(8 * 1024, description="Chunks in one xorb.")
     shard_nbytes: int = Field(64 * MIB, description="One Xet shard, bytes.")
+    shard_files: int = Field(25_000, description="Files in one Xet shard.")
+    lfs_multipart_nbytes: int = Field(
+        5 * GIB, description="LFS files beyond this are uploaded in parts by clients that can."
+    )
+    lfs_part_nbytes: int = Field(64 * MIB, description="One part of such an upload, bytes.")
     regular_nbytes: int = Field(
         10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
     )
@@ -61,7 +66,13 @@ class Timers(BaseModel):
     replaced_s: float = Field(24 * 3600, description="Life of an object after it was replaced.")
     plan_s: float = Field(600, description="Life of a restore plan before it is made anew.")
     presign_s: float = Field(600, description="Life of a presigned URL.")
+    upload_idle_s: float = Field(60, description="Silence after which an upload is given up.")
     upload_url_s: float = Field(3600, description="Life of an upload URL.")
+    xorb_s: float = Field(
+        22 * 24 * 3600,
+        description="Life of a xorb that is not wholly held by files; clients remember theirs for "
+        "three weeks.",
+    )
     job_lease_s: float = Field(60, description="Life of a job's lease without a heartbeat.")
 
 
@@ -75,6 +86,9 @@ class Jobs(BaseModel):
         None, description="Redis or AMQP URL: jobs go to Celery workers instead of threads."
     )
     max_attempts: int = Field(8, description="Failures after which a job is given up.")
+    sweep_s: float = Field(
+        15, description="How often Celery workers look for jobs whose message was lost, seconds."
+    )
 
 
 class Settings(BaseSettings):
@@ -123,4 +137,4 @@ class Settings(BaseSettings):
     @property
     def resolved_store_url(self) -> str:
         """The store URL with the embedded default filled in."""
-        return self.store_url or f"file://{self.data.absolute() / 'objects'}"
+        return self.store_url or (self.data.absolute() / "objects").as_uri()

@@ -6,7 +6,7 @@ by ``tests/app/store/contract.py``; wrappers (guard, retry, meter, fault injecti
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,16 @@ class ObjectMissing(HubError):
 
 class StoreUnavailable(Unavailable):
     """The store did not answer, or answered with a transient failure; may be retried."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The store will not serve us as it is set up (credentials, bucket); retrying is no use."""
+
+    transient = False
+
+
+class StoreFull(StoreRefused):
+    """No room for another object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +48,23 @@ class PresignedRequest:
     headers: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class OperationUsage:
+    """What one operation of a store was asked for so far. Failures are part of ``calls``."""
+
+    operation: str
+    calls: int
+    failures: int
+    read_nbytes: int
+    written_nbytes: int
+    busy_s: float
+
+
 class ObjectStore(ABC):
     """Immutable blobs by key. Thread-safe. All sizes in bytes.
 
-    Every method may raise :class:`StoreUnavailable`. None retries by itself.
+    Every method may raise :class:`StoreUnavailable`. None retries by itself, with one exception:
+    an implementation that sends a stream in parts retries a part, as nobody else can replay it.
     """
 
     can_presign: bool = False
@@ -87,6 +110,10 @@ class ObjectStore(ABC):
     def presign_put(self, key: str, *, nbytes: int, expires_s: float) -> PresignedRequest:
         """A PUT of exactly ``nbytes`` that a client may send. For staging keys only."""
         raise NotImplementedError
+
+    def usage(self) -> Sequence[OperationUsage]:
+        """Traffic since the store was opened, per operation; empty unless metered."""
+        return ()
 
     def close(self) -> None:
         """Release connections. The store is not used afterwards."""

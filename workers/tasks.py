@@ -1,0 +1,66 @@
+"""The two tasks: run a job, and look for jobs that nobody was told of."""
+
+from collections.abc import Mapping
+
+import structlog
+from amqp.exceptions import ChannelError
+from celery import Celery
+from celery.signals import worker_process_shutdown
+
+from app.jobs import lease
+from app.jobs.runner import Handler, process_name, run_job, run_one
+from app.jobs.schedule import queue_due
+from workers.bootstrap import ProcessHub
+from workers.celery_app import JOB_QUEUE, RUN_JOB, SWEEP
+from workers.notify import send
+
+SWEEP_JOBS = 1000
+"""Most messages that one sweep sends."""
+
+log = structlog.get_logger(__name__)
+
+
+def register_tasks(
+    celery: Celery,
+    hubs: ProcessHub,
+    handlers: Mapping[str, Handler],
+    periods: Mapping[str, float],
+) -> None:
+    """Give the application its tasks. They take ids and leave everything else to the database."""
+
+    @celery.task(name=RUN_JOB)
+    def run(job_id: int) -> None:
+        """Run this job if it may run now, otherwise the most urgent one that may.
+
+        So a message stands for "one job is owed" whatever became of the job it names, and sweeps
+        need to send as many messages as jobs are owed, not the right ones.
+        """
+        hub = hubs.get()
+        owner = process_name()
+        if not run_job(hub, handlers, int(job_id), owner):
+            run_one(hub, handlers, owner)
+
+    @celery.task(name=SWEEP)
+    def sweep() -> None:
+        """Queue periodic work; send messages until there is one for every job that may run now."""
+        hub = hubs.get()
+        queue_due(hub, periods)
+        claimable = lease.claimable_ids(hub, SWEEP_JOBS)
+        missing = len(claimable) - waiting_messages(celery)
+        if missing > 0:
+            send(celery, claimable[:missing])
+            log.info("job.swept", jobs=missing)
+
+    def close(**_signal: object) -> None:
+        hubs.close()
+
+    worker_process_shutdown.connect(close, weak=False)
+
+
+def waiting_messages(celery: Celery) -> int:
+    """Messages in the jobs' queue that no worker has taken."""
+    with celery.connection_for_read() as connection:
+        try:
+            return connection.default_channel.queue_declare(JOB_QUEUE, passive=True).message_count
+        except ChannelError:  # nobody has sent anything yet
+            return 0
