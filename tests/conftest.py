@@ -1,12 +1,9 @@
-"""Plugin list, nothing else."""
+"""Plugin list and the profile of all property tests."""
 
-pytest_plugins = [
-    "tests.fixtures.contents",
-    "tests.fixtures.hub",
-    "tests.fixtures.api",
-    "tests.fixtures.lanes",
-    "tests.fixtures.models",
-    "tests.fixtures.published",
-    "tests.fixtures.server",
-    "tests.fixtures.services",
-]
+from hypothesis import settings
+
+pytest_plugins = ["tests.fixtures.hub", "tests.fixtures.server", "tests.fixtures.services"]
+
+# No deadline: a busy machine is not a failure. What is slow shows in the duration report.
+settings.register_profile("clade", deadline=None)
+settings.load_profile("clade")
