@@ -4,7 +4,8 @@
     ├── InvalidRequest         the request is malformed; the message names the field
     │   ├── InvalidPath        a repository path that could escape, alias or hide
     │   ├── LimitExceeded      a size, count or depth beyond a setting; names the setting
-    │   └── IntegrityError     bytes do not match the digest or size they were announced with
+    │   ├── IntegrityError     bytes do not match the digest or size they were announced with
+    │   └── MissingUploads     a commit names files whose bytes must be sent first; lists them
     ├── Unauthorized           no credentials, or wrong ones
     ├── Forbidden              known caller, not allowed
     ├── NotFound
@@ -51,6 +52,14 @@ class LimitExceeded(InvalidRequest):
 
 class IntegrityError(InvalidRequest):
     """Received bytes are not the announced ones."""
+
+
+class MissingUploads(InvalidRequest):
+    """A commit names files that are not here, not whole, or not this caller's: send them (again)."""
+
+    def __init__(self, message: str, *, oids: list[str]) -> None:
+        super().__init__(message)
+        self.oids = oids
 
 
 class Unauthorized(HubError):

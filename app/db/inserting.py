@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from sqlalchemy import inspect
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
 from app.db.tables.base import Table
@@ -15,6 +15,6 @@ def insert_if_absent(session: Session, table: type[Table], row: dict[str, Any]) 
     If another transaction is inserting the same key, this waits for its outcome.
     """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    result = session.execute(dialect.insert(table).values(row).on_conflict_do_nothing())
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    key = inspect(table).primary_key
+    insert = dialect.insert(table).values(row).on_conflict_do_nothing().returning(*key)
+    return session.execute(insert).first() is not None

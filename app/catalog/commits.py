@@ -1,0 +1,214 @@
+"""Appending to history: one transaction that checks, links, moves the branch and owes the jobs."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.accounts.tokens import Principal
+from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases, files_to_encode
+from app.catalog.git_objects import blob_oid, commit_body, lfs_pointer, object_oid
+from app.catalog.operations import AddFile, AddLfsFile, DeleteFile, DeleteFolder, Operation
+from app.catalog.paths import check_path
+from app.catalog.refs import BRANCH
+from app.catalog.trees import NewFile, TreeChanges
+from app.db.inserting import insert_if_absent
+from app.db.tables import Commit, Ref, Repo
+from app.errors import (
+    Conflict,
+    Forbidden,
+    InvalidPath,
+    InvalidRequest,
+    LimitExceeded,
+    RepoNotFound,
+    RevisionNotFound,
+    StaleParent,
+)
+from app.hub import Hub
+from app.jobs.outbox import enqueue
+
+RETRY_WINDOW = timedelta(minutes=10)
+"""A request identical to the head's within this time is a retry whose answer was lost."""
+
+MIN_PARENT_LENGTH = 7
+PULL_REQUEST = "refs/pr/"
+
+
+def apply_commit(
+    hub: Hub,
+    principal: Principal,
+    repo: Repo,
+    ref: str,
+    operations: Sequence[Operation],
+    *,
+    title: str,
+    message: str = "",
+    parent: str | None = None,
+    payload_digest: bytes | None = None,
+) -> Commit:
+    """Commit ``operations`` to the branch ``ref`` (full name). Write permission is checked above.
+
+    With ``parent``, only if that is still the head (an id or its first seven or more digits). With
+    ``payload_digest`` a request that the head was made by returns the head. Order of checks and
+    locks: reliability protocol, commit (ref, then files by id). Raises StaleParent,
+    RevisionNotFound, MissingUploads, InvalidPath, EntryNotFound, LimitExceeded.
+    """
+    _check_request(hub, ref, operations, title, message, parent)
+    digest = payload_digest and _request_digest(principal, ref, payload_digest)
+
+    def work(session: Session) -> Commit:
+        branch = _lock_ref(session, repo, ref)
+        head = session.get_one(Commit, (repo.id, branch.commit_oid))
+        recent = hub.clock.now() - head.created_at <= RETRY_WINDOW
+        if digest is not None and head.request_digest == digest and recent:
+            return head
+        if parent is not None and not head.oid.startswith(parent.lower()):
+            raise StaleParent(
+                "The branch was updated since you opened this page. Please refresh and try again."
+            )
+        files = claim_files(session, principal, repo, operations)
+        tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
+        commit = record_commit(
+            session, hub, repo, principal, tree, head.oid, title, message, digest
+        )
+        branch.commit_oid = commit.oid
+        if ref == BRANCH + hub.settings.default_branch:
+            session.execute(
+                update(Repo).where(Repo.id == repo.id).values(updated_at=commit.created_at)
+            )
+        drop_upload_leases(session, files.by_id)
+        _owe_jobs(session, hub, repo, files)
+        return commit
+
+    return hub.db.run(work)
+
+
+def found_history(hub: Hub, principal: Principal, repo: Repo, path: str, file: NewFile) -> Commit:
+    """Give a reserved repo its initial commit, of one file. Raises Conflict if it has one."""
+
+    def work(session: Session) -> Commit:
+        changes = TreeChanges()
+        changes.put(path, file)
+        tree = changes.apply(session, repo.id, None)
+        commit = record_commit(session, hub, repo, principal, tree, None, "initial commit", "")
+        branch = BRANCH + hub.settings.default_branch
+        row = {"repo_id": repo.id, "name": branch, "commit_oid": commit.oid}
+        if not insert_if_absent(session, Ref, row):
+            raise Conflict(f"Reference {branch} already exists")
+        drop_upload_leases(session, [file.file_id])
+        return commit
+
+    return hub.db.run(work)
+
+
+def record_commit(
+    session: Session,
+    hub: Hub,
+    repo: Repo,
+    principal: Principal,
+    tree: str,
+    parent: str | None,
+    title: str,
+    message: str,
+    request_digest: bytes | None = None,
+) -> Commit:
+    """Write the commit object; moving a ref to it is the caller's job."""
+    now = hub.clock.now()
+    body = commit_body(
+        tree=tree,
+        parents=[parent] if parent else [],
+        author=principal.name,
+        email=principal.email or f"{principal.name}@users.noreply",
+        when=now,
+        message=f"{title}\n\n{message}\n" if message else f"{title}\n",
+    )
+    oid = object_oid("commit", body)
+    row = {
+        "repo_id": repo.id,
+        "oid": oid,
+        "tree_oid": tree,
+        "parent_oid": parent,
+        "body": body,
+        "title": title,
+        "message": message,
+        "author_id": principal.account_id,
+        "author_name": principal.name,
+        "request_digest": request_digest,
+        "created_at": now,
+    }
+    # The same change on two branches within a second is the same commit to git, and to us.
+    insert_if_absent(session, Commit, row)
+    return session.get_one(Commit, (repo.id, oid))
+
+
+def _check_request(
+    hub: Hub,
+    ref: str,
+    operations: Sequence[Operation],
+    title: str,
+    message: str,
+    parent: str | None,
+) -> None:
+    limits = hub.settings.limits
+    if not title.strip():
+        raise InvalidRequest("the commit needs a summary")
+    if "\x00" in title + message:
+        raise InvalidRequest("a commit message holds no NUL")
+    if len(title.encode()) + len(message.encode()) > limits.message_nbytes:
+        raise LimitExceeded("commit message too long", setting="limits.message_nbytes")
+    if len(operations) > limits.commit_operations:
+        raise LimitExceeded("too many operations", setting="limits.commit_operations")
+    if parent is not None and len(parent) < MIN_PARENT_LENGTH:
+        raise InvalidRequest("parentCommit needs at least seven digits")
+    if not ref.startswith((BRANCH, PULL_REQUEST)):
+        raise Forbidden(f"{ref} is not a branch; commits go to branches")
+    for operation in operations:
+        if isinstance(operation, AddFile | AddLfsFile):
+            check_path(operation.path, limits)
+
+
+def _lock_ref(session: Session, repo: Repo, ref: str) -> Ref:
+    branch = session.get(Ref, (repo.id, ref), with_for_update=True)
+    if branch is not None:
+        return branch
+    if session.scalar(select(Repo.id).where(Repo.id == repo.id)) is None:
+        raise RepoNotFound("Repository not found")
+    raise RevisionNotFound(f"Invalid rev id: {ref.removeprefix(BRANCH)}")
+
+
+def _tree_changes(operations: Sequence[Operation], files: ClaimedFiles) -> TreeChanges:
+    changes = TreeChanges()
+    for operation in operations:
+        match operation:
+            case AddFile(path, file_id, oid):
+                file = files.by_id[file_id]
+                changes.put(path, NewFile(oid, file.id, file.size, is_lfs=False))
+            case AddLfsFile(path, sha256):
+                file = files.by_sha256[sha256]
+                pointer = blob_oid(lfs_pointer(sha256, file.size))
+                changes.put(path, NewFile(pointer, file.id, file.size, is_lfs=True))
+            case DeleteFile(path):
+                changes.remove(_existing_path(path), folder=False)
+            case DeleteFolder(path):
+                changes.remove(_existing_path(path.rstrip("/")), folder=True)
+    return changes
+
+
+def _existing_path(path: str) -> str:
+    # Looser than check_path: what got in by older rules must be removable.
+    if not path:
+        raise InvalidPath("a path is empty")
+    return path
+
+
+def _owe_jobs(session: Session, hub: Hub, repo: Repo, files: ClaimedFiles) -> None:
+    for file_id in files_to_encode(session, files.by_id):
+        enqueue(session, hub, "encode", key=f"file:{file_id}", payload={"file_id": file_id})
+    if repo.type == "model":
+        enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
+
+
+def _request_digest(principal: Principal, ref: str, payload_digest: bytes) -> bytes:
+    return hashlib.sha256(f"{principal.account_id}\0{ref}\0".encode() + payload_digest).digest()

@@ -1,0 +1,122 @@
+"""Branches and tags: movable names for commits, and what a reader may write after ``@``."""
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.inserting import insert_if_absent
+from app.db.tables import Commit, Ref, Repo
+from app.errors import Conflict, Forbidden, InvalidRequest, RevisionNotFound
+from app.hub import Hub
+
+BRANCH = "refs/heads/"
+TAG = "refs/tags/"
+MIN_PREFIX_LENGTH = 7
+"""Shortest abbreviation of a commit id that is looked up."""
+
+_OID = re.compile(r"[0-9a-f]{7,40}")
+_FORBIDDEN = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^\.|\.lock(/|$)|\.$|^/|/$|^@$|^-"
+)
+"""git-check-ref-format(1), rules 1 to 9."""
+
+
+def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
+    """The commit that a branch, tag, full ref name, commit id or its unique prefix names.
+
+    Names win over ids, branches over tags. Raises RevisionNotFound.
+    """
+    names = [revision] if revision.startswith("refs/") else []
+    names += [BRANCH + revision, TAG + revision]
+    rows = session.execute(
+        select(Ref.name, Commit)
+        .join(Commit, (Commit.repo_id == Ref.repo_id) & (Commit.oid == Ref.commit_oid))
+        .where(Ref.repo_id == repo.id, Ref.name.in_(names))
+    ).all()
+    if rows:
+        return min(rows, key=lambda row: names.index(row.name)).Commit
+    commit = _by_oid(session, repo, revision.lower())
+    if commit is None:
+        raise RevisionNotFound(f"Invalid rev id: {revision}")
+    return commit
+
+
+def branch_ref(revision: str) -> str:
+    """Full name of the ref that a commit to ``revision`` moves."""
+    return revision if revision.startswith("refs/") else BRANCH + revision
+
+
+def list_refs(session: Session, repo: Repo) -> list[Ref]:
+    """All refs of a repo, by name."""
+    return list(session.scalars(select(Ref).where(Ref.repo_id == repo.id).order_by(Ref.name)))
+
+
+def create_branch(hub: Hub, repo: Repo, name: str, starting_point: str | None) -> None:
+    """Make a branch at a revision (default: the default branch).
+
+    Raises Conflict if it exists, RevisionNotFound, InvalidRequest for a name git would refuse.
+    """
+    _create(hub, repo, BRANCH + name, starting_point)
+
+
+def create_tag(hub: Hub, repo: Repo, name: str, revision: str) -> None:
+    """Make a tag. Raises as :func:`create_branch` does."""
+    _create(hub, repo, TAG + name, revision)
+
+
+def delete_branch(hub: Hub, repo: Repo, name: str) -> None:
+    """Remove a branch. Raises RevisionNotFound, Forbidden for the default branch."""
+    if name == hub.settings.default_branch:
+        raise Forbidden(f"Cannot delete {BRANCH}{name}: it is the default branch")
+    _delete(hub, repo, BRANCH + name)
+
+
+def delete_tag(hub: Hub, repo: Repo, name: str) -> None:
+    """Remove a tag. Raises RevisionNotFound."""
+    _delete(hub, repo, TAG + name)
+
+
+def check_ref_name(name: str) -> str:
+    """Return a full ref name; InvalidRequest if git would refuse it."""
+    if len(name.encode()) > 255 or _FORBIDDEN.search(name.removeprefix(BRANCH).removeprefix(TAG)):
+        raise InvalidRequest(f"Invalid reference name: {name[:120]!a}")
+    if name in {BRANCH, TAG}:
+        raise InvalidRequest("Invalid reference name: it is empty")
+    return name
+
+
+def _create(hub: Hub, repo: Repo, name: str, revision: str | None) -> None:
+    check_ref_name(name)
+
+    def work(session: Session) -> None:
+        commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
+        row = {"repo_id": repo.id, "name": name, "commit_oid": commit.oid}
+        if not insert_if_absent(session, Ref, row):
+            raise Conflict(f"Reference {name} already exists")
+
+    hub.db.run(work)
+
+
+def _delete(hub: Hub, repo: Repo, name: str) -> None:
+    def work(session: Session) -> None:
+        ref = session.get(Ref, (repo.id, name), with_for_update=True)
+        if ref is None:
+            raise RevisionNotFound(f"Reference {name} does not exist")
+        session.delete(ref)
+
+    hub.db.run(work)
+
+
+def _by_oid(session: Session, repo: Repo, text: str) -> Commit | None:
+    if not _OID.fullmatch(text):
+        return None
+    if len(text) == 40:
+        return session.get(Commit, (repo.id, text))
+    # A range, not LIKE: it uses the primary key on both databases.
+    matches = session.scalars(
+        select(Commit)
+        .where(Commit.repo_id == repo.id, Commit.oid >= text, Commit.oid <= text + "g")
+        .limit(2)
+    ).all()
+    return matches[0] if len(matches) == 1 else None
