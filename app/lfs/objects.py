@@ -1,0 +1,61 @@
+"""LFS objects themselves: received in one piece, verified, found for a download."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.tables import File, FileGrant, Repo, TreeEntry
+from app.errors import ContentNotFound, RepoNotFound
+from app.hub import Hub
+from app.ingest.stream import ingest_stream
+from app.lfs.capability import Capability
+
+
+def store_object(hub: Hub, leave: Capability, buffers: Iterable[bytes]) -> None:
+    """Store the object that a capability names from its bytes.
+
+    Raises RepoNotFound if the repository is gone, IntegrityError for other bytes than announced.
+    """
+    with hub.db.read() as session:
+        if session.get(Repo, leave.repo_id) is None:
+            raise RepoNotFound("the repository was deleted")
+    ingest_stream(hub, buffers, nbytes=leave.nbytes, sha256=leave.sha256, repo_id=leave.repo_id)
+
+
+def verify_object(hub: Hub, leave: Capability) -> None:
+    """Raise ContentNotFound unless the object was sent to the repository, whole."""
+    with hub.db.read() as session:
+        if not is_granted(session, leave):
+            raise ContentNotFound("the object was not uploaded")
+
+
+def find_object(hub: Hub, leave: Capability) -> int:
+    """Id of the file that a download link names.
+
+    Raises ContentNotFound if the repository does not show it any more.
+    """
+    with hub.db.read() as session:
+        file_id = session.scalar(
+            select(File.id)
+            .join(TreeEntry, TreeEntry.file_id == File.id)
+            .where(File.sha256 == leave.sha256, TreeEntry.repo_id == leave.repo_id)
+            .limit(1)
+        )
+    if file_id is None:
+        raise ContentNotFound("the object was deleted")
+    return file_id
+
+
+def is_granted(session: Session, leave: Capability) -> bool:
+    """Whether the repository was granted the file of this oid and size."""
+    query = (
+        select(File.id)
+        .join(FileGrant, FileGrant.file_id == File.id)
+        .where(
+            File.sha256 == leave.sha256,
+            File.size == leave.nbytes,
+            FileGrant.repo_id == leave.repo_id,
+        )
+    )
+    return session.scalar(query) is not None

@@ -1,0 +1,62 @@
+"""A shard becomes files: assembled, ingested like any other upload, granted to one repository."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+from app.db.tables import Repo
+from app.errors import RepoNotFound
+from app.hub import Hub
+from app.ingest.stream import ingest_stream
+from app.xet.assemble import Assembly, XorbShelf
+from app.xet.known import link_known
+from app.xet.shard import ShardFile
+from app.xet.terms import enter_holder
+from app.xet.tokens import XetGrantee
+
+Progress = Callable[[int, int], None]
+"""Told (raw bytes checked, raw bytes in all); may raise to give the upload up."""
+
+
+def register_shard(
+    hub: Hub, grantee: XetGrantee, files: list[ShardFile], progress: Progress
+) -> None:
+    """Store all files of a shard, one after the other, and grant them to the grantee's repository.
+
+    Files that were stored before an error stay; sending the shard again is safe. Raises
+    RepoNotFound if the repository is gone, IntegrityError where bytes do not match the announced
+    SHA-256, and what :meth:`app.xet.assemble.Assembly.stream` raises.
+    """
+    with hub.db.read() as session:
+        if session.get(Repo, grantee.repo_id) is None:
+            raise RepoNotFound("the repository was deleted")
+    total = sum(file.nbytes for file in files)
+    done = 0
+
+    def advance(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        progress(done, total)
+
+    threads = hub.settings.restore_threads
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="xet") as executor,
+        closing(XorbShelf(hub, grantee.account_id)) as shelf,
+    ):
+        for file in files:
+            if link_known(hub, shelf, grantee.repo_id, file):
+                advance(file.nbytes)
+                continue
+            assembly = Assembly(hub, shelf, file, executor)
+            ingested = ingest_stream(
+                hub,
+                assembly.stream(advance),
+                nbytes=file.nbytes,
+                sha256=file.sha256,
+                repo_id=grantee.repo_id,
+            )
+            hub.db.run(
+                lambda session, file_id=ingested.file_id, assembly=assembly: enter_holder(
+                    session, hub, file_id, assembly.named, assembly.spans
+                )
+            )

@@ -1,0 +1,184 @@
+"""The xorb format: chunks, each compressed on its own behind an 8-byte header.
+
+Source: hub-docs ``docs/xet/xorb.md``. A header is version (0), stored length (u24 LE), scheme, raw
+length (u24 LE); schemes are 0 as it is, 1 LZ4 frame, 2 bytes grouped by their position modulo four
+and then LZ4. Bounds are those that xet-core enforces: a chunk is 128 KiB raw at most and at most
+twice that stored. Everything here reads hostile input: no length is believed before it is checked
+and no decoder may write more than the header declared.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import lz4.frame
+import numpy as np
+
+from app.errors import IntegrityError, LimitExceeded
+from app.settings import Limits
+from app.xet.hashing import DigestTree, chunk_digest
+
+HEADER_NBYTES = 8
+CHUNK_RAW_NBYTES = 128 << 10
+CHUNK_STORED_NBYTES = 2 * CHUNK_RAW_NBYTES
+
+AS_IS, LZ4, GROUPED_LZ4 = 0, 1, 2
+
+FOOTER_IDENT = b"XETBLOB"
+"""Older clients append a footer that repeats what the chunks say; it begins with this."""
+
+TABLE = np.dtype([("digest", "u1", (32,)), ("offset", "<u4"), ("nbytes", "<u4")])
+"""Row of a chunk table: digest, offset of the chunk's header in the xorb, raw length."""
+
+
+class XorbInvalid(IntegrityError):
+    """The bytes are no xorb, or not the one whose digest was announced."""
+
+
+def parse_header(header: bytes | bytearray | memoryview) -> tuple[int, int, int]:
+    """(stored length, scheme, raw length) of a chunk header. Raises :class:`XorbInvalid`."""
+    stored = int.from_bytes(header[1:4], "little")
+    scheme = header[4]
+    raw = int.from_bytes(header[5:8], "little")
+    if header[0] != 0:
+        raise XorbInvalid(f"chunk header version {header[0]} is not supported")
+    if scheme > GROUPED_LZ4:
+        raise XorbInvalid(f"chunk compression scheme {scheme} is not supported")
+    if not 0 < raw <= CHUNK_RAW_NBYTES:
+        raise XorbInvalid(f"a chunk of {raw} bytes; it must have 1 to {CHUNK_RAW_NBYTES}")
+    if not 0 < stored <= CHUNK_STORED_NBYTES:
+        raise XorbInvalid(f"a chunk of {stored} stored bytes; at most {CHUNK_STORED_NBYTES}")
+    return stored, scheme, raw
+
+
+def decode_chunk(scheme: int, stored: bytes | bytearray | memoryview, raw_nbytes: int) -> bytes:
+    """Raw bytes of a chunk, exactly ``raw_nbytes``. Raises :class:`XorbInvalid`."""
+    if scheme == AS_IS:
+        if len(stored) != raw_nbytes:
+            raise XorbInvalid("an uncompressed chunk has two lengths")
+        return bytes(stored)
+    decoder = lz4.frame.LZ4FrameDecompressor()
+    try:
+        # One byte more than declared is enough to see that there is more.
+        plain = decoder.decompress(stored, max_length=raw_nbytes + 1)
+    except RuntimeError as error:
+        raise XorbInvalid("a chunk is no LZ4 frame") from error
+    if len(plain) != raw_nbytes or not decoder.eof or decoder.unused_data:
+        raise XorbInvalid("a chunk does not decode to its declared length")
+    return ungroup(plain) if scheme == GROUPED_LZ4 else plain
+
+
+def ungroup(grouped: bytes) -> bytes:
+    """Undo byte grouping: four runs, of the bytes at positions 0, 1, 2 and 3 modulo four."""
+    source = np.frombuffer(grouped, np.uint8)
+    plain = np.empty_like(source)
+    start = 0
+    for position in range(4):
+        target = plain[position::4]
+        target[:] = source[start : start + len(target)]
+        start += len(target)
+    return plain.tobytes()
+
+
+class XorbReader:
+    """Checks a xorb while it streams by, chunk after chunk, in memory of a chunk and a buffer.
+
+    Every chunk is decoded and digested, so a table made here can be believed: chunk ``i`` has this
+    digest, and the chunks together have the announced digest of the xorb.
+    """
+
+    def __init__(self, digest: bytes, limits: Limits) -> None:
+        self._digest = digest
+        self._limits = limits
+        self._tree = DigestTree()
+        self._table: list[tuple[bytes, int, int]] = []
+        self._offset = 0
+        self._raw_nbytes = 0
+        self._in_footer = False
+
+    def read(self, buffers: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks of the xorb as they are stored, without a footer, each one checked.
+
+        Raises :class:`XorbInvalid` for anything that is not the announced xorb and
+        :class:`LimitExceeded` beyond ``limits.xorb_nbytes`` or ``limits.xorb_chunks``.
+        """
+        pending = bytearray()
+        total = 0
+        for buffer in buffers:
+            total += len(buffer)
+            if total > self._limits.xorb_nbytes:
+                raise LimitExceeded("the xorb is too big", setting="limits.xorb_nbytes")
+            if self._in_footer:
+                continue
+            pending += buffer
+            taken = self._take_chunks(pending)
+            if taken:
+                yield bytes(memoryview(pending)[:taken])
+                del pending[:taken]
+        if pending and not self._in_footer:
+            raise XorbInvalid("the xorb ends inside a chunk")
+        if not self._table or self._tree.xorb_digest() != self._digest:
+            raise XorbInvalid("the chunks are not those of the announced xorb")
+
+    def table(self) -> bytes:
+        """The chunk table, rows of :data:`TABLE`, once everything was read."""
+        rows = np.zeros(len(self._table), TABLE)
+        if self._table:
+            digests, offsets, lengths = zip(*self._table, strict=True)
+            rows["digest"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+            rows["offset"] = offsets
+            rows["nbytes"] = lengths
+        return rows.tobytes()
+
+    def _take_chunks(self, pending: bytearray) -> int:
+        """Check all whole chunks at the front; returns their length."""
+        at = 0
+        with memoryview(pending) as view:
+            while len(view) - at >= HEADER_NBYTES:
+                if view[at : at + len(FOOTER_IDENT)] == FOOTER_IDENT:
+                    self._in_footer = True
+                    break
+                stored, scheme, raw = parse_header(view[at : at + HEADER_NBYTES])
+                stop = at + HEADER_NBYTES + stored
+                if stop > len(view):
+                    break
+                self._take_chunk(scheme, view[at + HEADER_NBYTES : stop], raw)
+                at = stop
+        return at
+
+    def _take_chunk(self, scheme: int, stored: memoryview, raw_nbytes: int) -> None:
+        self._raw_nbytes += raw_nbytes
+        if self._raw_nbytes > self._limits.xorb_nbytes:
+            raise LimitExceeded("the xorb decodes to too much", setting="limits.xorb_nbytes")
+        if len(self._table) == self._limits.xorb_chunks:
+            raise LimitExceeded("the xorb has too many chunks", setting="limits.xorb_chunks")
+        digest = chunk_digest(decode_chunk(scheme, stored, raw_nbytes))
+        self._tree.add(digest, raw_nbytes)
+        self._table.append((digest, self._offset, raw_nbytes))
+        self._offset += HEADER_NBYTES + len(stored)
+
+
+def decode_run(stored: bytes, table: np.ndarray) -> list[bytes]:
+    """Raw chunks of consecutive rows of a chunk table, from their stored bytes.
+
+    Raises :class:`XorbInvalid` where a chunk is not the one that the table names.
+    """
+    chunks: list[bytes] = []
+    at = 0
+    view = memoryview(stored)
+    for row_nbytes in table["nbytes"].tolist():
+        if len(view) - at < HEADER_NBYTES:
+            raise XorbInvalid("stored chunks end early")
+        length, scheme, raw = parse_header(view[at : at + HEADER_NBYTES])
+        if raw != row_nbytes:
+            raise XorbInvalid("a stored chunk has another length than its table says")
+        start = at + HEADER_NBYTES
+        at = start + length
+        chunks.append(decode_chunk(scheme, view[start:at], raw))
+    check_chunks(chunks, table)
+    return chunks
+
+
+def check_chunks(chunks: Iterable[bytes | memoryview], table: np.ndarray) -> None:
+    """Raise :class:`XorbInvalid` unless the raw chunks are the ones that the table names."""
+    digests = b"".join(chunk_digest(chunk) for chunk in chunks)
+    if digests != table["digest"].tobytes():
+        raise XorbInvalid("a chunk does not have its digest")
