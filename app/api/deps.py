@@ -1,0 +1,122 @@
+"""What every route is handed: the hub, who is asking, and the repo that the URL names.
+
+Revisions and tree paths in a URL may hold encoded slashes: routes declare them with the convertors
+of ``app.api.routing`` (``{revision:quoted}``, ``{path:quotedpath}``).
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.orm import Session
+
+from app.accounts.names import check_name
+from app.accounts.permissions import can_write
+from app.accounts.tokens import BAD_CREDENTIALS, Principal, authenticate
+from app.api.routing import RepoType, repo_path_prefix
+from app.catalog.repos import find_readable_repo, repo_id
+from app.db.tables import Commit, Repo
+from app.errors import Forbidden, InvalidRequest, RepoNotFound, Unauthorized
+from app.hub import Hub
+
+
+def get_hub(request: Request) -> Hub:
+    """The hub this app serves."""
+    return request.app.state.hub
+
+
+HubDep = Annotated[Hub, Depends(get_hub)]
+
+
+def get_caller(request: Request) -> Principal | None:
+    """Who is asking; None without credentials. Raises Unauthorized for wrong ones."""
+    header = request.headers.get("authorization")
+    if not header:
+        return None
+    token = _token_in(header)
+    with get_hub(request).db.read() as session:
+        return authenticate(session, token)
+
+
+Caller = Annotated[Principal | None, Depends(get_caller)]
+
+
+def get_signed_in(caller: Caller) -> Principal:
+    """Who is asking. Raises Unauthorized without credentials."""
+    if caller is None:
+        raise Unauthorized("Invalid username or password.")
+    return caller
+
+
+SignedIn = Annotated[Principal, Depends(get_signed_in)]
+
+
+@dataclass(frozen=True, slots=True)
+class RepoName:
+    """The repo a URL names, whether or not it exists."""
+
+    repo_type: RepoType
+    namespace: str
+    name: str
+
+    def find(self, session: Session, caller: Principal | None) -> Repo:
+        """The repo. Raises RepoNotFound if it does not exist for this caller."""
+        return find_readable_repo(session, caller, self.repo_type, self.namespace, self.name)
+
+    def find_writable(self, session: Session, caller: Principal) -> Repo:
+        """The repo. RepoNotFound if it does not exist for this caller, Forbidden if read-only."""
+        repo = self.find(session, caller)
+        if not can_write(session, caller, repo):
+            raise Forbidden(f"you may not write to {self.namespace}/{self.name}")
+        return repo
+
+
+def get_repo_name(repo_type: RepoType, namespace: str, name: str) -> RepoName:
+    """Path parameters as one value. Raises RepoNotFound for names that no repo can have."""
+    try:
+        return RepoName(
+            repo_type, check_name(namespace, "namespace"), check_name(name, "repository name")
+        )
+    except InvalidRequest:
+        raise RepoNotFound("Repository not found") from None
+
+
+RepoNameDep = Annotated[RepoName, Depends(get_repo_name)]
+
+
+def base_url(request: Request) -> str:
+    """What absolute URLs in answers start with, without a trailing slash."""
+    configured = get_hub(request).settings.public_url
+    return configured.rstrip("/") if configured else str(request.base_url).rstrip("/")
+
+
+def repo_url(request: Request, session: Session, repo: Repo) -> str:
+    """Absolute URL of a repo's page, which is also what the clients parse its id from."""
+    return f"{base_url(request)}/{repo_path_prefix(repo_type_of(repo))}{repo_id(session, repo)}"
+
+
+def repo_type_of(repo: Repo) -> RepoType:
+    """The type column, typed."""
+    assert repo.type in {"model", "dataset", "space"}
+    return repo.type  # pyright: ignore[reportReturnType]
+
+
+def commit_url(request: Request, session: Session, repo: Repo, commit: Commit) -> str:
+    """Absolute URL of a commit's page."""
+    return f"{repo_url(request, session, repo)}/commit/{commit.oid}"
+
+
+def _token_in(header: str) -> str:
+    scheme, _, value = header.partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer" and value:
+        return value
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise Unauthorized(BAD_CREDENTIALS) from None
+        return password or user
+    raise Unauthorized(BAD_CREDENTIALS)

@@ -1,0 +1,120 @@
+"""How errors look on the wire: one table from class to status and X-Error-Code.
+
+The body is ``{"error": message}``; X-Error-Message repeats it as one ASCII line (anything else
+makes the HTTP parser drop the connection). An exception outside the tree is answered by
+``app.api.middleware``, with nothing but the request id.
+"""
+
+import logging
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app import errors
+
+log = logging.getLogger(__name__)
+
+RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
+    errors.InvalidRequest: (400, "InvalidRequest"),
+    errors.InvalidPath: (422, "InvalidPath"),
+    errors.LimitExceeded: (413, "LimitExceeded"),
+    errors.IntegrityError: (422, "IntegrityError"),
+    errors.MissingUploads: (422, "MissingUploads"),
+    errors.Unauthorized: (401, "Unauthorized"),
+    errors.Forbidden: (403, "Forbidden"),
+    errors.NotFound: (404, "NotFound"),
+    errors.RepoNotFound: (404, "RepoNotFound"),
+    errors.RevisionNotFound: (404, "RevisionNotFound"),
+    errors.EntryNotFound: (404, "EntryNotFound"),
+    errors.ContentNotFound: (404, "ContentNotFound"),
+    errors.Conflict: (409, "Conflict"),
+    errors.StaleParent: (412, "StaleParent"),
+    errors.RangeNotSatisfiable: (416, "RangeNotSatisfiable"),
+    errors.Unavailable: (503, "Unavailable"),
+    errors.Damaged: (503, "Damaged"),
+}
+"""Looked up along the class's ancestry; a class that is not here is a bug of ours: 500."""
+
+RETRY_AFTER_S = 2
+MAX_MESSAGE_LENGTH = 1_000
+
+
+def error_response(error: errors.HubError, *, anonymous: bool = False) -> Response:
+    """The answer to an error of ours. ``anonymous``: the caller might see more after logging in."""
+    status, code = _look_up(type(error))
+    body: dict[str, Any] = {"error": error.message}
+    headers = {"X-Error-Code": code, "X-Error-Message": header_text(error.message)}
+    if isinstance(error, errors.RepoNotFound) and anonymous:
+        status = 401
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="clade", charset="UTF-8"'
+    if isinstance(error, errors.EntryNotFound) and error.commit:
+        headers["X-Repo-Commit"] = error.commit
+    if isinstance(error, errors.Conflict) and error.url:
+        body["url"] = error.url
+    if isinstance(error, errors.MissingUploads):
+        body["oids"] = error.oids
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, errors.Unavailable):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def unforeseen_error_response(request_id: str) -> Response:
+    """The answer to an exception that is a bug of ours: its request id and nothing else."""
+    return _plain_error(500, "InternalError", f"internal error, request id {request_id}")
+
+
+def header_text(message: str) -> str:
+    """A message as a header value: one line of printable ASCII, bounded."""
+    line = " ".join(message[:MAX_MESSAGE_LENGTH].split())
+    return "".join(char if " " <= char <= "~" else "?" for char in line)
+
+
+def install_error_responses(app: FastAPI) -> None:
+    """Make the app answer every exception in the shape above."""
+    app.add_exception_handler(errors.HubError, _hub_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def _look_up(error_class: type) -> tuple[int, str]:
+    for ancestor in error_class.__mro__:
+        if ancestor in RESPONSES:
+            return RESPONSES[ancestor]
+    return 500, "InternalError"
+
+
+async def _hub_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.HubError)
+    if isinstance(error, errors.Unavailable):
+        log.warning("unavailable: %s", error.message, exc_info=error)
+    return error_response(error, anonymous="authorization" not in request.headers)
+
+
+async def _validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return _plain_error(422, "InvalidRequest", f"{where}: {first['msg']}")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"no such page: {request.method} {unquote(request.scope['raw_path'].decode())}"
+    code = "NotFound" if error.status_code == 404 else "HttpError"
+    response = _plain_error(error.status_code, code, message)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _plain_error(status: int, code: str, message: str) -> Response:
+    headers = {"X-Error-Code": code, "X-Error-Message": header_text(message)}
+    return JSONResponse({"error": message}, status_code=status, headers=headers)

@@ -1,0 +1,131 @@
+"""Files by path at a revision: rebuilt while they are sent, with ranges and validators.
+
+Bytes of a repository are never run in a browser as this site's: attachments, no sniffing, and a
+policy that forbids everything.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.accounts.tokens import Principal
+from app.api.deps import Caller, HubDep, RepoName, RepoNameDep
+from app.api.downloads import DownloadsDep
+from app.api.hf.media_types import media_type_of
+from app.api.ranges import is_unchanged, requested_range
+from app.api.sending import StreamedBody
+from app.catalog.git_objects import lfs_pointer
+from app.catalog.listing import Entry, find_entry
+from app.catalog.refs import resolve_revision
+from app.errors import EntryNotFound
+from app.hub import Hub
+from app.restore.plan import load_plan
+from app.restore.reader import FileReader
+
+router = APIRouter()
+
+POLICY = "default-src 'none'; sandbox"
+ADDRESS = "/{repo_type:typeprefix}{namespace}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that a revision holds."""
+
+    repo_id: int
+    commit: str
+    entry: Entry
+
+    @property
+    def etag(self) -> str:
+        """SHA-256 of an LFS file, git blob id of another: what the clients name blobs by."""
+        return f'"{self.sha256 if self.entry.is_lfs else self.entry.oid}"'
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes."""
+        assert self.entry.sha256 is not None
+        return self.entry.sha256.hex()
+
+
+@router.get(ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}")
+@router.head(ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
+def resolve(
+    request: Request,
+    hub: HubDep,
+    caller: Caller,
+    downloads: DownloadsDep,
+    name: RepoNameDep,
+    revision: str,
+    path: str,
+) -> Response:
+    """The bytes of a file."""
+    found = find_file(hub, caller, name, revision, path)
+    if request.method == "GET" and "x-hf-download-counter" in request.headers:
+        downloads.note(found.repo_id, request.client.host if request.client else "")
+    return _send(hub, request, found, _headers(found, "attachment"))
+
+
+@router.get(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}")
+@router.head(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
+def raw(
+    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str, path: str
+) -> Response:
+    """A file as git stores it: the pointer in place of an LFS file."""
+    found = find_file(hub, caller, name, revision, path)
+    headers = _headers(found, "inline") | {"content-type": "text/plain; charset=utf-8"}
+    if not found.entry.is_lfs:
+        return _send(hub, request, found, headers)
+    assert found.entry.sha256 is not None
+    headers["etag"] = f'"{found.entry.oid}"'
+    pointer = lfs_pointer(found.entry.sha256, found.entry.nbytes)
+    headers["content-length"] = str(len(pointer))
+    return Response(b"" if request.method == "HEAD" else pointer, headers=headers)
+
+
+def find_file(
+    hub: Hub, caller: Principal | None, name: RepoName, revision: str, path: str
+) -> Found:
+    """The file at a path. Raises RepoNotFound, RevisionNotFound or EntryNotFound."""
+    with hub.db.read() as session:
+        repo = name.find(session, caller)
+        commit = resolve_revision(session, repo, revision)
+        entry = find_entry(session, repo.id, commit.tree_oid, path)
+    if entry is None or entry.is_directory:
+        raise EntryNotFound(f"{path} does not exist on this revision", commit=commit.oid)
+    return Found(repo.id, commit.oid, entry)
+
+
+def _send(hub: Hub, request: Request, found: Found, headers: dict[str, str]) -> Response:
+    if is_unchanged(request.headers, found.etag):
+        return Response(status_code=304, headers=headers)
+    nbytes = found.entry.nbytes
+    if request.method == "HEAD":
+        return Response(headers={**headers, "content-length": str(nbytes)})
+    part = requested_range(request.headers, nbytes, found.etag)
+    start, stop = part or (0, nbytes)
+    if part is not None:
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{nbytes}"
+    assert found.entry.file_id is not None
+    reader = FileReader(hub, load_plan(hub, found.entry.file_id))
+    return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)
+
+
+def _headers(found: Found, disposition: str) -> dict[str, str]:
+    file_name = quote(found.entry.name, safe="")
+    headers = {
+        "x-repo-commit": found.commit,
+        "etag": found.etag,
+        "accept-ranges": "bytes",
+        "content-type": media_type_of(found.entry.name),
+        "content-disposition": f"{disposition}; filename*=UTF-8''{file_name}",
+        "content-security-policy": POLICY,
+        "x-content-type-options": "nosniff",
+        "access-control-expose-headers": "X-Repo-Commit, ETag, X-Linked-ETag, X-Linked-Size",
+    }
+    if found.entry.is_lfs:
+        headers["x-linked-etag"] = found.etag
+        headers["x-linked-size"] = str(found.entry.nbytes)
+    return headers

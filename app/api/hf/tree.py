@@ -1,0 +1,143 @@
+"""Directory listings and look-ups of single paths at a revision."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from app.accounts.tokens import Principal
+from app.api.dates import wire_date
+from app.api.deps import Caller, HubDep, RepoName, RepoNameDep
+from app.api.json_body import read_form_or_json
+from app.api.pages import cursor_position, set_next_page
+from app.catalog.git_objects import lfs_pointer
+from app.catalog.history import last_changes
+from app.catalog.listing import Entry, find_entries, find_entry, list_tree
+from app.catalog.refs import resolve_revision
+from app.db.tables import Commit
+from app.errors import EntryNotFound, LimitExceeded
+from app.hub import Hub
+
+router = APIRouter()
+
+ENTRIES_PER_PAGE = 1_000
+EXPANDED_ENTRIES_PER_PAGE = 50
+
+NOT_SCANNED = {"status": "unscanned", "avScan": None, "pickleImportScan": None}
+
+
+class WantedPaths(BaseModel):
+    """Body of paths-info, a form or JSON."""
+
+    paths: list[str]
+    expand: bool = False
+
+
+@router.get("/api/{repo_type:repotype}/{namespace}/{name}/tree/{revision:quoted}")
+@router.get("/api/{repo_type:repotype}/{namespace}/{name}/tree/{revision:quoted}/{path:quotedpath}")
+def tree(
+    request: Request,
+    response: Response,
+    hub: HubDep,
+    caller: Caller,
+    name: RepoNameDep,
+    revision: str,
+    path: str = "",
+    recursive: bool = False,
+    expand: bool = False,
+    limit: int = ENTRIES_PER_PAGE,
+    cursor: str | None = None,
+) -> list[dict[str, Any]]:
+    """Entries of a directory."""
+    most = EXPANDED_ENTRIES_PER_PAGE if expand else ENTRIES_PER_PAGE
+    with hub.db.read() as session:
+        repo = name.find(session, caller)
+        commit = resolve_revision(session, repo, revision)
+        directory = path.strip("/")
+        page = list_tree(
+            session,
+            repo.id,
+            _directory_oid(session, commit, directory),
+            prefix=directory,
+            recursive=recursive,
+            after=cursor_position(cursor),
+            limit=max(1, min(limit, most)),
+        )
+        answer = describe_entries(session, commit, page.entries, expand=expand)
+    if page.cursor is not None:
+        set_next_page(request, response, page.cursor)
+    return answer
+
+
+@router.post("/api/{repo_type:repotype}/{namespace}/{name}/paths-info/{revision:quoted}")
+async def paths_info(
+    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str
+) -> list[dict[str, Any]]:
+    """Entries at the given paths; what does not exist is left out."""
+    limits = hub.settings.limits
+    wanted = await read_form_or_json(request, limits, WantedPaths, lists=frozenset({"paths"}))
+    if len(wanted.paths) > limits.paths_info:
+        raise LimitExceeded("too many paths", setting="limits.paths_info")
+    return await run_in_threadpool(_look_up, hub, caller, name, revision, wanted)
+
+
+def describe_entries(
+    session: Session, commit: Commit, entries: Sequence[Entry], *, expand: bool
+) -> list[dict[str, Any]]:
+    """Entries as the clients read them; ``expand`` adds the last commit of each."""
+    answers = [_entry(entry) for entry in entries]
+    if expand:
+        changes = last_changes(session, commit, entries)
+        for entry, answer in zip(entries, answers, strict=True):
+            last = changes[entry.path]
+            answer["lastCommit"] = {
+                "id": last.oid,
+                "title": last.title,
+                "date": wire_date(last.created_at),
+            }
+            if not entry.is_directory:
+                answer["securityFileStatus"] = NOT_SCANNED
+    return answers
+
+
+def lfs_facts(entry: Entry, digest_name: str) -> dict[str, Any]:
+    """The ``lfs`` object of an entry; the digest is called oid in trees and sha256 in siblings."""
+    assert entry.sha256 is not None
+    return {
+        digest_name: entry.sha256.hex(),
+        "size": entry.nbytes,
+        "pointerSize": len(lfs_pointer(entry.sha256, entry.nbytes)),
+    }
+
+
+def _look_up(
+    hub: Hub, caller: Principal | None, name: RepoName, revision: str, wanted: WantedPaths
+) -> list[dict[str, Any]]:
+    with hub.db.read() as session:
+        repo = name.find(session, caller)
+        commit = resolve_revision(session, repo, revision)
+        paths = list(dict.fromkeys(path.strip("/") for path in wanted.paths))
+        found = find_entries(session, repo.id, commit.tree_oid, [path for path in paths if path])
+        entries = [found[path] for path in paths if path in found]
+        return describe_entries(session, commit, entries, expand=wanted.expand)
+
+
+def _directory_oid(session: Session, commit: Commit, path: str) -> str:
+    if not path:
+        return commit.tree_oid
+    entry = find_entry(session, commit.repo_id, commit.tree_oid, path)
+    if entry is None or not entry.is_directory:
+        raise EntryNotFound(f"{path} does not exist on this revision", commit=commit.oid)
+    return entry.oid
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    if entry.is_directory:
+        return {"type": "directory", "path": entry.path, "oid": entry.oid, "size": 0}
+    answer = {"type": "file", "path": entry.path, "oid": entry.oid, "size": entry.nbytes}
+    if entry.is_lfs:
+        answer["lfs"] = lfs_facts(entry, "oid")
+    return answer

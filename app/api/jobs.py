@@ -1,0 +1,90 @@
+"""Background work as people see it: counts for everybody, single jobs for those concerned."""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
+
+from fastapi import APIRouter, Query
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.accounts.permissions import readable_file_clause, readable_repos_clause
+from app.accounts.tokens import Principal
+from app.api.dates import wire_date
+from app.api.deps import Caller, HubDep
+from app.db.tables import File, Job, Repo
+from app.jobs.listing import list_jobs, summary
+
+router = APIRouter()
+
+SCANNED = 500
+"""Newest jobs among which those that concern a caller are looked for."""
+
+
+@router.get("/api/clade/jobs")
+def jobs(
+    hub: HubDep,
+    caller: Caller,
+    state: Literal["queued", "running", "done", "failed"] | None = None,
+    limit: int = Query(50, ge=1, le=200),
+) -> dict[str, Any]:
+    """How many jobs are in each state, and the newest that the caller may see.
+
+    Administrators see all; others those about files and repositories that they may read; without
+    credentials the list is empty.
+    """
+    with hub.db.read() as session:
+        counts = summary(session)
+        if caller is None:
+            rows: Sequence[Job] = []
+        elif caller.is_admin:
+            rows = list_jobs(session, state=state, limit=limit)
+        else:
+            newest = list_jobs(session, state=state, limit=SCANNED)
+            rows = _concerning(session, caller, newest)[:limit]
+    return {
+        "queued": counts.queued,
+        "running": counts.running,
+        "done": counts.done,
+        "failed": counts.failed,
+        "oldest_queued_at": counts.oldest_queued_at and wire_date(counts.oldest_queued_at),
+        "jobs": [_job(row, with_error=caller is not None and caller.is_admin) for row in rows],
+    }
+
+
+def _concerning(session: Session, caller: Principal, rows: Sequence[Job]) -> list[Job]:
+    files, repos = _ids(rows, "file_id"), _ids(rows, "repo_id")
+    seen_files = set(
+        session.scalars(
+            select(File.id).where(File.id.in_(set(files.values())), readable_file_clause(caller))
+        )
+    )
+    seen_repos = set(
+        session.scalars(
+            select(Repo.id).where(Repo.id.in_(set(repos.values())), readable_repos_clause(caller))
+        )
+    )
+    return [row for row in rows if _seen(row, files, seen_files) or _seen(row, repos, seen_repos)]
+
+
+def _ids(rows: Sequence[Job], name: str) -> dict[int, int]:
+    payloads = ((row.id, json.loads(row.payload)) for row in rows)
+    return {job: int(payload[name]) for job, payload in payloads if name in payload}
+
+
+def _seen(row: Job, ids: dict[int, int], seen: Collection[int]) -> bool:
+    return row.id in ids and ids[row.id] in seen
+
+
+def _job(row: Job, *, with_error: bool) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "key": row.key,
+        "state": row.state,
+        "attempts": row.attempts,
+        "progress": {"done": row.progress_done, "total": row.progress_total},
+        "error": row.error if with_error else None,
+        "created_at": wire_date(row.created_at),
+        "finished_at": row.finished_at and wire_date(row.finished_at),
+    }

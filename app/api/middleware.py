@@ -1,0 +1,140 @@
+"""Pure ASGI middleware: request ids, the last resort for exceptions, JSON body bounds, metrics.
+
+Pure, because Starlette's BaseHTTPMiddleware hides ``http.disconnect`` from streaming responses: a
+client that goes away would not stop the work done for it.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import error_response, unforeseen_error_response
+from app.api.metrics import RequestMetrics
+from app.errors import LimitExceeded
+from app.settings import Limits
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
+_PARSED_TYPES = re.compile(r"application/(json|[\w.\-]+\+json|x-www-form-urlencoded)\b")
+
+
+class RequestId:
+    """Gives every response an X-Request-Id and every stray exception a 500 that names it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Echo the client's id (X-Request-Id, else X-Amzn-Trace-Id) or make one."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("unforeseen error in request %s", request_id)
+            if started:  # the answer cannot be taken back: cut the connection so it is seen
+                raise
+            await unforeseen_error_response(request_id)(scope, receive, send_with_id)
+
+
+class JsonBodyLimit:
+    """Refuses JSON and form bodies beyond ``limits.json_nbytes``, declared or actual.
+
+    Bodies that routes read as a stream (files, xorbs, shards, ndjson) have limits of their own.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self.app = app
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a body that is declared too long, cut off one that turns out to be."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        streams = scope.get("method") == "PUT" and not scope["path"].startswith("/api/")
+        if streams or not _PARSED_TYPES.match(headers.get("content-type", "")):
+            await self.app(scope, receive, send)
+            return
+        declared = headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > self.limits.json_nbytes:
+            await error_response(self._refusal())(scope, receive, send)
+            return
+        room = self.limits.json_nbytes
+
+        async def receive_bounded() -> Message:
+            nonlocal room
+            message = await receive()
+            room -= len(message.get("body", b""))
+            if room < 0:
+                raise self._refusal()
+            return message
+
+        await self.app(scope, receive_bounded, send)
+
+    def _refusal(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"the request body exceeds {self.limits.json_nbytes} bytes",
+            setting="limits.json_nbytes",
+        )
+
+
+class MeterRequests:
+    """Counts requests, bytes and durations by route."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Observe one request; an exception counts as 500."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.monotonic()
+        status, received, sent = 500, 0, 0
+
+        async def receive_metered() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def send_metered(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self.app(scope, receive_metered, send_metered)
+        finally:
+            # The route's template, never the path itself: labels must not grow with repositories.
+            route = getattr(scope.get("route"), "path", "unrouted")
+            self.metrics.observe(
+                route, scope["method"], status, time.monotonic() - began, received, sent
+            )
+
+
+def _request_id(headers: Headers) -> str:
+    for name in ("x-request-id", "x-amzn-trace-id"):
+        value = headers.get(name, "")
+        if _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex

@@ -1,0 +1,40 @@
+"""Pagination: opaque cursors in the query, the next page in a Link header."""
+
+import base64
+import binascii
+import json
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Request, Response
+
+from app.api.deps import base_url
+from app.errors import InvalidRequest
+
+CURSOR = "cursor"
+
+
+def set_next_page(request: Request, response: Response, position: Any) -> None:
+    """Point to the page that starts after ``position`` (any JSON value)."""
+    query = [
+        (key, value)
+        for key, value in parse_qsl(request.url.query, keep_blank_values=True)
+        if key != CURSOR
+    ]
+    query.append((CURSOR, _encode(position)))
+    path = request.scope["raw_path"].decode("ascii")
+    response.headers["Link"] = f'<{base_url(request)}{path}?{urlencode(query)}>; rel="next"'
+
+
+def cursor_position(cursor: str | None) -> Any:
+    """What :func:`set_next_page` was given; None on the first page."""
+    if cursor is None:
+        return None
+    try:
+        return json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (binascii.Error, ValueError, RecursionError):
+        raise InvalidRequest("the cursor is not one of ours") from None
+
+
+def _encode(position: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()

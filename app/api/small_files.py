@@ -1,0 +1,64 @@
+"""Small files of repositories that the API reads itself: cards, configurations, attributes.
+
+Parsed results are kept by file id: a file never changes, so neither does what it says.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+
+from app.hub import Hub
+from app.restore.plan import load_plan
+from app.restore.reader import FileReader
+
+T = TypeVar("T")
+
+MAX_NBYTES = 1 << 20
+"""Longer files are treated as empty: nobody writes cards like that."""
+
+KEPT = 4_096
+
+
+class SmallFiles:
+    """Reads and parses small files, remembering the latest results. Thread-safe."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._lock = threading.Lock()
+        self._parsed: OrderedDict[tuple[int, Callable[[bytes], Any]], Any] = OrderedDict()
+
+    def parse(self, file_id: int, nbytes: int, parser: Callable[[bytes], T]) -> T:
+        """``parser`` applied to the bytes of a file. Not inside a transaction: it reads the store.
+
+        ``parser`` is a module-level function: it is part of the key.
+        """
+        key = (file_id, parser)
+        with self._lock:
+            if key in self._parsed:
+                self._parsed.move_to_end(key)
+                return self._parsed[key]
+        value = parser(self._read(file_id) if 0 < nbytes <= MAX_NBYTES else b"")
+        with self._lock:
+            self._parsed[key] = value
+            while len(self._parsed) > KEPT:
+                self._parsed.popitem(last=False)
+        return value
+
+    def _read(self, file_id: int) -> bytes:
+        plan = load_plan(self._hub, file_id)
+        reader = FileReader(self._hub, plan)
+        try:
+            return b"".join(reader.stream(0, plan.nbytes))
+        finally:
+            reader.close()
+
+
+def get_small_files(request: Request) -> SmallFiles:
+    """The app's reader of small files."""
+    return request.app.state.small_files
+
+
+SmallFilesDep = Annotated[SmallFiles, Depends(get_small_files)]

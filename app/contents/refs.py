@@ -1,0 +1,180 @@
+"""Where contents lie: rows of the database as plain values that a reader can hold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import Content, Encoding, FormerEncoding, Segment, StoredObject
+
+RAW = "raw"
+"""The codec of bytes that lie in their object as they are, without a frame."""
+
+MAX_DEPTH = 4
+"""Base of a base: depth is 1 by rule; a former encoding may name a base that moved on."""
+
+_BATCH = 5_000
+"""Ids in one IN list: below the parameter limit of every database."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRange:
+    """Stored bytes of one content: a range of an object and the checks of its pieces."""
+
+    content_id: int
+    object_id: int
+    key: str
+    start: int
+    """Offset in the object."""
+    stored_nbytes: int
+    checks: bytes
+    """16 bytes for every started MiB of the range, see ``app.digest``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingRef(StoredRange):
+    """One encoding of a content, with everything needed to read it."""
+
+    digest: bytes
+    """Content id, see ``app.digest``."""
+    nbytes: int
+    """Raw bytes."""
+    codec: str
+    """``raw`` or a frame codec."""
+    base: "EncodingRef | None"
+    """Encoding of the content that the frame is a delta against."""
+
+
+def load_refs(session: Session, content_ids: Iterable[int]) -> dict[int, EncodingRef]:
+    """Current encodings by content id, bases included; two queries per 5,000 contents.
+
+    Contents that do not exist (any more) are absent from the answer.
+    """
+    wanted = sorted(set(content_ids))
+    return _assemble(session, _current_rows(session, wanted), depth=MAX_DEPTH)
+
+
+def load_file_refs(session: Session, file_id: int) -> dict[int, EncodingRef]:
+    """Current encodings of all contents of a file by content id, in two queries."""
+    of_file = select(Segment.content_id).where(Segment.file_id == file_id)
+    rows = session.execute(_select_current().where(Content.id.in_(of_file))).all()
+    return _assemble(session, rows, depth=MAX_DEPTH)
+
+
+def load_former_refs(session: Session, content_id: int) -> list[EncodingRef]:
+    """Replaced encodings of a content whose objects are not yet collected, newest first."""
+    rows = session.execute(
+        select(
+            Content.id,
+            Content.digest,
+            Content.nbytes,
+            FormerEncoding.codec,
+            FormerEncoding.base_id,
+            FormerEncoding.object_id,
+            StoredObject.key,
+            FormerEncoding.start,
+            FormerEncoding.nbytes,
+            FormerEncoding.checks,
+        )
+        .join(FormerEncoding, FormerEncoding.content_id == Content.id)
+        .join(StoredObject, StoredObject.id == FormerEncoding.object_id)
+        .where(Content.id == content_id)
+        .order_by(FormerEncoding.id.desc())
+    ).all()
+    bases = _load_bases(session, rows, depth=MAX_DEPTH)
+    return [ref for row in rows if (ref := _ref_of(row, bases)) is not None]
+
+
+def load_object_ranges(
+    session: Session, object_id: int, start: int, stop: int
+) -> list[StoredRange]:
+    """Encodings, current or former, that lie in an object and touch ``[start, stop)``, in order."""
+    ranges: dict[tuple[int, int], StoredRange] = {}
+    for table in (FormerEncoding, Encoding):
+        rows = session.execute(
+            select(
+                table.content_id,
+                table.object_id,
+                StoredObject.key,
+                table.start,
+                table.nbytes,
+                table.checks,
+            )
+            .join(StoredObject, StoredObject.id == table.object_id)
+            .where(
+                table.object_id == object_id,
+                table.start < stop,
+                table.start + table.nbytes > start,
+            )
+        )
+        for content_id, owner, key, first, nbytes, checks in rows:
+            ranges[first, nbytes] = StoredRange(
+                content_id=content_id,
+                object_id=owner,
+                key=key,
+                start=first,
+                stored_nbytes=nbytes,
+                checks=checks,
+            )
+    return [ranges[place] for place in sorted(ranges)]
+
+
+def _select_current() -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            Content.id,
+            Content.digest,
+            Content.nbytes,
+            Encoding.codec,
+            Encoding.base_id,
+            Encoding.object_id,
+            StoredObject.key,
+            Encoding.start,
+            Encoding.nbytes,
+            Encoding.checks,
+        )
+        .join(Encoding, Encoding.content_id == Content.id)
+        .join(StoredObject, StoredObject.id == Encoding.object_id)
+    )
+
+
+def _current_rows(session: Session, content_ids: list[int]) -> list[Any]:
+    rows: list[Any] = []
+    for at in range(0, len(content_ids), _BATCH):
+        batch = content_ids[at : at + _BATCH]
+        rows += session.execute(_select_current().where(Content.id.in_(batch))).all()
+    return rows
+
+
+def _assemble(session: Session, rows: Iterable[Any], *, depth: int) -> dict[int, EncodingRef]:
+    rows = list(rows)
+    bases = _load_bases(session, rows, depth=depth)
+    return {row[0]: ref for row in rows if (ref := _ref_of(row, bases)) is not None}
+
+
+def _load_bases(session: Session, rows: Iterable[Any], *, depth: int) -> dict[int, EncodingRef]:
+    base_ids = sorted({row[4] for row in rows if row[4] is not None})
+    if not base_ids or depth == 0:
+        return {}
+    return _assemble(session, _current_rows(session, base_ids), depth=depth - 1)
+
+
+def _ref_of(row: Any, bases: dict[int, EncodingRef]) -> EncodingRef | None:
+    """None when the base that the row names is gone: such an encoding cannot be read."""
+    content_id, digest, nbytes, codec, base_id, object_id, key, start, stored_nbytes, checks = row
+    if base_id is not None and base_id not in bases:
+        return None
+    return EncodingRef(
+        content_id=content_id,
+        digest=digest,
+        nbytes=nbytes,
+        codec=codec,
+        base=None if base_id is None else bases[base_id],
+        object_id=object_id,
+        key=key,
+        start=start,
+        stored_nbytes=stored_nbytes,
+        checks=checks,
+    )

@@ -1,0 +1,94 @@
+"""The composition root: one hub, one FastAPI app."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+
+from app import __version__
+from app.api import families, health, jobs, plans, stats, storage
+from app.api.errors import install_error_responses
+from app.api.hf import (
+    commit,
+    info,
+    lfs,
+    one_segment,
+    preupload,
+    refs,
+    repos,
+    resolve,
+    tree,
+    validate,
+    whoami,
+    xet,
+)
+from app.api.metrics import HubCollector, RequestMetrics, StoreCollector
+from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
+from app.api.routing import QuotedPath
+from app.api.small_files import SmallFiles
+from app.hub import Hub
+from app.jobs.runner import Runner
+from app.restore.downloads import DownloadCounter
+from app.tasks import HANDLERS, PERIODS
+from app.web import pages
+
+ROUTERS = (
+    *(health.router, whoami.router, repos.router, preupload.router, commit.router, refs.router),
+    *(tree.router, validate.router, lfs.router, xet.router, resolve.router),
+    *(storage.router, families.router, jobs.router, stats.router, plans.router),
+    # Wide patterns last: api/{type}/{namespace}/{name}, then ids of one segment, then pages.
+    *(info.router, one_segment.router, pages.router),
+)
+
+
+def create_app(hub: Hub) -> FastAPI:
+    """The HTTP front of a hub. The caller opens and closes the hub; jobs run while the app does."""
+
+    downloads = DownloadCounter(hub)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        runner = _embedded_runner(hub)
+        if runner is not None:
+            runner.start()
+        try:
+            yield
+        finally:
+            if runner is not None:
+                await run_in_threadpool(runner.stop)
+            await run_in_threadpool(downloads.flush)
+
+    app = FastAPI(
+        title="Clade",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    registry = CollectorRegistry()
+    registry.register(HubCollector(hub))
+    registry.register(StoreCollector(hub.store))
+    app.state.hub = hub
+    app.state.small_files = SmallFiles(hub)
+    app.state.downloads = downloads
+    app.state.metrics_registry = registry
+    # The last one added sees a request first.
+    app.add_middleware(JsonBodyLimit, limits=hub.settings.limits)
+    app.add_middleware(QuotedPath)
+    app.add_middleware(MeterRequests, metrics=RequestMetrics(registry))
+    app.add_middleware(RequestId)
+    install_error_responses(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def _embedded_runner(hub: Hub) -> Runner | None:
+    """Runs jobs in this process, unless workers or nobody should."""
+    settings = hub.settings.jobs
+    if settings.broker_url is not None or settings.threads == 0:
+        return None
+    return Runner(hub, HANDLERS, settings.threads, periods=PERIODS)

@@ -1,0 +1,66 @@
+"""Plain pages: the repositories, and the files of one."""
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from starlette.responses import HTMLResponse
+
+from app.api.deps import Caller, HubDep, RepoNameDep, base_url
+from app.api.routing import repo_path_prefix
+from app.catalog.listing import list_files
+from app.catalog.refs import resolve_revision
+from app.catalog.repos import RepoQuery, list_repos, repo_id
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN_REPOS = 200
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(default=True),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@router.get("/")
+def index(request: Request, hub: HubDep, caller: Caller) -> HTMLResponse:
+    """Models and datasets, latest first."""
+    with hub.db.read() as session:
+        models, _ = list_repos(session, caller, RepoQuery("model"), limit=SHOWN_REPOS)
+        datasets, _ = list_repos(session, caller, RepoQuery("dataset"), limit=SHOWN_REPOS)
+    return _page("index.html", models=models, datasets=datasets, endpoint=base_url(request))
+
+
+@router.get("/{repo_type:typeprefix}{namespace}/{name}")
+@router.get("/{repo_type:typeprefix}{namespace}/{name}/tree/{revision:quoted}")
+@router.get("/{repo_type:typeprefix}{namespace}/{name}/commit/{revision:quoted}")
+def repo_page(
+    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str | None = None
+) -> HTMLResponse:
+    """Files of a repo at a revision."""
+    with hub.db.read() as session:
+        repo = name.find(session, caller)
+        commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
+        files = list_files(session, repo.id, commit.tree_oid)
+        full_name = repo_id(session, repo)
+    return _page(
+        "repo.html",
+        full_name=full_name,
+        repo_type=name.repo_type,
+        root=f"/{repo_path_prefix(name.repo_type)}{full_name}",
+        private=repo.private,
+        commit=commit,
+        files=files,
+        endpoint=base_url(request),
+    )
+
+
+def _page(template: str, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_templates.get_template(template).render(values), headers=HEADERS)

@@ -1,0 +1,45 @@
+"""What can go wrong between a client and a hub.
+
+ClientError
+├── Unreachable        no answer, or a broken one, after all retries
+├── Refused            the hub said no; carries status and X-Error-Code
+│   └── StaleLocation  the URL of stored bytes has expired or its object is gone: plan anew
+├── BadAnswer          the hub answered something that makes no sense
+├── DamagedDownload    the bytes are not what their digest says, from no source
+└── TargetRefused      a path or directory that must not or cannot be written to
+
+Retries happen below these: whoever sees one may tell the user, or try again much later.
+"""
+
+
+class ClientError(Exception):
+    """Base of all errors of this package; the message is fit to be shown."""
+
+
+class Unreachable(ClientError):
+    """The hub or its store did not answer."""
+
+
+class Refused(ClientError):
+    """The hub refused. ``code`` is its X-Error-Code, empty if it sent none."""
+
+    def __init__(self, message: str, *, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class StaleLocation(Refused):
+    """Stored bytes are no longer to be had under this URL."""
+
+
+class BadAnswer(ClientError):
+    """An answer that does not follow the documented format."""
+
+
+class DamagedDownload(ClientError):
+    """Bytes that do not match their digest."""
+
+
+class TargetRefused(ClientError):
+    """Nothing may be written there."""

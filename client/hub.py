@@ -1,0 +1,224 @@
+"""A hub over HTTP: typed answers, typed errors, retries, and a count of what crossed the wire."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from client.errors import BadAnswer, Refused, StaleLocation, Unreachable
+from client.plan import Extent, RestorePlan
+
+TRIES = 5
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+GONE = frozenset({403, 404, 410})
+DAMAGED = "Damaged"
+"""X-Error-Code of stored bytes that fail their checks: asking again does not help."""
+LONGEST_WAIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RepoName:
+    """A repository. ``type`` is model, dataset or space; ``id`` is ``owner/name``."""
+
+    type: str
+    id: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From ``owner/name``, ``datasets/owner/name`` or ``spaces/owner/name``."""
+        prefix, _, rest = text.partition("/")
+        if prefix in {"datasets", "spaces", "models"} and "/" in rest:
+            return cls(prefix.removesuffix("s"), rest)
+        return cls("model", text)
+
+    @property
+    def api_path(self) -> str:
+        """``models/owner/name``."""
+        return f"{self.type}s/{self.id}"
+
+    @property
+    def file_path(self) -> str:
+        """What precedes ``/resolve``."""
+        return self.id if self.type == "model" else self.api_path
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a revision. ``sha256`` is None for a regular git blob, known by ``oid`` alone."""
+
+    path: str
+    nbytes: int
+    oid: str
+    sha256: bytes | None
+
+
+class HubClient:
+    """One hub. Thread-safe. Every method raises Unreachable, Refused or BadAnswer."""
+
+    def __init__(self, endpoint: str, *, token: str | None = None, timeout_s: float = 30) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._authorization = {"authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            timeout=timeout_s, headers={"accept-encoding": "identity", "user-agent": "clade-pull"}
+        )
+        self._lock = threading.Lock()
+        self._wire_nbytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._http.close()
+
+    @property
+    def wire_nbytes(self) -> int:
+        """Body bytes received so far."""
+        return self._wire_nbytes
+
+    def commit_of(self, repo: RepoName, revision: str) -> str:
+        """The commit that a revision names."""
+        url = f"{self._endpoint}/api/{repo.api_path}/revision/{quote(revision, safe='')}"
+        answer, _ = self._json(url)
+        return _field(answer, "sha")
+
+    def files(self, repo: RepoName, commit: str) -> list[RemoteFile]:
+        """All files of a commit."""
+        url: str | None = f"{self._endpoint}/api/{repo.api_path}/tree/{commit}?recursive=true"
+        found: list[RemoteFile] = []
+        while url is not None:
+            rows, links = self._json(url)
+            found += [_remote_file(row) for row in rows if row.get("type") == "file"]
+            url = links.get("next", {}).get("url")
+        return found
+
+    def plan(self, repo: RepoName, commit: str, path: str) -> RestorePlan:
+        """The restore plan of a file."""
+        url = f"{self._endpoint}/api/clade/{repo.api_path}/plan/{commit}/{quote(path)}"
+        return RestorePlan.parse(self._json(url)[0])
+
+    def read_file(
+        self, repo: RepoName, commit: str, path: str, start: int, sink: memoryview
+    ) -> None:
+        """Fill ``sink`` with the bytes of a file from ``start`` on, decoded by the hub."""
+        url = f"{self._endpoint}/{repo.file_path}/resolve/{commit}/{quote(path)}"
+        self._fill(url, start, sink, self._authorization, stale=frozenset())
+
+    def read_extent(self, extent: Extent, start: int, sink: memoryview) -> None:
+        """Fill ``sink`` with stored bytes from ``start`` on.
+
+        An extent with headers of its own is only served whole. Raises StaleLocation when the URL
+        has expired or the bytes have moved.
+        """
+        self._fill(extent.url, start, sink, extent.headers, stale=GONE)
+
+    def _fill(
+        self,
+        url: str,
+        start: int,
+        sink: memoryview,
+        headers: Mapping[str, str],
+        *,
+        stale: frozenset[int],
+    ) -> None:
+        """Ranged GET that goes on where it broke off; failures count only while nothing comes."""
+        got, failures = 0, 0
+        fixed = "range" in {name.lower() for name in headers}
+        while got < len(sink):
+            got = 0 if fixed else got
+            before = got
+            ranged = {} if fixed else {"range": f"bytes={start + got}-{start + len(sink) - 1}"}
+            try:
+                with self._answer(url, {**headers, **ranged}, stale) as answer:
+                    _check_range(answer, start + got, fixed)
+                    for chunk in answer.iter_raw():
+                        room = sink[got : got + len(chunk)]
+                        room[:] = chunk[: len(room)]
+                        got += len(room)
+                if got < len(sink):
+                    raise Unreachable("the answer ended early")
+            except (httpx.TransportError, Unreachable) as error:
+                failures = 1 if got > before else failures + 1
+                if failures >= TRIES:
+                    raise Unreachable(f"{_host(url)} does not deliver: {error}") from error
+                time.sleep(_wait_s(failures))
+
+    @contextmanager
+    def _answer(
+        self, url: str, headers: Mapping[str, str], stale: frozenset[int]
+    ) -> Iterator[httpx.Response]:
+        """A successful answer whose body is still to come; its bytes are counted."""
+        with self._http.stream("GET", url, headers=dict(headers)) as answer:
+            try:
+                if answer.status_code >= 300:
+                    answer.read()
+                    raise _refusal(answer, stale)
+                yield answer
+            finally:
+                with self._lock:
+                    self._wire_nbytes += answer.num_bytes_downloaded
+
+    def _json(self, url: str) -> tuple[Any, dict[str, dict[str, str]]]:
+        """The body and the Link header of an API answer."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                with self._answer(url, self._authorization, frozenset()) as answer:
+                    answer.read()
+                    return answer.json(), answer.links  # pyright: ignore[reportReturnType]
+            except (httpx.TransportError, Unreachable) as error:
+                if attempt == TRIES:
+                    raise Unreachable(f"{_host(url)} does not answer: {error}") from error
+                time.sleep(_wait_s(attempt))
+            except ValueError as error:
+                raise BadAnswer(f"{_host(url)} did not answer with JSON") from error
+        raise AssertionError("unreachable")
+
+
+def _refusal(answer: httpx.Response, stale: frozenset[int]) -> Unreachable | Refused:
+    status, code = answer.status_code, answer.headers.get("x-error-code", "")
+    if status in RETRIED and code != DAMAGED:
+        return Unreachable(_message(answer))
+    return (StaleLocation if status in stale else Refused)(
+        _message(answer), status=status, code=code
+    )
+
+
+def _check_range(answer: httpx.Response, start: int, fixed: bool) -> None:
+    if fixed or (answer.status_code == 200 and start == 0):
+        return
+    sent = answer.headers.get("content-range", "")
+    if answer.status_code != 206 or not sent.startswith(f"bytes {start}-"):
+        raise BadAnswer(f"{_host(str(answer.url))} does not serve ranges")
+
+
+def _remote_file(row: Mapping[str, Any]) -> RemoteFile:
+    lfs = row.get("lfs")
+    try:
+        sha256 = None if lfs is None else bytes.fromhex(lfs["oid"])
+        return RemoteFile(str(row["path"]), int(row["size"]), str(row["oid"]), sha256)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadAnswer(f"the file listing makes no sense: {error!r}") from error
+
+
+def _field(answer: Any, name: str) -> str:
+    if not isinstance(answer, dict) or not isinstance(answer.get(name), str):
+        raise BadAnswer(f"the hub's answer has no {name}")
+    return answer[name]
+
+
+def _message(answer: httpx.Response) -> str:
+    told = answer.headers.get("x-error-message") or answer.reason_phrase
+    return f"{told} ({answer.status_code} from {_host(str(answer.url))})"
+
+
+def _host(url: str) -> str:
+    return httpx.URL(url).host
+
+
+def _wait_s(failures: int) -> float:
+    return min(LONGEST_WAIT_S, random.uniform(0.5, 1) * 0.5 * 2**failures)
