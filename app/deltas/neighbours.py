@@ -1,0 +1,108 @@
+"""Which contents might serve as the base of a tensor: found by name, by family and by sketch."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, case, func, or_, select, true
+from sqlalchemy.orm import Session
+
+from app.db.tables import Content, Encoding, Repo, Segment, Sketch, TreeEntry
+from app.deltas.domain import Holders
+
+POOL = 96
+"""Sketches compared per tensor and way of finding them."""
+
+NEAREST = 4
+"""Bases priced per tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as a search sees it."""
+
+    content_id: int
+    name: str | None
+    dtype: str
+    nbytes: int
+    shape: tuple[int, ...]
+    shape_key: str
+
+
+def same_shape_contents(
+    session: Session, tensor: Tensor, holders: Holders | None, preferred: Collection[int]
+) -> list[int]:
+    """Sketched contents of the tensor's shape that ``holders`` may use, the likeliest first.
+
+    Without ``holders``: of whomever, to find those that may use a public tensor. Those of its own
+    name first, then any; within each, those in ``preferred`` repositories, then the newest. A
+    search by shape alone finds parents whose card is missing or wrong, and renamed tensors.
+    """
+    found: dict[int, None] = {}
+    for named in (Segment.name == tensor.name, None):
+        query = (
+            select(Sketch.content_id)
+            .join(Content, Content.id == Sketch.content_id)
+            .join(Segment, Segment.content_id == Sketch.content_id)
+            .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+            .join(Repo, Repo.id == TreeEntry.repo_id)
+            .where(
+                Sketch.shape_key == tensor.shape_key,
+                Sketch.content_id != tensor.content_id,
+                Content.state == "live",
+                Content.health == "ok",
+                true() if holders is None else _may_serve(holders),
+            )
+            .group_by(Sketch.content_id)
+            .order_by(_is_preferred(preferred).desc(), Sketch.content_id.desc())
+            .limit(POOL)
+        )
+        found.update(dict.fromkeys(session.scalars(query if named is None else query.where(named))))
+    return list(found)
+
+
+def row_variants(session: Session, tensor: Tensor, preferred: Collection[int]) -> list[int]:
+    """Contents of the tensor's name in preferred repositories that have more or fewer rows of it.
+
+    So an embedding with added tokens finds the one it grew from.
+    """
+    if len(tensor.shape) < 2 or not preferred:
+        return []
+    rows = session.execute(
+        select(Segment.content_id, Segment.shape)
+        .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+        .join(Content, Content.id == Segment.content_id)
+        .where(
+            TreeEntry.repo_id.in_(preferred),
+            Segment.name == tensor.name,
+            Segment.dtype == tensor.dtype,
+            Segment.nbytes != tensor.nbytes,
+            Content.state == "live",
+            Content.health == "ok",
+        )
+        .distinct()
+        .order_by(Segment.content_id)
+        .limit(POOL)
+    )
+    tail = "[" + ",".join(map(str, tensor.shape[1:])) + "]"
+    return [content_id for content_id, shape in rows if shape and _tail(shape) == tail]
+
+
+def self_contained(session: Session, content_ids: Collection[int]) -> dict[int, int]:
+    """Content -> what can be a base in its place: itself, or the base it is a delta against."""
+    ids = sorted(content_ids)
+    rows = session.execute(
+        select(Encoding.content_id, Encoding.base_id).where(Encoding.content_id.in_(ids))
+    )
+    return {content_id: base_id or content_id for content_id, base_id in rows}
+
+
+def _may_serve(holders: Holders) -> ColumnElement[bool]:
+    return or_(Repo.private.is_(False), Repo.namespace_id.in_(sorted(holders.namespaces)))
+
+
+def _is_preferred(preferred: Collection[int]) -> ColumnElement[int]:
+    return func.max(case((TreeEntry.repo_id.in_(sorted(preferred)), 1), else_=0))
+
+
+def _tail(shape: str) -> str:
+    return "[" + shape.partition(",")[2]

@@ -1,0 +1,87 @@
+"""What tensors cost, alone and against one another, as their sketches foretell it."""
+
+from collections.abc import Mapping
+
+from app.deltas.domain import NOBODY, Holders
+
+ALONE_CODECS = frozenset({"RAW", "ZSTD", "PLANE"})
+"""Codecs that need no base."""
+
+
+class SketchPrices:
+    """Predicted stored bytes from sketches, remembered. One thread."""
+
+    def __init__(
+        self,
+        sketches: Mapping[int, bytes],
+        nbytes: Mapping[int, int],
+        holders: Mapping[int, Holders],
+        *,
+        stored: Mapping[int, tuple[int | None, int]] | None = None,
+    ) -> None:
+        self._sketches = sketches
+        self._nbytes = nbytes
+        self._holders = holders
+        self._stored = stored or {}
+        self._known: dict[tuple[int, int | None], int | None] = {}
+
+    def alone(self, content_id: int) -> int:
+        """Predicted stored bytes without a base; raw bytes for what has no sketch."""
+        return self._price(content_id, None) or self._nbytes[content_id]
+
+    def delta(self, content_id: int, base_id: int) -> int | None:
+        """Predicted stored bytes against a base; None if it may not be used or is not comparable.
+
+        What is stored like that already has its price even if the base may not be chosen anew.
+        """
+        base_now, stored_nbytes = self._stored.get(content_id, (None, 0))
+        if base_now != base_id and not self._may_serve(base_id, content_id):
+            return None
+        priced = self._price(content_id, base_id)
+        if priced is not None:
+            return priced
+        if base_now == base_id:
+            return stored_nbytes
+        return self._mirrored(content_id, base_id)
+
+    def distance(self, a: int, b: int) -> float:
+        """Differing bits per element; infinite if the two do not compare."""
+        from codec import sketch_distance
+
+        first, second = self._sketches.get(a), self._sketches.get(b)
+        return float("inf") if first is None or second is None else sketch_distance(first, second)
+
+    def _mirrored(self, content_id: int, base_id: int) -> int | None:
+        """Tensors of different row counts have no comparable sketches, but deltas are symmetric."""
+        base_of_base, stored_nbytes = self._stored.get(base_id, (None, 0))
+        if base_of_base != content_id:
+            return None
+        return stored_nbytes + max(0, self._nbytes[content_id] - self._nbytes[base_id])
+
+    def _may_serve(self, base_id: int, content_id: int) -> bool:
+        target = self._holders.get(content_id, NOBODY)
+        return self._holders.get(base_id, NOBODY).may_serve(target)
+
+    def _price(self, content_id: int, base_id: int | None) -> int | None:
+        key = (content_id, base_id)
+        if key not in self._known:
+            self._known[key] = self._predict(content_id, base_id)
+        return self._known[key]
+
+    def _predict(self, content_id: int, base_id: int | None) -> int | None:
+        from codec import predict_from_sketches
+
+        nbytes = self._nbytes[content_id]
+        target = self._sketches.get(content_id)
+        if target is None:
+            return None
+        if base_id is None:
+            return predict_from_sketches(target, None, nbytes).nbytes
+        base = self._sketches.get(base_id)
+        if base is None or self._nbytes.get(base_id) != nbytes:
+            return None
+        estimates = predict_from_sketches(target, base, nbytes).estimates
+        return min(
+            (estimate for codec, estimate in estimates.items() if codec not in ALONE_CODECS),
+            default=None,
+        )

@@ -1,0 +1,164 @@
+"""A batch of contents on its way to new encodings: coded, packed, proven, swapped.
+
+Contents are taken in until a pack is full; then the pack is made durable and swapped in one
+transaction. So memory, disk and lost work after a crash are bounded by a pack, and a rerun finds
+what is done by looking at the database.
+"""
+
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from app.contents.packs import PACK_NBYTES, PackWriter
+from app.contents.reading import read_whole
+from app.contents.refs import EncodingRef, load_refs
+from app.db.tables import Content, Lease
+from app.deltas.coding import STREAMED_NBYTES, Coded, code_streaming, code_whole
+from app.deltas.swap import SwapRefused, swap
+from app.hub import Hub
+from app.jobs.context import JobContext
+
+PACK_CONTENTS = 1000
+"""Contents in one swap: bounds the length of its transaction."""
+
+
+class Recoder:
+    """Takes contents with the bytes they shall be stored as, and swaps them in pack by pack.
+
+    A context manager; used by one thread. ``flush`` before leaving, or the last batch is given up.
+    """
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._hub = context.hub
+        self._directory = tempfile.TemporaryDirectory(prefix="clade-recode-")
+        self._start_batch()
+
+    @property
+    def directory(self) -> Path:
+        """Where bodies that do not fit into memory are put; removed with the recoder."""
+        return Path(self._directory.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+        self._directory.cleanup()
+
+    def add(self, ref: EncodingRef, coded: Coded) -> None:
+        """Take one content; swaps the batch first if it is full. Raises as :meth:`flush` does."""
+        full = self._nbytes + coded.nbytes > PACK_NBYTES or len(self._read) >= PACK_CONTENTS
+        if self._read and full:
+            self.flush()
+        self._writer.add(ref.content_id, coded.codec, coded.base_id, coded.body)
+        if isinstance(coded.body, Path):
+            coded.body.unlink(missing_ok=True)
+        self._read[ref.content_id] = ref
+        self._nbytes += coded.nbytes
+
+    def flush(self) -> None:
+        """Make the batch durable and current.
+
+        Raises :class:`~app.deltas.swap.SwapRefused`, StoreUnavailable, Damaged or JobLost; then
+        nothing of the batch was changed, and it may be made again.
+        """
+        writer, read = self._writer, self._read
+        self._start_batch()
+        with writer:
+            packed = writer.close()
+            self._context.check()
+            swap(self._hub, packed, read)
+
+    def _start_batch(self) -> None:
+        self._writer = PackWriter(self._hub)
+        self._read: dict[int, EncodingRef] = {}
+        self._nbytes = 0
+
+
+def code_moves(
+    recoder: Recoder,
+    context: JobContext,
+    moves: Iterable[tuple[int, int | None]],
+    dtypes: dict[int, str],
+    on_done: Callable[[int], None],
+) -> None:
+    """Code contents against given bases (None: alone) from wherever they lie now, and swap them.
+
+    Raises as :meth:`Recoder.flush` does. ``on_done`` is told raw bytes.
+    """
+    hub = context.hub
+    for content_id, base_id in moves:
+        context.check()
+        with hub.db.read() as session:
+            refs = load_refs(session, [content_id, *([] if base_id is None else [base_id])])
+        ref, base = refs.get(content_id), None if base_id is None else refs.get(base_id)
+        if ref is None or (base_id is not None and base is None):
+            raise SwapRefused([content_id], [] if base_id is None else [base_id])
+        recoder.add(ref, _code(hub, recoder, context, ref, base, dtypes.get(content_id, "U8")))
+        on_done(ref.nbytes)
+    recoder.flush()
+
+
+def _code(
+    hub: Hub,
+    recoder: Recoder,
+    context: JobContext,
+    ref: EncodingRef,
+    base: EncodingRef | None,
+    dtype: str,
+) -> Coded:
+    if ref.nbytes > STREAMED_NBYTES:
+        return code_streaming(hub, ref, dtype, base, recoder.directory, context.check)
+    if base is None:
+        return code_whole(read_whole(hub, [ref])[0], dtype)
+    data, below = read_whole(hub, [ref, base])
+    return code_whole(data, dtype, below, base.content_id)
+
+
+@contextmanager
+def leases(context: JobContext) -> Iterator[Callable[[Collection[int]], None]]:
+    """Hold contents against garbage collection; all are released in the end.
+
+    Gives a function that takes content ids. A lease only saves work: a base that goes nevertheless
+    is noticed when the swap looks again.
+    """
+    hub = context.hub
+    owner = f"job:{context.job_id}"
+
+    def hold(content_ids: Collection[int]) -> None:
+        def work(session: Session) -> None:
+            expires_at = hub.clock.now() + timedelta(seconds=hub.settings.timers.lease_s)
+            there = session.scalars(
+                select(Content.id)
+                .where(Content.id.in_(content_ids))
+                .order_by(Content.id)
+                .with_for_update(read=True, key_share=True)
+            )
+            session.add_all(
+                Lease(content_id=content, owner=owner, expires_at=expires_at) for content in there
+            )
+
+        if content_ids:
+            hub.db.run(work)
+
+    try:
+        yield hold
+    finally:
+        hub.db.run(lambda session: _release(session, owner))
+
+
+def _release(session: Session, owner: str) -> None:
+    session.execute(delete(Lease).where(Lease.owner == owner))

@@ -1,0 +1,133 @@
+"""When another tensor would be the better base: facility location, one opening at a time.
+
+Tensors of one shape form stars: a base and the deltas against it. Opening a tensor as a base pays
+if what the others save by moving to it is more than what it costs to store it alone; a star may
+move as a whole, its base becoming a delta too. Every opening lowers the predicted total by more
+than the margin, so the process ends, and it ends at about the same size whatever the order of
+uploads was (the local moves of FlexSplit, arXiv 2604.17104, made incremental).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+REGROUP_MARGIN = 0.02
+"""Share of the affected stored bytes that a regrouping must save: it rewrites them."""
+
+
+class Costs(Protocol):
+    """Predicted stored bytes."""
+
+    def alone(self, content_id: int) -> int:
+        """Without a base."""
+        ...
+
+    def delta(self, content_id: int, base_id: int) -> int | None:
+        """Against a base; None where the base may not be used or does not compare."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Star:
+    """A content stored alone and the contents stored as deltas against it."""
+
+    root: int
+    leaves: tuple[int, ...] = ()
+    orphan: bool = False
+    """No commit shows the root: once it has no leaves, it and its bytes go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Store a content against this base from now on; None: alone."""
+
+    content_id: int
+    base_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Regrouping:
+    """Moves in an order in which every base is self-contained at every moment."""
+
+    moves: tuple[Move, ...]
+    saving: int
+    """Predicted stored bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    moves: tuple[Move, ...] = ()
+    gain: int = 0
+    affected: int = 0
+
+
+def plan_opening(centre: int, stars: Sequence[Star], costs: Costs) -> Regrouping | None:
+    """The moves that make ``centre`` a base, or None if they save too little."""
+    home = next((star for star in stars if centre in star.leaves), None)
+    price = 0
+    opening: tuple[Move, ...] = ()
+    if home is not None:
+        price = costs.alone(centre) - _against(costs, centre, home.root)
+        opening = (Move(centre, None),)
+    parts = [_best_part(centre, star, costs) for star in stars if star.root != centre]
+    saving = sum(part.gain for part in parts) - price
+    affected = sum(part.affected for part in parts) + max(price, 0)
+    if saving <= REGROUP_MARGIN * affected:
+        return None
+    return Regrouping(
+        moves=opening + tuple(move for part in parts for move in part.moves), saving=saving
+    )
+
+
+def best_opening(centres: Iterable[int], stars: Sequence[Star], costs: Costs) -> Regrouping | None:
+    """The opening that saves most, None if none is worth it."""
+    plans = [plan for centre in centres if (plan := plan_opening(centre, stars, costs))]
+    return max(plans, key=lambda plan: plan.saving, default=None)
+
+
+def _best_part(centre: int, star: Star, costs: Costs) -> _Part:
+    """What of a star moves to ``centre``: all of it, only some leaves, or nothing."""
+    leaves = [leaf for leaf in star.leaves if leaf != centre]
+    some = _some_leaves(centre, star, leaves, costs)
+    whole = _whole_star(centre, star, leaves, costs)
+    return whole if whole is not None and whole.gain > some.gain else some
+
+
+def _some_leaves(centre: int, star: Star, leaves: list[int], costs: Costs) -> _Part:
+    moves, gain, affected = [], 0, 0
+    for leaf in leaves:
+        now, then = _against(costs, leaf, star.root), costs.delta(leaf, centre)
+        if then is not None and then < now:
+            moves.append(Move(leaf, centre))
+            gain += now - then
+            affected += now
+    return _Part(tuple(moves), gain, affected)
+
+
+def _whole_star(centre: int, star: Star, leaves: list[int], costs: Costs) -> _Part | None:
+    """Every leaf leaves the root, which then becomes a delta itself (or goes, if an orphan)."""
+    moves, gain, affected = [], 0, 0
+    for leaf in leaves:
+        now, alone, then = (
+            _against(costs, leaf, star.root),
+            costs.alone(leaf),
+            costs.delta(leaf, centre),
+        )
+        better = then is not None and then < alone
+        moves.append(Move(leaf, centre if better else None))
+        gain += now - (then if then is not None and better else alone)
+        affected += now
+    root_now = costs.alone(star.root)
+    if star.orphan:
+        return _Part(tuple(moves), gain + root_now, affected + root_now)
+    root_then = costs.delta(star.root, centre)
+    if root_then is None or root_then >= root_now:
+        return None
+    moves.append(Move(star.root, centre))
+    return _Part(tuple(moves), gain + root_now - root_then, affected + root_now)
+
+
+def _against(costs: Costs, content_id: int, base_id: int) -> int:
+    """Cost of a delta that exists, whether or not its base could be chosen anew."""
+    nbytes = costs.delta(content_id, base_id)
+    return costs.alone(content_id) if nbytes is None else nbytes

@@ -1,0 +1,72 @@
+"""Repositories that a model is compared with: likely relatives, however they became known."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import Encoding, FamilyMember, Repo, Segment, TreeEntry
+from app.families.models import Model
+
+MOST_RELATIVES = 48
+"""Repositories compared in one measurement; bigger families are measured around the newcomer."""
+
+
+def propose_relatives(session: Session, model: Model, declared: Sequence[int]) -> list[int]:
+    """Repositories to compare with: declared, of its family, of its architecture, sharing bases."""
+    repo = model.repo
+    mine = {tensor.content_id for tensor in model.tensors.values()}
+    found: dict[int, None] = dict.fromkeys(declared)
+    family = select(FamilyMember.family_id).where(FamilyMember.repo_id == repo.id)
+    for condition in (
+        FamilyMember.family_id.in_(family),
+        FamilyMember.signature == model.signature,
+    ):
+        found.update(
+            dict.fromkeys(
+                session.scalars(
+                    select(FamilyMember.repo_id)
+                    .where(condition)
+                    .order_by(FamilyMember.repo_id)
+                    .limit(MOST_RELATIVES)
+                )
+            )
+        )
+    found.update(dict.fromkeys(_sharing(session, mine)))
+    found.pop(repo.id, None)
+    allowed = session.scalars(
+        select(Repo.id).where(
+            Repo.id.in_(list(found)),
+            Repo.type == "model",
+            # Private repositories of other namespaces matter only as children of a public one.
+            or_(Repo.private.is_(False), Repo.namespace_id == repo.namespace_id)
+            if repo.private
+            else Repo.id.is_not(None),
+        )
+    ).all()
+    return [repo_id for repo_id in found if repo_id in set(allowed)][:MOST_RELATIVES]
+
+
+def _sharing(session: Session, contents: Collection[int]) -> list[int]:
+    """Repositories that hold the same contents, their bases or their dependents; nearest first."""
+    ids = sorted(contents)
+    stars: set[int] = set(ids)
+    for at in range(0, len(ids), 1000):
+        batch = ids[at : at + 1000]
+        for query in (
+            select(Encoding.base_id).where(Encoding.content_id.in_(batch)),
+            select(Encoding.content_id).where(Encoding.base_id.in_(batch)),
+        ):
+            stars.update(content for content in session.scalars(query) if content is not None)
+    shared: dict[int, int] = {}
+    ids = sorted(stars)
+    for at in range(0, len(ids), 1000):
+        rows = session.execute(
+            select(TreeEntry.repo_id, func.count(Segment.content_id.distinct()))
+            .join(Segment, Segment.file_id == TreeEntry.file_id)
+            .where(Segment.content_id.in_(ids[at : at + 1000]))
+            .group_by(TreeEntry.repo_id)
+        )
+        for repo_id, count in rows:
+            shared[repo_id] = shared.get(repo_id, 0) + count
+    return sorted(shared, key=lambda repo_id: (-shared[repo_id], repo_id))[:MOST_RELATIVES]

@@ -1,0 +1,167 @@
+"""The family job: measure a repository against its likely relatives and give it its place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from app.db.tables import Family, FamilyMember, Repo
+from app.deltas.relatives import declared_bases, read_card
+from app.deltas.sketches import load_sketches
+from app.families.candidates import propose_relatives
+from app.families.distance import Distance, measure_distance, sample_names
+from app.families.kinship import Descent, Kin, descent
+from app.families.models import Model, load_model
+from app.formats.model_card import ModelCard
+from app.hub import Hub
+from app.jobs.context import JobContext
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    model: Model
+    card: ModelCard
+    relatives: dict[int, Model]
+    distances: dict[tuple[int, int], Distance]
+
+
+def measure_membership(context: JobContext) -> None:
+    """Handler of ``family`` jobs: payload ``repo_id``.
+
+    Idempotent; the outcome depends on what is stored, not on the order of uploads: every member's
+    place is worked out anew.
+    """
+    hub, repo_id = context.hub, int(context.payload["repo_id"])
+    card = read_card(hub, repo_id)
+    with hub.db.read() as session:
+        measured = _measure(session, hub, repo_id, card)
+    context.check()
+    if measured is not None:
+        hub.db.run(lambda session: _place(session, hub, measured))
+
+
+def _measure(session: Session, hub: Hub, repo_id: int, card: ModelCard) -> _Measured | None:
+    repo = session.get(Repo, repo_id)
+    if repo is None or repo.type != "model":
+        return None
+    model = load_model(session, hub, repo)
+    if not model.tensors:
+        return None
+    proposed = propose_relatives(session, model, declared_bases(session, repo, card.base_models))
+    models = {repo_id: model}
+    for other in session.scalars(select(Repo).where(Repo.id.in_(proposed))):
+        models[other.id] = load_model(session, hub, other)
+    names = sample_names(model)
+    compared = [m.tensors[name] for m in models.values() for name in names if name in m.tensors]
+    sketches = load_sketches(session, {tensor.content_id for tensor in compared})
+    distances: dict[tuple[int, int], Distance] = {}
+    for first, second in combinations(sorted(models), 2):
+        distance = measure_distance(models[first], models[second], names, sketches)
+        if distance is not None and distance.is_related:
+            distances[first, second] = distances[second, first] = distance
+    return _Measured(model, card, models, distances)
+
+
+def _place(session: Session, hub: Hub, measured: _Measured) -> None:
+    """Join the families of all relatives into one and work out everybody's place in it."""
+    repo_id = measured.model.repo.id
+    if session.get(Repo, repo_id) is None:
+        return
+    related = [other for me, other in measured.distances if me == repo_id]
+    families = set(
+        session.scalars(
+            select(FamilyMember.family_id)
+            .where(FamilyMember.repo_id.in_(related))
+            .order_by(FamilyMember.repo_id)
+            .with_for_update()
+        )
+    )
+    old = session.get(FamilyMember, repo_id, with_for_update=True)
+    if old is not None and not families and _is_alone(session, old):
+        families = {old.family_id}
+    family_id = min(families) if families else _new_family(session, hub)
+    _write_member(session, hub, measured, family_id)
+    session.execute(
+        update(FamilyMember)
+        .where(FamilyMember.family_id.in_(families))
+        .values(family_id=family_id)
+        .execution_options(synchronize_session=False)
+    )
+    used = select(FamilyMember.family_id)
+    session.execute(delete(Family).where(Family.id.not_in(used), Family.id != family_id))
+    session.expire_all()
+    _arrange(session, hub, measured, family_id)
+
+
+def _is_alone(session: Session, member: FamilyMember) -> bool:
+    others = select(FamilyMember.repo_id).where(
+        FamilyMember.family_id == member.family_id, FamilyMember.repo_id != member.repo_id
+    )
+    return session.scalar(others.limit(1)) is None
+
+
+def _new_family(session: Session, hub: Hub) -> int:
+    family = Family(created_at=hub.clock.now())
+    session.add(family)
+    session.flush()
+    return family.id
+
+
+def _write_member(session: Session, hub: Hub, measured: _Measured, family_id: int) -> None:
+    card = measured.card
+    session.merge(
+        FamilyMember(
+            repo_id=measured.model.repo.id,
+            family_id=family_id,
+            signature=measured.model.signature,
+            declared_base=card.base_models[0] if card.base_models else None,
+            declared_relation=card.base_model_relation,
+            measured_parent_id=None,
+            bit_distance=None,
+            measured_at=hub.clock.now(),
+        )
+    )
+    session.flush()
+
+
+def _arrange(session: Session, hub: Hub, measured: _Measured, family_id: int) -> None:
+    """Root, parents and distances of those members that were measured."""
+    rows = {
+        row.repo_id: row
+        for row in session.scalars(
+            select(FamilyMember).where(FamilyMember.family_id == family_id).with_for_update()
+        )
+    }
+    measured_rows = {repo: row for repo, row in rows.items() if repo in measured.relatives}
+    kin = _kin(session, measured_rows)
+    bits = {
+        pair: distance.bits
+        for pair, distance in measured.distances.items()
+        if pair[0] in rows and pair[1] in rows
+    }
+    found: Descent = descent(kin, bits)
+    session.get_one(Family, family_id).root_repo_id = found.root
+    for repo_id, row in measured_rows.items():
+        parent, distance = found.parents.get(repo_id, (None, None))
+        row.measured_parent_id, row.bit_distance = parent, distance
+        row.measured_at = hub.clock.now()
+
+
+def _kin(session: Session, rows: Mapping[int, FamilyMember]) -> list[Kin]:
+    repos = session.scalars(select(Repo).where(Repo.id.in_(rows)).order_by(Repo.id)).all()
+    kin = []
+    for repo in repos:
+        declared = rows[repo.id].declared_base
+        bases = declared_bases(session, repo, [declared]) if declared else []
+        kin.append(
+            Kin(
+                repo_id=repo.id,
+                namespace_id=repo.namespace_id,
+                private=repo.private,
+                declares=frozenset(bases),
+                declares_any=declared is not None,
+            )
+        )
+    return kin

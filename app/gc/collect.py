@@ -1,0 +1,92 @@
+"""Garbage collection: what nobody refers to leaves the database, then the store.
+
+The order is the model-checked one (leases and intents, files, contents, objects); any number of
+collections may run at once, each step is idempotent, and recovery from a crash is the next run.
+Grace periods are convenience: with ``now`` they are zero and the protocol is as safe.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from app.db.tables import Content, File
+from app.gc import marking, reaping, sweeping
+from app.hub import Hub
+from app.xet.terms import drop_stale_xorbs
+
+CAP_SHARE = 0.1
+"""Share of all files, and of all contents, that one ordinary run deletes at most."""
+
+CAP_FLOOR = 1000
+"""Rows that one ordinary run may delete whatever the share."""
+
+UNCAPPED = 1 << 62
+
+
+@dataclass(slots=True)
+class CollectReport:
+    """What one collection did."""
+
+    leases_dropped: int = 0
+    uploads_dropped: int = 0
+    intents_expired: int = 0
+    xorbs_dropped: int = 0
+    files_condemned: int = 0
+    files_deleted: int = 0
+    contents_condemned: int = 0
+    contents_deleted: int = 0
+    objects_retired: int = 0
+    """Live objects that had lost their referrers without being noticed."""
+    objects_deleted: int = 0
+    stored_nbytes_deleted: int = 0
+    unknown_objects_deleted: int = 0
+
+
+def collect(hub: Hub, *, now: bool = False) -> CollectReport:
+    """Collect garbage once.
+
+    An ordinary run honours the grace periods of ``settings.timers`` and deletes at most a tenth of
+    the hub (but up to a thousand rows), so that a mistake leaves a day to be noticed. With ``now``
+    there is neither grace nor cap, the run repeats until nothing is left to do, and objects of this
+    store epoch that no row knows are deleted as well. Leases and intents in force always hold.
+    """
+    report = CollectReport()
+    while True:
+        before = report.files_condemned + report.contents_condemned + report.objects_deleted
+        _collect_once(hub, report, now=now)
+        after = report.files_condemned + report.contents_condemned + report.objects_deleted
+        if not now or after == before:
+            break
+    if now:
+        report.unknown_objects_deleted = sweeping.delete_unknown(hub)
+    return report
+
+
+def _collect_once(hub: Hub, report: CollectReport, *, now: bool) -> None:
+    timers = hub.settings.timers
+    instant = hub.clock.now()
+    condemn_before = instant if now else instant - timedelta(seconds=timers.condemn_s)
+    kill_before = instant if now else instant - timedelta(seconds=timers.kill_s)
+    reap_before = instant + timedelta(seconds=timers.replaced_s) if now else instant
+
+    report.leases_dropped += marking.drop_expired_leases(hub)
+    report.uploads_dropped += marking.drop_expired_uploads(hub)
+    report.intents_expired += marking.expire_intents(hub)
+    report.files_condemned += marking.condemn_files(hub, created_before=condemn_before)
+    report.files_deleted += marking.kill_files(
+        hub, condemned_before=kill_before, at_most=_cap(hub, File, now=now)
+    )
+    report.contents_condemned += marking.condemn_contents(hub, created_before=condemn_before)
+    report.contents_deleted += marking.kill_contents(
+        hub, condemned_before=kill_before, at_most=_cap(hub, Content, now=now)
+    )
+    report.xorbs_dropped += drop_stale_xorbs(hub)
+    report.objects_retired += marking.retire_unused_objects(hub, created_before=condemn_before)
+    objects_deleted, nbytes = reaping.reap(hub, before=reap_before)
+    report.objects_deleted += objects_deleted
+    report.stored_nbytes_deleted += nbytes
+
+
+def _cap(hub: Hub, table: type[File] | type[Content], *, now: bool) -> int:
+    if now:
+        return UNCAPPED
+    return max(CAP_FLOOR, int(marking.count(hub, table) * CAP_SHARE))

@@ -1,0 +1,46 @@
+"""The periodic job: collect garbage, and owe again what an interrupted process left undone."""
+
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import Encoding, Segment, TreeEntry
+from app.deltas.rebase import orphan_bases
+from app.gc.collect import collect
+from app.hub import Hub
+from app.jobs.context import JobContext
+from app.jobs.outbox import enqueue
+
+STALE_S = 3600.0
+"""Contents that wait for the encoder longer than this get a job again."""
+
+MOST = 1000
+"""Jobs owed again in one run."""
+
+
+def collect_garbage(context: JobContext) -> None:
+    """Handler of ``gc`` jobs; the payload is empty. Idempotent."""
+    hub = context.hub
+    hub.db.run(lambda session: _owe(session, hub))
+    collect(hub)
+
+
+def _owe(session: Session, hub: Hub) -> None:
+    waiting = session.scalars(
+        select(func.min(Segment.file_id))
+        .join(Encoding, Encoding.content_id == Segment.content_id)
+        .where(
+            Encoding.final.is_(False),
+            Encoding.created_at < hub.clock.now() - timedelta(seconds=STALE_S),
+            Segment.file_id.in_(select(TreeEntry.file_id)),
+        )
+        .group_by(Encoding.object_id)
+        .limit(MOST)
+    )
+    for file_id in waiting:
+        enqueue(session, hub, "encode", key=f"file:{file_id}", payload={"file_id": file_id})
+    for content_id in orphan_bases(session)[:MOST]:
+        payload: dict[str, int | str] = {"content_id": content_id}
+        key = f"content:{content_id}"
+        enqueue(session, hub, "rebase", key=key, payload=payload, priority=10)

@@ -1,0 +1,22 @@
+"""Which function does which kind of job: the composition that runners and workers are handed."""
+
+from collections.abc import Mapping
+
+from app.deltas.encode import encode_file
+from app.deltas.rebase import rebase
+from app.deltas.repack import repack
+from app.families.membership import measure_membership
+from app.gc.periodic import collect_garbage
+from app.jobs.runner import Handler
+
+HANDLERS: Mapping[str, Handler] = {
+    "encode": encode_file,
+    "rebase": rebase,
+    "repack": repack,
+    "family": measure_membership,
+    "gc": collect_garbage,
+}
+"""Job kind -> handler. Every handler may run twice and may be stopped at any point."""
+
+PERIODS: Mapping[str, float] = {"gc": 6 * 3600.0}
+"""Job kind -> seconds between two runs, for work that is owed again and again."""
