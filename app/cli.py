@@ -9,12 +9,15 @@ import typer
 
 from app.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A model hub that knows its families.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="A model hub that knows its families."
+)
 user_app = typer.Typer(no_args_is_help=True, help="Users and their tokens.")
 app.add_typer(user_app, name="user")
 
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data directory of the hub. Default: CLADE_DATA or ./data.")
+    Path | None,
+    typer.Option("--data", help="Data directory of the hub. Default: CLADE_DATA or ./data."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -46,7 +49,8 @@ def serve(
 def user_create(
     name: Annotated[str, typer.Argument(help="Any name the Hub allows.")],
     token: Annotated[
-        str | None, typer.Option(help="A given token, for seeding; default: a fresh one is printed.")
+        str | None,
+        typer.Option(help="A given token, for seeding; default: a fresh one is printed."),
     ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="May see and do everything.")] = False,
     org: Annotated[
@@ -62,7 +66,13 @@ def user_create(
 
     with _open(data) as hub:
         created = create_user(
-            hub, name, token=token, admin=admin, orgs=org or (), email=email, fullname=fullname or ""
+            hub,
+            name,
+            token=token,
+            admin=admin,
+            orgs=org or (),
+            email=email,
+            fullname=fullname or "",
         )
     _print({"name": created.name, "token": created.token}, as_json)
 

@@ -19,7 +19,8 @@ def configure_logging(settings: Settings) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_json
-        else structlog.dev.ConsoleRenderer()
+        # Plain tracebacks: pretty ones print local variables, tokens among them.
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -39,5 +40,5 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "httpx", "numba"):
+    for noisy in ("alembic", "boto3", "botocore", "httpx", "numba", "urllib3", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,6 +1,7 @@
 """Start a hub: open it, make its first user in embedded mode, serve HTTP until told to stop."""
 
 import secrets
+import socket
 from pathlib import Path
 
 import uvicorn
@@ -19,10 +20,13 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     """Run the HTTP front (and embedded jobs) until SIGTERM or SIGINT; requests in flight finish."""
     configure_logging(settings)
     hub = open_hub(settings)
+    if settings.jobs.broker_url is not None:
+        # The composition root of a production server: the only place where app knows of workers.
+        from workers.notify import celery_notifier
+
+        hub.notify_jobs = celery_notifier(settings)
     try:
-        token = first_token(hub)
-        print(_welcome(host, port, token), flush=True)
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(hub),
             host=host,
             port=port,
@@ -33,8 +37,23 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
             timeout_graceful_shutdown=30,
             server_header=False,
         )
+        _AnnouncingServer(config, _welcome(host, port, first_token(hub))).run()
     finally:
         hub.close()
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """Prints how to reach the hub once it really listens."""
+
+    def __init__(self, config: uvicorn.Config, welcome: str) -> None:
+        super().__init__(config)
+        self._welcome = welcome
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Bind, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            print(self._welcome, flush=True)  # noqa: T201  the one thing a user needs to see
 
 
 def first_token(hub: Hub) -> str | None:

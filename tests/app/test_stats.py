@@ -1,0 +1,81 @@
+"""Every byte is accounted for, and the numbers add up exactly at every stage."""
+
+from app.gc.collect import collect
+from app.stats import BucketMeter, Stats, measure
+from tests.fixtures.models import ModelHub, base_weights, tuned, weight_file
+
+
+def check_sum(models: ModelHub, stats: Stats) -> None:
+    saved, overhead = stats.saved, stats.overhead
+    assert stats.stored_bytes == models.bucket_nbytes()
+    assert stats.stored_bytes == (
+        stats.logical_bytes
+        - (saved.file_dedup + saved.tensor_dedup + saved.delta + saved.coding)
+        + (overhead.retired + overhead.held + overhead.other)
+    )
+    assert min(overhead.retired, overhead.held, overhead.other) >= 0
+
+
+def test_numbers_add_up_from_upload_to_collection(models: ModelHub):
+    base = base_weights()
+    stages = []
+    models.push("alice/base", base)
+    stages.append(measure(models.hub))
+    check_sum(models, stages[-1])
+    models.run_jobs()
+    stages.append(measure(models.hub))
+    check_sum(models, stages[-1])
+    models.push("bob/tune", tuned(base, 1, only=["layers.0.up.weight"]))
+    models.push("bob/copy", {"weights.safetensors": weight_file(base)})
+    models.run_jobs()
+    stages.append(measure(models.hub))
+    check_sum(models, stages[-1])
+    collect(models.hub, now=True)
+    stages.append(measure(models.hub))
+    check_sum(models, stages[-1])
+
+    uploaded, encoded, family, collected = stages
+    size = len(weight_file(base))
+    assert uploaded.logical_bytes == uploaded.stored_bytes >= size
+    assert encoded.overhead.retired == size
+    assert encoded.saved.coding > 0.25 * size
+    assert family.saved.file_dedup >= size
+    assert family.saved.tensor_dedup > 0.5 * size
+    assert family.saved.delta > 0
+    assert family.deltas == 1
+    assert collected.overhead.retired == 0
+    assert collected.overhead.held == 0
+    assert collected.stored_bytes < family.stored_bytes
+
+
+def test_history_counts_every_version_once(models: ModelHub):
+    first, second = base_weights(1), base_weights(2)
+    models.push("alice/a", first)
+    models.push("alice/a", {"note.txt": b"a"})
+    models.push("alice/a", second)
+    models.push("alice/a", {"note.txt": b"b"})
+    stats = measure(models.hub)
+    assert stats.logical_bytes >= len(weight_file(first)) + len(weight_file(second)) + 2
+    assert stats.logical_bytes < len(weight_file(first)) + len(weight_file(second)) + 2 + 10_000
+
+
+def test_pinned_base_of_a_deleted_repository_is_overhead(models: ModelHub):
+    base = base_weights()
+    models.push("alice/base", base)
+    models.run_jobs()
+    models.push("bob/one", tuned(base, 1))
+    models.push("bob/two", tuned(base, 2))
+    models.run_jobs()
+    models.delete_repo("alice/base")
+    stats = measure(models.hub)
+    check_sum(models, stats)
+    assert stats.overhead.held > 0.3 * len(weight_file(base))
+
+
+def test_listing_is_remembered_for_its_life(models: ModelHub):
+    meter = BucketMeter(models.hub, life_s=10)
+    before = meter.stored_nbytes()
+    models.push("alice/base", base_weights())
+    assert meter.stored_nbytes() == before
+    models.hub.clock.sleep(10)
+    assert meter.stored_nbytes() == models.bucket_nbytes() > before

@@ -1,0 +1,180 @@
+"""The clients people have, unchanged: `hf` commands, huggingface_hub, transformers."""
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.server import Server
+
+TINY_MODEL = """
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+import torch
+
+def tiny():
+    torch.manual_seed(0)
+    config = LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2, vocab_size=512)
+    return LlamaForCausalLM(config).to(torch.bfloat16)
+
+def tokenizer():
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel()
+    raw.train_from_iterator(["a clade is an ancestor with all its descendants"] * 9,
+                            trainers.BpeTrainer(vocab_size=300, special_tokens=["<s>", "</s>"]))
+    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+"""
+
+
+def python(server: Server, code: str, **env: str) -> str:
+    """Run a user's script; what it prints."""
+    return server.run(sys.executable, "-c", textwrap.dedent(code), **env).stdout
+
+
+def test_login_and_whoami(server: Server) -> None:
+    server.run("hf", "auth", "login", "--token", server.token)
+
+    said = server.run("hf", "auth", "whoami").stdout
+
+    assert "clade" in said
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset"])
+def test_repos_are_created_listed_and_deleted(server: Server, kind: str) -> None:
+    name = f"clade/some-{kind}"
+    server.run("hf", "repos", "create", name, "--type", kind)
+    again = server.run("hf", "repos", "create", name, "--type", kind, check=False)
+    assert again.returncode != 0
+    server.run("hf", "repos", "create", name, "--type", kind, "--exist-ok")
+
+    server.run("hf", "repos", "delete", name, "--type", kind, "--yes")
+
+    gone = server.run("hf", "download", name, "--type", kind, check=False)
+    assert gone.returncode != 0
+
+
+def test_download_by_pattern_and_by_revision(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("one.txt", "two.txt", "three.json"):
+        (folder / name).write_text(f"{name}, first version")
+    server.run("hf", "upload", "clade/files", str(folder))
+    first = json.loads(
+        python(
+            server,
+            """
+            import json
+            from huggingface_hub import HfApi
+            print(json.dumps(HfApi().model_info("clade/files").sha))
+            """,
+        )
+    )
+    (folder / "one.txt").write_text("one.txt, second version")
+    server.run("hf", "upload", "clade/files", str(folder / "one.txt"), "one.txt")
+
+    by_pattern, by_revision = tmp_path / "pattern", tmp_path / "revision"
+    server.run("hf", "download", "clade/files", "--include", "*.json", "--local-dir", str(by_pattern))
+    server.run(
+        *("hf", "download", "clade/files", "one.txt", "--revision", first),
+        *("--local-dir", str(by_revision)),
+    )
+
+    assert [p.name for p in by_pattern.iterdir() if p.is_file()] == ["three.json"]
+    assert (by_revision / "one.txt").read_text() == "one.txt, first version"
+
+
+@pytest.mark.parametrize("lane", ["xet", "lfs"])
+def test_transformers_push_and_load_in_shards(server: Server, lane: str) -> None:
+    env = {"HF_HUB_DISABLE_XET": "1"} if lane == "lfs" else {}
+    code = (
+        TINY_MODEL
+        + """
+model = tiny()
+model.push_to_hub("clade/tiny", max_shard_size="60KB")
+tokenizer().push_to_hub("clade/tiny")
+"""
+    )
+    python(server, code, **env)
+    server.clade("jobs", "--wait")
+
+    loaded = python(
+        server,
+        TINY_MODEL
+        + """
+from huggingface_hub import HfApi
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained("clade/tiny", dtype=torch.bfloat16)
+same = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), tiny().state_dict().values()))
+shards = [f for f in HfApi().list_repo_files("clade/tiny") if f.startswith("model-")]
+text = AutoTokenizer.from_pretrained("clade/tiny").decode(
+    AutoTokenizer.from_pretrained("clade/tiny")("a clade is")["input_ids"])
+print(same, len(shards) > 1, text.strip())
+""",
+        **env,
+    )
+
+    assert loaded.split(maxsplit=2)[:2] == ["True", "True"]
+
+
+def test_commit_with_adds_and_deletes_is_one_snapshot(server: Server) -> None:
+    out = python(
+        server,
+        """
+        import io
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+        api = HfApi()
+        api.create_repo("clade/mixed")
+        api.create_commit("clade/mixed", [
+            CommitOperationAdd("keep.txt", b"kept"),
+            CommitOperationAdd("drop/me.txt", b"dropped"),
+            CommitOperationAdd("big.bin", io.BytesIO(bytes(range(256)) * 50_000)),
+        ], commit_message="one")
+        api.create_commit("clade/mixed", [
+            CommitOperationDelete("drop/"),
+            CommitOperationAdd("new.txt", b"new"),
+        ], commit_message="two")
+        print(sorted(api.list_repo_files("clade/mixed")))
+        print([c.title for c in api.list_repo_commits("clade/mixed")])
+        """,
+    )
+
+    files, commits = out.splitlines()
+    assert "drop/me.txt" not in files
+    assert "keep.txt" in files
+    assert "new.txt" in files
+    assert commits == "['two', 'one', 'initial commit']"
+
+
+def test_private_repo_does_not_exist_for_others(server: Server) -> None:
+    server.clade("user", "create", "stranger", "--token", "hf_stranger")
+    python(
+        server,
+        """
+        from huggingface_hub import HfApi
+        api = HfApi()
+        api.create_repo("clade/secret", private=True)
+        api.upload_file(path_or_fileobj=b"hush", path_in_repo="a.txt", repo_id="clade/secret")
+        """,
+    )
+
+    out = python(
+        server,
+        """
+        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub.errors import RepositoryNotFoundError
+        api = HfApi()
+        print([m.id for m in api.list_models()])
+        for attempt in (lambda: api.model_info("clade/secret"),
+                        lambda: hf_hub_download("clade/secret", "a.txt")):
+            try:
+                attempt()
+            except RepositoryNotFoundError:
+                print("not found")
+        """,
+        HF_TOKEN="hf_stranger",
+    )
+
+    assert out.splitlines() == ["[]", "not found", "not found"]
