@@ -76,7 +76,9 @@ def test_download_by_pattern_and_by_revision(server: Server, tmp_path: Path) -> 
     server.run("hf", "upload", "clade/files", str(folder / "one.txt"), "one.txt")
 
     by_pattern, by_revision = tmp_path / "pattern", tmp_path / "revision"
-    server.run("hf", "download", "clade/files", "--include", "*.json", "--local-dir", str(by_pattern))
+    server.run(
+        "hf", "download", "clade/files", "--include", "*.json", "--local-dir", str(by_pattern)
+    )
     server.run(
         *("hf", "download", "clade/files", "one.txt", "--revision", first),
         *("--local-dir", str(by_revision)),
@@ -107,7 +109,8 @@ tokenizer().push_to_hub("clade/tiny")
 from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("clade/tiny", dtype=torch.bfloat16)
-same = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), tiny().state_dict().values()))
+pairs = zip(model.state_dict().values(), tiny().state_dict().values())
+same = all(torch.equal(a, b) for a, b in pairs)
 shards = [f for f in HfApi().list_repo_files("clade/tiny") if f.startswith("model-")]
 text = AutoTokenizer.from_pretrained("clade/tiny").decode(
     AutoTokenizer.from_pretrained("clade/tiny")("a clade is")["input_ids"])

@@ -1,7 +1,8 @@
-"""The first slice as a user plays it: real `hf`, real server process, nothing set but endpoint and token."""
+"""The story as a user plays it: real `hf`, a real server, nothing set but endpoint and token."""
 
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,52 @@ def test_base_and_fine_tune_come_back_byte_for_byte(
         server.run("hf", "download", f"clade/{folder.name}", "--local-dir", str(copy), **env)
         assert digests(copy).items() >= digests(folder).items()
         pulled = tmp_path / f"{folder.name}-pulled"
-        server.run("clade", "pull", f"clade/{folder.name}", "--to", str(pulled), "--endpoint", server.url)
+        server.run(
+            "clade", "pull", f"clade/{folder.name}", "--to", str(pulled), "--endpoint", server.url
+        )
         assert digests(pulled).items() >= digests(folder).items()
     server.clade("gc", "--now")
     assert server.clade("fsck", "--deep").returncode == 0
     stats = json.loads(server.clade("stats", "--json").stdout)
     assert stats["stored_bytes"] < 0.8 * stats["logical_bytes"]
+
+
+def test_production_stack_stores_and_returns_a_family(
+    production_server: Server, tmp_path: Path
+) -> None:
+    server = production_server
+    base = model(tmp_path / "base", seed=0, drift=0, base=None)
+    tuned = model(tmp_path / "tuned", seed=1, drift=1e-5, base="clade/base")
+
+    for folder in (base, tuned):
+        server.run("hf", "upload", f"clade/{folder.name}", str(folder))
+    wait_for_workers(server)
+
+    for folder in (base, tuned):
+        copy = tmp_path / f"{folder.name}-copy"
+        server.run("hf", "download", f"clade/{folder.name}", "--local-dir", str(copy))
+        assert digests(copy).items() >= digests(folder).items()
+        pulled = tmp_path / f"{folder.name}-pulled"
+        server.run(
+            "clade", "pull", f"clade/{folder.name}", "--to", str(pulled), "--endpoint", server.url
+        )
+        assert digests(pulled).items() >= digests(folder).items()
+    server.clade("gc", "--now")
+    assert server.clade("fsck", "--deep").returncode == 0
+    stats = json.loads(server.clade("stats", "--json").stdout)
+    assert stats["stored_bytes"] < 0.8 * stats["logical_bytes"]
+
+
+def wait_for_workers(server: Server) -> None:
+    """Until the Celery workers, and nobody else, have done all there is to do."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        facts = json.loads(server.clade("jobs", "--json").stdout)
+        if facts["queued"] == facts["running"] == 0:
+            assert facts["done"] > 0
+            return
+        time.sleep(1)
+    raise AssertionError((server.data.parent / "worker.log").read_text())
 
 
 def test_acknowledged_upload_survives_kill_9(server: Server, tmp_path: Path) -> None:
