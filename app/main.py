@@ -45,8 +45,8 @@ ROUTERS = (
 
 def create_app(hub: Hub) -> FastAPI:
     """The HTTP front of a hub. The caller opens and closes the hub; jobs run while the app does."""
-
     downloads = DownloadCounter(hub)
+    registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +68,6 @@ def create_app(hub: Hub) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    registry = CollectorRegistry()
     registry.register(HubCollector(hub))
     registry.register(StoreCollector(hub.store))
     app.state.hub = hub

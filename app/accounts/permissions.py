@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
-from app.db.tables import Account, File, FileGrant, Repo, TreeEntry
+from app.db.tables import File, FileGrant, Repo, TreeEntry
 
 
 def readable_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
@@ -71,11 +71,6 @@ def possessed_file_clause(principal: Principal | None, repo_id: int) -> ColumnEl
         .exists()
     )
     return or_(granted, readable_file_clause(principal))
-
-
-def namespace_of(session: Session, repo: Repo) -> str:
-    """Name of the account that owns a repo."""
-    return session.scalars(select(Account.name).where(Account.id == repo.namespace_id)).one()
 
 
 def _namespaces(principal: Principal) -> list[int]:

@@ -14,16 +14,15 @@ Modules that use them in a route import this module first.
 """
 
 import re
-from typing import Literal, cast
+from typing import cast
 from urllib.parse import unquote_to_bytes
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.errors import error_response
+from app.catalog.repos import RepoType
 from app.errors import InvalidPath
-
-RepoType = Literal["model", "dataset", "space"]
 
 ENCODED_SLASH = "\x00"
 """Stands for ``%2F`` while a request is routed; ``%00`` itself is refused."""

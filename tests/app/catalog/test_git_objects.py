@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from app.catalog.git_objects import (
     DIRECTORY_MODE,
-    EMPTY_TREE,
     FILE_MODE,
     GitEntry,
     blob_oid,
@@ -61,7 +60,7 @@ def test_tree_ids_are_gits_in_gits_order(git):
         for e in entries
     )
     assert tree_oid(entries) == git("mktree", "-z", data=lines.encode())
-    assert tree_oid([]) == EMPTY_TREE
+    assert tree_oid([]) == "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 def test_commit_ids_are_gits(git):
@@ -97,7 +96,7 @@ def test_commit_ids_are_gits(git):
 def test_identity_holds_no_markup():
     when = datetime(2026, 1, 1, tzinfo=UTC)
     body = commit_body(
-        tree=EMPTY_TREE, parents=[], author="A<b>\nparent x", email="<>", when=when, message="m\n"
+        tree=tree_oid([]), parents=[], author="A<b>\nparent x", email="<>", when=when, message="m\n"
     )
     assert b"author Abparent x <unknown> " in body
 
