@@ -55,7 +55,7 @@ class IntegrityError(InvalidRequest):
 
 
 class MissingUploads(InvalidRequest):
-    """A commit names files that are not here, not whole, or not this caller's: send them (again)."""
+    """A commit names files that are not here, not whole or not this caller's: send them."""
 
     def __init__(self, message: str, *, oids: list[str]) -> None:
         super().__init__(message)

@@ -16,6 +16,9 @@ from app.deltas.sketches import load_sketches
 MOST_LEAVES = 256
 """Deltas looked at around one tensor; of a bigger star some move now and some the next time."""
 
+STRANGERS = 4
+"""Contents that turned out unrelated after which farther ones are not looked at."""
+
 MOST_RELATED = 48
 """Nearest contents of the same shape that a plan takes into account."""
 
@@ -97,11 +100,16 @@ def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> lis
         for content in contents
         if content in sketches
     )
-    related = []
+    related: list[int] = []
+    strangers = 0
     for _, content in near[:MOST_RELATED]:
         estimates = predict_from_sketches(sketches[content], mine, tensor.nbytes).estimates
         if min(estimates, key=lambda name: estimates[name]) not in ALONE_CODECS:
             related.append(content)
+        else:
+            strangers += 1
+        if strangers == STRANGERS:
+            break
     return related
 
 

@@ -19,8 +19,8 @@ RELATED_PRICE = 0.95
 """Two models are related if one as a delta against the other takes less than this share of itself
 alone: bytes decide here too, so nothing depends on a bit-distance threshold."""
 
-TRUNCATED = {("F32", "BF16"), ("BF16", "F32")}
-"""Pairs of dtypes of which one is the upper half of the other."""
+WIDENED = {("F32", "BF16"), ("BF16", "F32")}
+"""Pairs of dtypes of which one widens to the other by zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Distance:
     """What the comparison of two models gave."""
 
     bits: float
-    """Mean differing bits per element; of the upper half where the other has only that."""
+    """Mean differing bits per element, BF16 widened where the other is F32."""
     price: float
     """Predicted bytes as a delta, as a share of predicted bytes alone."""
     coverage: float
@@ -81,10 +81,10 @@ def _compare(
     second = sketches.get(b.content_id)
     if first is None or second is None or a.shape != b.shape:
         return None
-    if (a.dtype, b.dtype) in TRUNCATED:
-        nbytes = min(a.nbytes, b.nbytes)
-        first = _upper_half(first, nbytes) if a.dtype == "F32" else first
-        second = _upper_half(second, nbytes) if b.dtype == "F32" else second
+    if (a.dtype, b.dtype) in WIDENED:
+        nbytes = max(a.nbytes, b.nbytes)
+        first = first if a.dtype == "F32" else _widened(first, nbytes)
+        second = second if b.dtype == "F32" else _widened(second, nbytes)
     elif a.dtype != b.dtype:
         return None
     estimates = codec.predict_from_sketches(first, second, nbytes).estimates
@@ -92,17 +92,17 @@ def _compare(
     return codec.sketch_distance(first, second), float(min(estimates.values())), float(alone)
 
 
-def _upper_half(sketch: bytes, nbytes: int) -> bytes:
-    """The BF16 sketch of the upper halves of an F32 tensor: same positions, shorter elements."""
+def _widened(sketch: bytes, nbytes: int) -> bytes:
+    """The F32 sketch of a BF16 tensor after the exact cast: same positions, zeros below."""
     import codec
 
-    ranges = codec.sketch_ranges(nbytes, "BF16")
-    count = sum(stop - start for start, stop in ranges) // 2
-    words = np.frombuffer(sketch, "<u4", count=count, offset=len(sketch) - 4 * count)
-    halves = (words >> 16).astype("<u2").tobytes()
+    ranges = codec.sketch_ranges(nbytes, "F32")
+    count = sum(stop - start for start, stop in ranges) // 4
+    halves = np.frombuffer(sketch, "<u2", count=count, offset=len(sketch) - 2 * count)
+    words = (halves.astype("<u4") << 16).tobytes()
     cuts = accumulate((stop - start for start, stop in ranges), initial=0)
-    samples = (halves[start:stop] for start, stop in pairwise(cuts))
-    return codec.sketch_from_samples(samples, nbytes=nbytes, dtype="BF16")
+    samples = (words[start:stop] for start, stop in pairwise(cuts))
+    return codec.sketch_from_samples(samples, nbytes=nbytes, dtype="F32")
 
 
 def _coverage(a: Model, b: Model) -> float:

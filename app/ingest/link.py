@@ -1,23 +1,18 @@
 """Insert or link the contents of received files, and point the new ones at the received object."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.contents import objects
 from app.contents.objects import PendingObject
+from app.db.inserting import batches, upsert
 from app.db.tables import Content, Encoding, File, FormerEncoding, Segment
 from app.hub import Hub
 from app.ingest.files import ReceivedFile
-from app.ingest.upsert import upsert
-
-T = TypeVar("T")
-
-BATCH = 1_000
-"""Rows or ids in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class ContentLinker:
         places = _places(files)
         ids: dict[bytes, int] = {}
         damaged: set[int] = set()
-        for digests in _batches(sorted(places)):
+        for digests in batches(sorted(places)):
             for content_id, digest, health in self._upsert(digests, places):
                 ids[digest] = content_id
                 if health != "ok":
@@ -73,7 +68,7 @@ class ContentLinker:
 
     def mark_healed_files(self) -> None:
         """Give other files their health back whose damaged contents have all been healed."""
-        for ids in _batches(self._healed):
+        for ids in batches(self._healed):
             holds_healed = select(Segment.file_id).where(Segment.content_id.in_(ids))
             holds_damaged = (
                 exists()
@@ -110,7 +105,7 @@ class ContentLinker:
 
     def _encoded(self, content_ids: Iterable[int]) -> set[int]:
         encoded: set[int] = set()
-        for ids in _batches(sorted(content_ids)):
+        for ids in batches(sorted(content_ids)):
             encoded.update(
                 self._session.scalars(
                     select(Encoding.content_id).where(Encoding.content_id.in_(ids))
@@ -120,7 +115,7 @@ class ContentLinker:
 
     def _encode(self, places: dict[int, _Place]) -> None:
         """First encodings of contents: the bytes as they were received."""
-        for ids in _batches(sorted(places)):
+        for ids in batches(sorted(places)):
             self._session.execute(
                 insert(Encoding), [{"content_id": i, **self._raw(places[i])} for i in ids]
             )
@@ -131,7 +126,7 @@ class ContentLinker:
             return
         now = self._hub.clock.now()
         left_objects: set[int] = set()
-        for ids in _batches(sorted(places)):
+        for ids in batches(sorted(places)):
             for old in self._session.scalars(
                 select(Encoding).where(Encoding.content_id.in_(ids)).with_for_update()
             ).all():
@@ -154,7 +149,7 @@ class ContentLinker:
         objects.retire_unreferenced(self._session, self._hub, left_objects)
 
     def _declare_sound(self, content_ids: list[int]) -> None:
-        for ids in _batches(content_ids):
+        for ids in batches(content_ids):
             self._session.execute(
                 update(Content)
                 .where(Content.id.in_(ids))
@@ -185,7 +180,3 @@ def _places(files: Iterable[ReceivedFile]) -> dict[bytes, _Place]:
                 start = file.object_start + part.segment.start
                 places[part.digest] = _Place(start, part.segment.nbytes, part.checks)
     return places
-
-
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))

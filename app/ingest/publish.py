@@ -8,7 +8,7 @@ second waits, then finds and links what the first has stored.
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, insert, or_, select, update
@@ -16,15 +16,12 @@ from sqlalchemy.orm import Session
 
 from app.contents import objects
 from app.contents.objects import PendingObject
+from app.db.inserting import batches, upsert
 from app.db.tables import Content, Encoding, File, FileGrant, Lease, Repo, Segment
 from app.errors import RepoNotFound
 from app.hub import Hub
 from app.ingest.files import IngestedFile, ReceivedFile
 from app.ingest.link import ContentLinker
-from app.ingest.upsert import upsert
-
-BATCH = 1_000
-"""Rows in one statement."""
 
 
 def publish_files(
@@ -46,23 +43,17 @@ def publish_files(
     def work(session: Session) -> tuple[list[IngestedFile], bool]:
         now = hub.clock.now()
         _lock_repo(session, repo_id)
-        file_ids = [_link_file(session, file, now) for file in ordered]
-        incomplete = [
-            (file_id, file)
-            for file_id, file in zip(file_ids, ordered, strict=True)
-            if not _is_readable(session, file_id, file)
-        ]
+        ids = _link_files(session, ordered, now)
+        readable = _readable(session, ids.values())
+        incomplete = {ids[f.sha256]: f for f in ordered if ids[f.sha256] not in readable}
+        _reset(session, incomplete)
         linker = ContentLinker(hub, session, pending, object_nbytes)
-        content_ids = linker.link([file for _, file in incomplete])
-        for file_id, file in incomplete:
-            _write_segments(session, file_id, file, content_ids)
+        content_ids = linker.link(incomplete.values())
+        _write_segments(session, incomplete, content_ids)
         linker.mark_healed_files()
-        _grant(session, repo_id, file_ids, now)
-        _lease(session, file_ids, now + timedelta(seconds=hub.settings.timers.lease_s))
-        ingested = [
-            IngestedFile(file_id, file.sha256, file.nbytes)
-            for file_id, file in zip(file_ids, ordered, strict=True)
-        ]
+        _grant(session, repo_id, ids.values(), now)
+        _lease(session, ids.values(), now + timedelta(seconds=hub.settings.timers.lease_s))
+        ingested = [IngestedFile(ids[f.sha256], f.sha256, f.nbytes) for f in ordered]
         return ingested, linker.used_object
 
     ingested, used_object = hub.db.run(work)
@@ -79,101 +70,110 @@ def _lock_repo(session: Session, repo_id: int) -> None:
         raise RepoNotFound("the repository was deleted during the upload")
 
 
-def _link_file(session: Session, file: ReceivedFile, now: datetime) -> int:
-    """Row id of the file, inserted or resurrected, locked."""
-    statement = upsert(session, File).values(
-        sha256=file.sha256,
-        size=file.nbytes,
-        git_oid=file.git_oid,
-        format=file.dissection.format,
-        warning=file.dissection.warning,
-        state="live",
-        health="ok",
-        created_at=now,
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=[File.sha256], set_={"state": "live", "condemned_at": None}
-    ).returning(File.id)
-    return session.execute(statement).scalar_one()
+def _link_files(session: Session, files: Sequence[ReceivedFile], now: datetime) -> dict[bytes, int]:
+    """Row ids of the files by SHA-256, inserted or resurrected, locked."""
+    ids: dict[bytes, int] = {}
+    for batch in batches(files):
+        statement = upsert(session, File)
+        statement = statement.on_conflict_do_update(
+            index_elements=[File.sha256], set_={"state": "live", "condemned_at": None}
+        ).returning(File.sha256, File.id)
+        rows = [
+            {
+                "sha256": file.sha256,
+                "size": file.nbytes,
+                "git_oid": file.git_oid,
+                "format": file.dissection.format,
+                "warning": file.dissection.warning,
+                "state": "live",
+                "health": "ok",
+                "created_at": now,
+            }
+            for file in batch
+        ]
+        ids.update((sha256, id_) for sha256, id_ in session.execute(statement.values(rows)))
+    return ids
 
 
-def _is_readable(session: Session, file_id: int, file: ReceivedFile) -> bool:
-    """Whether the file has all its contents, sound; they are kept from now on if so.
-
-    Otherwise its health is reset, as the caller is about to store it anew.
-    """
-    of_file = select(Segment.content_id).where(Segment.file_id == file_id)
-    session.execute(
-        update(Content)
-        .where(Content.id.in_(of_file), Content.state == "condemned")
-        .values(state="live", condemned_at=None)
-        .execution_options(synchronize_session=False)
-    )
-    row = session.execute(
-        select(File.health, select(Segment.start).where(Segment.file_id == file_id).exists()).where(
-            File.id == file_id
-        )
-    ).one()
-    unsound = session.scalar(
-        select(Segment.start)
-        .join(Content, Content.id == Segment.content_id)
-        .outerjoin(Encoding, Encoding.content_id == Content.id)
-        .where(Segment.file_id == file_id)
-        .where(or_(Content.health != "ok", Encoding.id.is_(None)))
-        .limit(1)
-    )
-    health, has_segments = row
-    if health == "ok" and unsound is None and (has_segments or file.nbytes == 0):
-        return True
-    session.execute(delete(Segment).where(Segment.file_id == file_id))
-    session.execute(
-        update(File)
-        .where(File.id == file_id)
-        .values(
-            health="ok",
-            format=file.dissection.format,
-            warning=file.dissection.warning,
-        )
-    )
-    return False
-
-
-def _write_segments(
-    session: Session, file_id: int, file: ReceivedFile, content_ids: dict[bytes, int]
-) -> None:
-    parts = file.dissection.segments
-    for start in range(0, len(parts), BATCH):
+def _readable(session: Session, file_ids: Iterable[int]) -> set[int]:
+    """Those files that have all their contents, sound; these are kept from now on."""
+    readable: set[int] = set()
+    for batch in batches(sorted(file_ids)):
+        of_files = select(Segment.content_id).where(Segment.file_id.in_(batch))
         session.execute(
-            insert(Segment),
+            update(Content)
+            .where(Content.id.in_(of_files), Content.state == "condemned")
+            .values(state="live", condemned_at=None)
+            .execution_options(synchronize_session=False)
+        )
+        unsound = (
+            select(Segment.start)
+            .join(Content, Content.id == Segment.content_id)
+            .outerjoin(Encoding, Encoding.content_id == Content.id)
+            .where(Segment.file_id == File.id)
+            .where(or_(Content.health != "ok", Encoding.id.is_(None)))
+        )
+        has_segments = select(Segment.start).where(Segment.file_id == File.id)
+        readable.update(
+            session.scalars(
+                select(File.id)
+                .where(File.id.in_(batch), File.health == "ok")
+                .where(or_(File.size == 0, has_segments.exists()))
+                .where(~unsound.exists())
+            )
+        )
+    return readable
+
+
+def _reset(session: Session, files: Mapping[int, ReceivedFile]) -> None:
+    """Forget how files were cut: the caller is about to store them anew."""
+    for batch in batches(sorted(files)):
+        session.execute(delete(Segment).where(Segment.file_id.in_(batch)))
+        session.execute(
+            update(File),
             [
                 {
-                    "file_id": file_id,
-                    "start": part.segment.start,
-                    "nbytes": part.segment.nbytes,
-                    "content_id": content_ids[part.digest],
-                    "role": part.segment.role,
-                    "name": part.segment.name,
-                    "dtype": part.segment.dtype,
-                    "shape": None
-                    if part.segment.shape is None
-                    else json.dumps(part.segment.shape, separators=(",", ":")),
+                    "id": file_id,
+                    "health": "ok",
+                    "format": files[file_id].dissection.format,
+                    "warning": files[file_id].dissection.warning,
                 }
-                for part in parts[start : start + BATCH]
+                for file_id in batch
             ],
         )
 
 
-def _grant(session: Session, repo_id: int, file_ids: list[int], now: datetime) -> None:
-    for file_id in file_ids:
-        session.execute(
-            upsert(session, FileGrant)
-            .values(repo_id=repo_id, file_id=file_id, created_at=now)
-            .on_conflict_do_nothing()
-        )
+def _write_segments(
+    session: Session, files: Mapping[int, ReceivedFile], content_ids: Mapping[bytes, int]
+) -> None:
+    rows = [
+        {
+            "file_id": file_id,
+            "start": part.segment.start,
+            "nbytes": part.segment.nbytes,
+            "content_id": content_ids[part.digest],
+            "role": part.segment.role,
+            "name": part.segment.name,
+            "dtype": part.segment.dtype,
+            "shape": None
+            if part.segment.shape is None
+            else json.dumps(part.segment.shape, separators=(",", ":")),
+        }
+        for file_id, file in files.items()
+        for part in file.dissection.segments
+    ]
+    for batch in batches(rows):
+        session.execute(insert(Segment), batch)
 
 
-def _lease(session: Session, file_ids: list[int], expires_at: datetime) -> None:
+def _grant(session: Session, repo_id: int, file_ids: Iterable[int], now: datetime) -> None:
+    for batch in batches(sorted(file_ids)):
+        rows = [{"repo_id": repo_id, "file_id": id_, "created_at": now} for id_ in batch]
+        session.execute(upsert(session, FileGrant).values(rows).on_conflict_do_nothing())
+
+
+def _lease(session: Session, file_ids: Iterable[int], expires_at: datetime) -> None:
     owner = f"upload:{uuid.uuid4()}"
-    session.add_all(
-        Lease(file_id=file_id, owner=owner, expires_at=expires_at) for file_id in file_ids
-    )
+    for batch in batches(sorted(file_ids)):
+        rows = [{"file_id": id_, "owner": owner, "expires_at": expires_at} for id_ in batch]
+        session.execute(insert(Lease), rows)

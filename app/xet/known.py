@@ -11,10 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.contents.soundness import sound_file_clause
+from app.db.inserting import upsert
 from app.db.tables import File, FileGrant, Lease, Repo
 from app.errors import RepoNotFound
 from app.hub import Hub
-from app.ingest.upsert import upsert
 from app.xet.assemble import XorbShelf, checked_rows, raw_nbytes
 from app.xet.shard import ShardFile, Term
 from app.xet.staging import StagedXorb

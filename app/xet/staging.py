@@ -12,10 +12,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.contents import objects
+from app.db.inserting import upsert
 from app.db.tables import StoredObject, Xorb
 from app.errors import ContentNotFound
 from app.hub import Hub
-from app.ingest.upsert import upsert
 from app.xet import terms
 from app.xet.epoch import bump_cas_epoch
 from app.xet.hashing import format_digest

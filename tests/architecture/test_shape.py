@@ -53,7 +53,9 @@ def test_environment_is_read_in_settings_only() -> None:
 
 
 def test_importing_the_hub_loads_neither_torch_nor_numba() -> None:
-    script = "import sys, app.main; print([m for m in ('torch', 'numba', 'celery') if m in sys.modules])"
+    script = (
+        "import sys, app.main; print([m for m in ('torch', 'numba', 'celery') if m in sys.modules])"
+    )
 
     out = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT

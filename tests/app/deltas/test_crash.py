@@ -156,7 +156,7 @@ def test_collection_without_grace_at_every_call_takes_nothing_that_is_needed(wai
 
 
 def test_repositories_that_vanish_meanwhile_leave_the_rest_whole(waiting: ModelHub, tmp_path):
-    for moment in range(5, 60, 7):
+    for moment in range(5, 60, 13):
         with copied(waiting, tmp_path, moment) as copy:
             models = ModelHub(copy.hub, dict(copy.principals), dict(copy.pushed))
 
