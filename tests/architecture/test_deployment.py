@@ -1,4 +1,4 @@
-"""docker-compose.yml and Dockerfile cannot be run where the tests run; their claims about us can be checked."""
+"""docker-compose.yml and Dockerfile need an engine to run; their claims about us do not."""
 
 import re
 from pathlib import Path
