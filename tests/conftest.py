@@ -1,6 +1,8 @@
 """Plugin list and the profile of all property tests."""
 
-from hypothesis import settings
+import os
+
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.fixtures.contents",
@@ -13,6 +15,12 @@ pytest_plugins = [
     "tests.fixtures.services",
 ]
 
-# No deadline: a busy machine is not a failure. What is slow shows in the duration report.
-settings.register_profile("clade", deadline=None)
+# A busy machine is not a failure: no deadline, no complaint about slow generation. In CI the
+# examples are the same for the same code, so that a change is judged by what it changed.
+settings.register_profile(
+    "clade",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("clade")

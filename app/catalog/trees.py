@@ -91,12 +91,13 @@ def _rewrite(
         if inner.removed:
             _check_removal(entries.get(name), inner)
             entries.pop(name, None)
-        if inner.put is not None and inner.below:
+        if inner.put is not None and any(map(_puts, inner.below.values())):
             raise InvalidPath(f"{path}: is a file and a directory at once")
+        # Removals below come first: they may leave no directory where a file is put.
+        if inner.below:
+            _put_directory(session, repo_id, entries, name, inner, path)
         if inner.put is not None:
             _put_file(entries, name, inner.put, path)
-        elif inner.below:
-            _put_directory(session, repo_id, entries, name, inner, path)
     _refuse_twins(entries, frozenset(entries) - before, prefix)
     return _store(session, repo_id, entries) if entries else None
 

@@ -75,7 +75,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=80,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -104,6 +104,20 @@ def test_trees_behave_like_a_dictionary(hub: Hub, repo: Repo, file_id: int, step
             listed = {each.path: each.oid for each in list_files(session, repo.id, root)}
         assert listed == model
         assert root == naive_tree_oid(model)
+
+
+def test_file_may_take_the_place_of_a_directory_emptied_by_the_same_commit(
+    hub: Hub, repo: Repo, file_id: int
+):
+    root = apply(hub, repo, None, puts(file_id, "p/p/p"))
+    changes = TreeChanges()
+    changes.remove("p/p", folder=True)
+    changes.put("p", new_file(file_id, "p"))
+
+    root = apply(hub, repo, root, changes)
+
+    with hub.db.read() as session:
+        assert [each.path for each in list_files(session, repo.id, root)] == ["p"]
 
 
 def test_only_changed_directories_are_written(hub: Hub, repo: Repo, file_id: int):
