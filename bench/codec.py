@@ -153,7 +153,12 @@ def main() -> None:
     coders = [ours("PLANE", *alone), published("planes zstd-3", *alone), zipnn("zipnn", *alone)]
     measure(f"Alone: {about}", coders, target, out, rounds)
     delta = (target, base, out)
-    coders = [ours("BITX", *delta), published("BitX zstd-3", *delta), zipnn("zipnn of XOR", *delta)]
+    coders = [
+        ours("CTX", *delta),
+        ours("BITX", *delta),
+        published("BitX zstd-3", *delta),
+        zipnn("zipnn of XOR", *delta),
+    ]
     measure(f"Against its base: {about}", coders, target, out, rounds)
 
 

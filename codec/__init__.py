@@ -17,6 +17,7 @@ from codec.sketches import (
     sketch_from_samples,
     sketch_ranges,
 )
+from codec.training import is_contextual, train, training_ranges
 from codec.whole import decode, decode_range, encode, inspect
 
 __all__ = [
@@ -38,11 +39,14 @@ __all__ = [
     "decode_range",
     "encode",
     "inspect",
+    "is_contextual",
     "predict",
     "predict_from_sketches",
     "sketch",
     "sketch_distance",
     "sketch_from_samples",
     "sketch_ranges",
+    "train",
+    "training_ranges",
     "verify_block",
 ]

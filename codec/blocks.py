@@ -7,31 +7,37 @@ import numpy as np
 
 from codec import planes
 from codec.buffers import Bytes
+from codec.context import pack_context, unpack_context
 from codec.dtypes import Layout
 from codec.errors import CorruptFrame
-from codec.frame import Method
+from codec.frame import NEEDS_BASE, Method
 from codec.scratch import SCRATCH
 from codec.streams import STREAM_HEADER, pack_stream, unpack_stream, unpack_zstd
 
-_XOR_GOOD_ENOUGH = 0.5
-"""A XOR block below this share of its raw length is not compared with PLANE: no lone tensor of
+_GOOD_ENOUGH = 0.5
+"""A delta below this share of its raw length is not compared with PLANE: no lone tensor of
 ordinary weights gets there, and trying would double the time of every good delta."""
 
 
 def pack_block(
-    codec: Method, layout: Layout, target: Bytes, base: Bytes | None
+    codec: Method, layout: Layout, target: Bytes, base: Bytes | None, tables: bytes = b""
 ) -> tuple[Method, bytes]:
     """The shortest form of a block that ``codec`` allows: its method and stored bytes.
 
-    ``base`` may end early or be empty; XOR reads on as if zeros followed.
+    ``base`` may end early or be empty; deltas read on as if zeros followed. ``tables`` are those
+    of the frame; without them CTX is BITX.
     """
     method, packed = Method.RAW, None
     if codec is Method.ZSTD:
         method, packed = Method.ZSTD, SCRATCH.bytewise.compress(target.data)
     elif codec is not Method.RAW:
-        if codec is Method.BITX and base is not None and base.size:
-            method, packed = Method.BITX, _pack_planes(layout, target, padded(base, target.size))
-        if packed is None or len(packed) > target.size * _XOR_GOOD_ENOUGH:
+        if codec in NEEDS_BASE and base is not None and base.size:
+            below = padded(base, target.size)
+            if codec is Method.CTX and tables:
+                method, packed = Method.CTX, pack_context(layout, target, below, tables)
+            else:
+                method, packed = Method.BITX, _pack_planes(layout, target, below)
+        if packed is None or len(packed) > target.size * _GOOD_ENOUGH:
             alone = _pack_planes(layout, target, None)
             if packed is None or len(alone) < len(packed):
                 method, packed = Method.PLANE, alone
@@ -41,7 +47,12 @@ def pack_block(
 
 
 def unpack_block(
-    method: Method, layout: Layout, stored: Bytes, base: Bytes | None, out: Bytes
+    method: Method,
+    layout: Layout,
+    stored: Bytes,
+    base: Bytes | None,
+    out: Bytes,
+    tables: bytes = b"",
 ) -> None:
     """Write the raw bytes of a block to ``out``; CorruptFrame if ``stored`` cannot be a block."""
     if method is Method.RAW:
@@ -52,7 +63,11 @@ def unpack_block(
         _unpack_planes(layout, stored, None, out)
     else:
         assert base is not None
-        _unpack_planes(layout, stored, padded(base, out.size), out)
+        below = padded(base, out.size)
+        if method is Method.CTX:
+            unpack_context(layout, stored, below, tables, out)
+        else:
+            _unpack_planes(layout, stored, below, out)
 
 
 def padded(base: Bytes, nbytes: int) -> Bytes:

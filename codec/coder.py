@@ -4,6 +4,7 @@ import numpy as np
 
 from codec.blocks import pack_block, unpack_block
 from codec.buffers import Buffer, Bytes, byte_view, checksum, writable_view
+from codec.context import code_tables
 from codec.dtypes import dtype_of, layout_of
 from codec.errors import BaseMismatch, CorruptFrame
 from codec.frame import (
@@ -24,9 +25,11 @@ from codec.frame import (
 class FrameEncoder:
     """Makes one frame: blocks in any order and from any thread, then the head that precedes them.
 
-    ``codec`` is RAW, ZSTD, PLANE or BITX. BITX needs a base, of ``base_nbytes`` bytes (as many as
-    the content if not given): block i reads the same byte range of it as of the content, or what
-    there is of that range.
+    ``codec`` is RAW, ZSTD, PLANE, BITX or CTX. The last two need a base, of ``base_nbytes`` bytes
+    (as many as the content if not given): block i reads the same byte range of it as of the
+    content, or what there is of that range. CTX needs ``tables`` as well, from
+    :func:`codec.train`. Raises ValueError for arguments that make no frame, CorruptFrame for bytes
+    that are no tables.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class FrameEncoder:
         codec: str,
         base_nbytes: int | None = None,
         block_log2: int = BLOCK_LOG2,
+        tables: bytes = b"",
     ) -> None:
         if not 0 <= raw_nbytes <= MAX_RAW_NBYTES:
             raise ValueError(f"a frame holds up to {MAX_RAW_NBYTES} bytes, not {raw_nbytes}")
@@ -48,6 +52,14 @@ class FrameEncoder:
         self.base_nbytes = None
         if self.codec in NEEDS_BASE:
             self.base_nbytes = raw_nbytes if base_nbytes is None else base_nbytes
+        layout = layout_of(self.dtype)
+        if bool(tables) != (self.codec is Method.CTX and raw_nbytes > 0):
+            raise ValueError("CTX needs tables, and no other codec has any")
+        if tables:
+            if not layout.exponent:
+                raise ValueError(f"CTX does not code {dtype}")
+            code_tables(tables, layout.width)
+        self._tables = tables
         self._block_log2 = block_log2
         self._blocks: list[BlockInfo | None] = [None] * -(-raw_nbytes >> block_log2)
 
@@ -59,7 +71,7 @@ class FrameEncoder:
     @property
     def head_nbytes(self) -> int:
         """Length of the head to come, so that blocks can be written behind the room for it."""
-        return head_nbytes(self.raw_nbytes, self._block_log2)
+        return head_nbytes(self.raw_nbytes, self._block_log2, len(self._tables))
 
     def raw_range(self, index: int) -> tuple[int, int]:
         """Which bytes of the content make a block."""
@@ -86,7 +98,8 @@ class FrameEncoder:
             first, last = self.base_range(index)
             if base.size != last - first:
                 raise ValueError(f"block {index} takes {last - first} bytes of the base")
-        method, stored = pack_block(self.codec, layout_of(self.dtype), target, base)
+        layout = layout_of(self.dtype)
+        method, stored = pack_block(self.codec, layout, target, base, self._tables)
         raw_check = checksum(target)
         stored_check = raw_check if method is Method.RAW else checksum(byte_view(stored))
         self._blocks[index] = BlockInfo(len(stored), method, stored_check, raw_check)
@@ -116,6 +129,7 @@ class FrameEncoder:
             self.base_nbytes,
             self._block_log2,
             block_infos,
+            self._tables,
         )
 
 
@@ -147,11 +161,14 @@ def decode_block(
         raise CorruptFrame(f"block {index} takes {block.stored_nbytes} bytes, not {source.size}")
     base = _base_of(head, index, base_block)
     target = np.empty(stop - start, np.uint8) if out is None else writable_view(out, stop - start)
-    unpack_block(block.method, layout_of(head.dtype), source, base, target)
-    if checksum(target) != block.raw_check:
+    try:
+        unpack_block(block.method, layout_of(head.dtype), source, base, target, head.tables)
+        if checksum(target) != block.raw_check:
+            raise CorruptFrame(f"block {index} fails its checksum")
+    except CorruptFrame:
         if base is not None and checksum(source) == block.stored_check:
-            raise BaseMismatch(f"block {index} is sound, but the base is another one")
-        raise CorruptFrame(f"block {index} fails its checksum")
+            raise BaseMismatch(f"block {index} is sound, but the base is another one") from None
+        raise
     return target.data
 
 

@@ -33,21 +33,31 @@ class DType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How one dtype is cut: ``width`` bytes per word, and whether PLANE isolates the exponent."""
+    """How one dtype is cut: ``width`` bytes per word, and whether PLANE isolates the exponent.
+
+    ``mantissa`` and ``exponent`` are the numbers of bits of a float that CTX codes, otherwise 0.
+    """
 
     width: int
     fields: bool
+    mantissa: int = 0
+    exponent: int = 0
+
+    @property
+    def bias_gap(self) -> int:
+        """How much smaller the exponent bias is than that of a 32-bit float."""
+        return 128 - (1 << (self.exponent - 1))
 
 
 _WIDE = {
     DType.U16: Layout(2, False),
     DType.I16: Layout(2, False),
-    DType.F16: Layout(2, False),
-    DType.BF16: Layout(2, True),
+    DType.F16: Layout(2, False, 10, 5),
+    DType.BF16: Layout(2, True, 7, 8),
     DType.U32: Layout(4, False),
     DType.I32: Layout(4, False),
-    DType.F32: Layout(4, True),
-    DType.C64: Layout(4, True),
+    DType.F32: Layout(4, True, 23, 8),
+    DType.C64: Layout(4, True, 23, 8),
     DType.U64: Layout(8, False),
     DType.I64: Layout(8, False),
     DType.F64: Layout(8, False),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Buffer, Bytes, byte_view, checksum
-from codec.dtypes import DType
+from codec.dtypes import DType, layout_of
 from codec.errors import CorruptFrame, UnsupportedFrame
 
 MAGIC: Final = b"CLDF"
@@ -26,6 +26,7 @@ MAX_RAW_NBYTES: Final = 1 << 40
 MAX_BLOCKS: Final = 1 << 20
 MIN_BLOCK_LOG2: Final = 12
 MAX_BLOCK_LOG2: Final = 24
+MAX_TABLES_NBYTES: Final = 1 << 16
 
 _FIXED = struct.Struct("<4sBBBBQQBBHIII")
 _HAS_BASE = 1
@@ -45,8 +46,8 @@ class Method(IntEnum):
     SPARSE = 5
 
 
-DECODABLE: Final = frozenset({Method.RAW, Method.ZSTD, Method.PLANE, Method.BITX})
-"""What version 1 decodes; the other ids are reserved."""
+DECODABLE: Final = frozenset(Method) - {Method.SPARSE}
+"""What version 1 decodes; the other id is reserved."""
 NEEDS_BASE: Final = frozenset({Method.BITX, Method.CTX, Method.SPARSE})
 
 
@@ -250,8 +251,10 @@ class _Fixed:
             raise CorruptFrame("the number of blocks does not fit the raw length")
         if self.block_count > MAX_BLOCKS:
             raise CorruptFrame(f"{self.block_count} blocks are beyond the limit of the format")
-        if self.tables_nbytes:
-            raise CorruptFrame(f"codec {self.codec.name} has no tables")
+        if self.codec is Method.CTX and not layout_of(self.dtype).exponent:
+            raise CorruptFrame(f"codec CTX does not code {self.dtype.name}")
+        if self.tables_nbytes > (MAX_TABLES_NBYTES if self.codec is Method.CTX else 0):
+            raise CorruptFrame(f"codec {self.codec.name} has no tables of that length")
 
 
 def build_head(
@@ -261,24 +264,27 @@ def build_head(
     base_nbytes: int | None,
     block_log2: int,
     blocks: list[BlockInfo],
+    tables: bytes = b"",
 ) -> bytes:
     """The head of a frame with these blocks; the inverse of :meth:`FrameHead.parse`."""
     has_base = codec in NEEDS_BASE
     fixed = _FIXED.pack(
         *(MAGIC, VERSION, codec, dtype, _HAS_BASE if has_base else 0),
-        *(raw_nbytes, base_nbytes or 0, block_log2, dtype if has_base else 0, 0, 0, len(blocks), 0),
+        *(raw_nbytes, base_nbytes or 0, block_log2, dtype if has_base else 0),
+        *(0, len(tables), len(blocks), 0),
     )[:-4]
     index = np.zeros(len(blocks), _ENTRY)
     for entry, block in zip(index, blocks, strict=True):
         entry["stored"], entry["method"] = block.stored_nbytes, block.method
         entry["check"], entry["raw"] = block.stored_check, block.raw_check
-    body = fixed + _fixed_check(byte_view(fixed)).to_bytes(4, "little") + index.tobytes()
+    fixed += _fixed_check(byte_view(fixed)).to_bytes(4, "little")
+    body = fixed + tables + index.tobytes()
     return body + checksum(byte_view(body)).to_bytes(CHECK_NBYTES, "little")
 
 
-def head_nbytes(raw_nbytes: int, block_log2: int = BLOCK_LOG2) -> int:
-    """Length of the head of a content, known before anything is encoded."""
-    return _head_nbytes(0, -(-raw_nbytes >> block_log2))
+def head_nbytes(raw_nbytes: int, block_log2: int = BLOCK_LOG2, tables_nbytes: int = 0) -> int:
+    """Length of the head of a content, known before any block is encoded."""
+    return _head_nbytes(tables_nbytes, -(-raw_nbytes >> block_log2))
 
 
 def _head_nbytes(tables_nbytes: int, block_count: int) -> int:
@@ -300,8 +306,8 @@ def _check_index(index: NDArray[Any], fixed: _Fixed) -> None:
         raise CorruptFrame("a stored length does not fit its block")
     if np.any(index["zero"]):
         raise CorruptFrame("reserved bytes of the block index are not zero")
-    allowed = [
-        method for method in DECODABLE if fixed.base_nbytes is not None or method not in NEEDS_BASE
-    ]
-    if not np.isin(index["method"], allowed).all():
+    allowed = {Method.RAW, Method.ZSTD, Method.PLANE, fixed.codec}
+    if fixed.base_nbytes is not None:
+        allowed.add(Method.BITX)
+    if not np.isin(index["method"], list(allowed)).all():
         raise CorruptFrame("a block uses a method that the frame does not allow")

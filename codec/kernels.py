@@ -1,9 +1,10 @@
 """Compiled loops: words to byte planes and back, bit counting, gear scanning.
 
 Importing this module compiles every kernel for its one signature, or loads it from Numba's cache
-on disk; nothing else in the package imports Numba. Kernels check nothing: ``codec.planes``,
-``codec.distance`` and ``codec.cdc`` pass arrays of matching lengths. They release the GIL, keep no
-state and leave their inputs alone. ``tests/codec/naive.py`` says in plain NumPy what each means.
+on disk. (The kernels of CTX are in ``codec.context_kernels``.) Kernels check nothing:
+``codec.planes``, ``codec.distance`` and ``codec.cdc`` pass arrays of matching lengths. They release
+the GIL, keep no state and leave their inputs alone. ``tests/codec/naive.py`` says in plain NumPy
+what each means.
 
 Planes run from the most significant byte to the least and stand one after the other in memory. In
 the ``fields`` kernels the sign bit sits below the eight exponent bits, so that the first plane is

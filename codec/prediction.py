@@ -7,6 +7,7 @@ import numpy as np
 
 from codec import planes
 from codec.buffers import Buffer, Bytes, byte_view
+from codec.context_price import sampled_nbytes, whole_nbytes
 from codec.dtypes import Layout, dtype_of, layout_of
 from codec.frame import BLOCK_NBYTES, Method, head_nbytes
 from codec.sampling import gather, sample_runs
@@ -28,6 +29,20 @@ class Prediction:
     estimates: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Sampled elements of a content and of its base, taken in runs of ``run`` elements.
+
+    They stand for the first ``nbytes`` of both. ``closely`` spends some milliseconds on them.
+    """
+
+    target: Bytes
+    base: Bytes
+    nbytes: int
+    run: int
+    closely: bool
+
+
 def predict(
     target: Buffer, *, dtype: str, base: Buffer | None = None, sample: int = 65536
 ) -> Prediction:
@@ -46,20 +61,26 @@ def predict(
     reference = byte_view(base)
     common = min(view.size, reference.size)
     runs = sample_runs(common // layout.width, _RUNS, max(1, sample // _RUNS))
-    pair = gather(view, runs, layout.width), gather(reference, runs, layout.width)
-    return predict_sample(alone, layout, view.size, pair, common)
+    first, last = runs[0] if runs else (0, 0)
+    pair = Pair(
+        gather(view, runs, layout.width),
+        gather(reference, runs, layout.width),
+        nbytes=common,
+        run=last - first,
+        closely=True,
+    )
+    return predict_sample(alone, layout, view.size, pair)
 
 
 def predict_sample(
     alone: Bytes,
     layout: Layout,
     raw_nbytes: int,
-    pair: tuple[Bytes, Bytes] | None = None,
-    common_nbytes: int = 0,
+    pair: Pair | None = None,
 ) -> Prediction:
     """The prediction for a content of ``raw_nbytes`` whose sampled elements are ``alone``.
 
-    ``pair`` are sampled elements of the first ``common_nbytes`` of the content and of its base.
+    ``pair`` is a sample of the part of the content that its base has as well.
     """
     blocks = -(-raw_nbytes // BLOCK_NBYTES)
     head = head_nbytes(raw_nbytes)
@@ -72,9 +93,11 @@ def predict_sample(
         Method.PLANE: headed + share * raw_nbytes,
     }
     if pair is not None:
-        xored = _planes_share(pair[0], layout, is_whole, pair[1])
-        delta = xored * common_nbytes + share * (raw_nbytes - common_nbytes)
-        estimates[Method.BITX] = headed + delta
+        rest = share * (raw_nbytes - pair.nbytes)
+        xored = _planes_share(pair.target, layout, is_whole, pair.base)
+        estimates[Method.BITX] = headed + xored * pair.nbytes + rest
+        if layout.exponent and raw_nbytes:
+            estimates[Method.CTX] = head + _context_nbytes(pair, layout, raw_nbytes) + rest
     rounded = {
         method.name: min(round(nbytes), head + raw_nbytes) for method, nbytes in estimates.items()
     }
@@ -90,6 +113,15 @@ def _planes_share(
         return 1.0
     coded = sum(_stream_nbytes(plane, is_whole) for plane in planes.split(target, layout, base))
     return coded / target.size
+
+
+def _context_nbytes(pair: Pair, layout: Layout, raw_nbytes: int) -> float:
+    """Length of tables and blocks of the common part."""
+    if pair.nbytes - pair.target.size < layout.width and raw_nbytes <= BLOCK_NBYTES:
+        return whole_nbytes(pair.target, pair.base, layout)
+    return sampled_nbytes(
+        pair.target, pair.base, layout, pair.nbytes, pair.run, closely=pair.closely
+    )
 
 
 def _bytes_share(target: Bytes) -> float:

@@ -18,7 +18,7 @@ from codec.buffers import Buffer, Bytes, byte_view
 from codec.distance import differing_bits
 from codec.dtypes import DType, dtype_of, layout_of
 from codec.errors import CodecError
-from codec.prediction import Prediction, predict_sample
+from codec.prediction import Pair, Prediction, predict_sample
 from codec.sampling import sample_runs
 
 SKETCH_VERSION: Final = 1
@@ -85,8 +85,8 @@ def predict_from_sketches(
     base = None if base_sketch is None else _Sketch.parse(base_sketch)
     if base is None or (base.dtype, base.nbytes) != (target.dtype, target.nbytes):
         return predict_sample(target.elements, layout, raw_nbytes)
-    pair = target.elements, base.elements
-    return predict_sample(target.elements, layout, raw_nbytes, pair, raw_nbytes)
+    pair = Pair(target.elements, base.elements, raw_nbytes, run=_RUN_LENGTH, closely=False)
+    return predict_sample(target.elements, layout, raw_nbytes, pair)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Whole contents in memory: a frame from a buffer, and a buffer or a part of it from a frame."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -9,11 +9,15 @@ import numpy as np
 from codec.buffers import Buffer, Bytes, Source, byte_view, read_range, writable_view
 from codec.coder import FrameEncoder, decode_block, method_of
 from codec.errors import BaseMismatch, CorruptFrame
-from codec.frame import FIXED_NBYTES, NEEDS_BASE, FrameHead, FrameInfo
+from codec.frame import BLOCK_NBYTES, FIXED_NBYTES, NEEDS_BASE, FrameHead, FrameInfo, Method
 from codec.prediction import predict
+from codec.training import train, training_ranges
 
 _CLOSE = 1.02
 """Codecs predicted within this factor of the best are all tried: the sample does not decide."""
+_SPARSE = 1 / 24
+_CLOSE_IF_SPARSE = 2.0
+"""A sample sees too little of a tensor that shrinks below this share; trying is quick there."""
 
 
 def encode(
@@ -27,10 +31,10 @@ def encode(
 ) -> bytes:
     """One frame that decodes to exactly ``target``, never larger than RAW with its head.
 
-    ``codec`` is RAW, ZSTD, PLANE, BITX or "auto": what the sample predicts to be smallest, or,
+    ``codec`` is RAW, ZSTD, PLANE, BITX, CTX or "auto": what the sample predicts to be smallest, or,
     where that is close or ``level`` is "best", the smallest of several tried. ``base`` may be of
-    another length; bytes beyond it are coded alone. Raises ValueError for an unknown name and for
-    BITX without a base.
+    another length; bytes beyond it are coded alone. Raises ValueError for an unknown name, for
+    BITX and CTX without a base, and for CTX with a dtype other than BF16, F16, F32 and C64.
     """
     view = byte_view(target)
     reference = None if base is None else byte_view(base)
@@ -41,7 +45,9 @@ def encode(
             raise ValueError(f"codec {codec} needs a base")
         return _encode_as(codec, view, dtype, reference, threads)
     estimates = predict(view, dtype=dtype, base=reference).estimates
-    limit = min(estimates.values()) * (_CLOSE if level == "default" else float("inf"))
+    best = min(estimates.values())
+    close = _CLOSE if best > view.size * _SPARSE else _CLOSE_IF_SPARSE
+    limit = best * (close if level == "default" else float("inf"))
     frames = [
         _encode_as(name, view, dtype, reference, threads)
         for name, nbytes in estimates.items()
@@ -111,11 +117,16 @@ def inspect(frame: Buffer) -> FrameInfo:
 
 
 def _encode_as(codec: str, target: Bytes, dtype: str, base: Bytes | None, threads: int) -> bytes:
+    tables = b""
+    if base is not None and target.size and method_of(codec) is Method.CTX:
+        pairs = _training_pairs(target, base, dtype)
+        tables = train(pairs, dtype=dtype, raw_nbytes=min(target.size, base.size))
     encoder = FrameEncoder(
         dtype=dtype,
         raw_nbytes=target.size,
         codec=codec,
         base_nbytes=None if base is None else base.size,
+        tables=tables,
     )
     blocks: list[bytes] = [b""] * encoder.block_count
 
@@ -127,6 +138,16 @@ def _encode_as(codec: str, target: Bytes, dtype: str, base: Bytes | None, thread
 
     _spread(work, range(encoder.block_count), threads)
     return b"".join([encoder.finish(), *blocks])
+
+
+def _training_pairs(target: Bytes, base: Bytes, dtype: str) -> Iterator[tuple[Bytes, Bytes]]:
+    """Samples of the common part, and of what is coded against zeros behind the base's end."""
+    common = min(target.size, base.size)
+    for start, stop in training_ranges(common, dtype=dtype):
+        yield target[start:stop], base[start:stop]
+    beyond = target[common : min(target.size, -(-common // BLOCK_NBYTES) * BLOCK_NBYTES)]
+    if beyond.size:
+        yield beyond, np.zeros(beyond.size, np.uint8)
 
 
 def _spread(work: Callable[[int], Any], indexes: Iterable[int], threads: int) -> None:

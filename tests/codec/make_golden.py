@@ -15,7 +15,7 @@ from codec.dtypes import DType, layout_of
 from tests.codec import tensors
 
 FOLDER = Path(__file__).parent / "golden" / f"v{codec.frame.VERSION}"
-CODECS = ("RAW", "ZSTD", "PLANE", "BITX")
+CODECS = ("RAW", "ZSTD", "PLANE", "BITX", "CTX")
 
 
 def content(dtype: str) -> tuple[bytes, bytes]:
@@ -33,10 +33,31 @@ def content(dtype: str) -> tuple[bytes, bytes]:
     return target.tobytes() + tail, base.tobytes() + tail
 
 
-def streamed(target: bytes, base: bytes, name: str) -> bytes:
+def codecs(dtype: str) -> tuple[str, ...]:
+    """CTX codes no integers."""
+    return CODECS if layout_of(DType[dtype]).exponent else CODECS[:-1]
+
+
+def mixture(seed: int) -> tuple[bytes, bytes]:
+    """F32 target and base of groups that are equal, near, far and without relation."""
+    base, near = tensors.pair("F32", 4100, drift=2e-5, seed=seed)
+    far = tensors.pair("F32", 4100, drift=1e-2, seed=seed)[1]
+    noise = np.frombuffer(np.random.default_rng(seed).bytes(4 * 4100), np.uint32)
+    kind = np.arange(4100) // 300 % 4
+    return np.choose(kind, [base, near, far, noise]).tobytes(), base.tobytes()
+
+
+def streamed(target: bytes, base: bytes, name: str, dtype: str = "BF16") -> bytes:
     """A frame of several small blocks."""
+    common = min(len(target), len(base)) & ~3
+    pair = target[:common], base[:common]
     encoder = codec.FrameEncoder(
-        dtype="BF16", raw_nbytes=len(target), codec=name, base_nbytes=len(base), block_log2=12
+        dtype=dtype,
+        raw_nbytes=len(target),
+        codec=name,
+        base_nbytes=len(base),
+        block_log2=12,
+        tables=codec.train([pair], dtype=dtype) if name == "CTX" else b"",
     )
     blocks = [
         encoder.encode_block(
@@ -49,11 +70,13 @@ def streamed(target: bytes, base: bytes, name: str) -> bytes:
 
 def write(case: str, files: dict[str, bytes]) -> None:
     folder = FOLDER / case
-    if folder.exists():
-        raise SystemExit(f"{folder} exists: golden frames are never written again")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
-        (folder / name).write_bytes(data)
+        path = folder / name
+        if name in ("target", "base") and path.exists() and path.read_bytes() != data:
+            raise SystemExit(f"{path} is another one: frames made now would not fit it")
+        if not path.exists():
+            path.write_bytes(data)
 
 
 def main() -> None:
@@ -61,7 +84,7 @@ def main() -> None:
         target, base = content(dtype)
         frames = {
             f"{name.lower()}.frame": codec.encode(target, dtype=dtype, base=base, codec=name)
-            for name in CODECS
+            for name in codecs(dtype)
         }
         write(dtype, {"target": target, "base": base} | frames)
     write("empty", {"target": b"", "base": b"", "raw.frame": codec.encode(b"", dtype="U8")})
@@ -73,6 +96,9 @@ def main() -> None:
         {"target": long, "base": short}
         | {f"{name.lower()}.frame": streamed(long, short, name) for name in CODECS},
     )
+    target, base = mixture(seed=5)
+    frame = streamed(target, base, "CTX", "F32")
+    write("mixture", {"target": target, "base": base, "ctx.frame": frame})
 
 
 if __name__ == "__main__":

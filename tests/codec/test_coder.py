@@ -15,6 +15,7 @@ def encode_streamed(target: bytes, base: bytes | None, name: str, order) -> byte
         codec=name,
         base_nbytes=None if base is None else len(base),
         block_log2=12,
+        tables=codec.train([(target, base)], dtype="BF16") if name == "CTX" and base else b"",
     )
     blocks = {}
     for index in order(range(encoder.block_count)):
@@ -28,17 +29,18 @@ def encode_streamed(target: bytes, base: bytes | None, name: str, order) -> byte
 
 
 @pytest.mark.parametrize("order", [list, reversed])
-@pytest.mark.parametrize("name", ["RAW", "ZSTD", "PLANE", "BITX"])
+@pytest.mark.parametrize("name", ["RAW", "ZSTD", "PLANE", "BITX", "CTX"])
 def test_blocks_made_in_any_order_make_the_same_frame(name, order):
     base, target = (words.tobytes() for words in tensors.pair("BF16", 9001))
-    frame = encode_streamed(target, base if name == "BITX" else None, name, order)
-    assert frame == encode_streamed(target, base if name == "BITX" else None, name, list)
+    frame = encode_streamed(target, base if name in ("BITX", "CTX") else None, name, order)
+    assert frame == encode_streamed(target, base if name in ("BITX", "CTX") else None, name, list)
     assert codec.decode(frame, base=base).tobytes() == target
 
 
-def test_blocks_decode_on_their_own():
+@pytest.mark.parametrize("name", ["BITX", "CTX"])
+def test_blocks_decode_on_their_own(name):
     base, target = (words.tobytes() for words in tensors.pair("BF16", 9001))
-    frame = encode_streamed(target, base, "BITX", list)
+    frame = encode_streamed(target, base, name, list)
     head = codec.FrameHead.parse(frame[: codec.FrameHead.measure(frame[: codec.FIXED_NBYTES])])
     for index in head.blocks_for(5000, 9000):
         first, last = head.block_range(index)
@@ -113,3 +115,54 @@ def test_stored_blocks_are_verified_without_their_base():
     stored[7] ^= 1
     with pytest.raises(codec.CorruptFrame):
         codec.verify_block(head, 0, stored)
+
+
+def test_tables_made_from_one_part_code_any_other():
+    base, target = tensors.pair("F32", 300_000, drift=1e-6)
+    strange = tensors.pair("F32", 300_000, drift=1e3, seed=8)[1]
+    tables = codec.train([(target[:5000], base[:5000])], dtype="F32", raw_nbytes=target.nbytes)
+    for content in (target, strange, base):
+        encoder = codec.FrameEncoder(
+            dtype="F32", raw_nbytes=content.nbytes, codec="CTX", tables=tables
+        )
+        raw, below = content.view(np.uint8), base.view(np.uint8)
+        blocks = [
+            encoder.encode_block(
+                index,
+                raw[slice(*encoder.raw_range(index))],
+                below[slice(*encoder.base_range(index))],
+            )
+            for index in range(encoder.block_count)
+        ]
+        head = encoder.finish()
+        assert len(head) == encoder.head_nbytes
+        assert codec.decode(b"".join([head, *blocks]), base=base).tobytes() == content.tobytes()
+
+
+def test_training_ranges_are_disjoint_and_whole_words():
+    for nbytes in (0, 3, 4096, 4 << 20, (4 << 20) + 4, 123_456_789, 20 << 30):
+        ranges = codec.training_ranges(nbytes, dtype="F32")
+        ends = [0, *(stop for _, stop in ranges)]
+        assert all(end <= start < stop for end, (start, stop) in zip(ends, ranges, strict=False))
+        assert all(start % 4 == 0 and stop % 4 == 0 for start, stop in ranges)
+        assert sum(stop - start for start, stop in ranges) == min(nbytes - nbytes % 4, 4 << 20)
+        assert ends[-1] == nbytes - nbytes % 4
+
+
+def test_tables_that_do_not_fit_are_refused():
+    base, target = tensors.pair("BF16", 2000)
+    tables = codec.train([(target, base)], dtype="BF16")
+    wrong = (
+        {"codec": "BITX", "tables": tables},
+        {"codec": "CTX"},
+        {"codec": "CTX", "tables": tables, "dtype": "U8"},
+    )
+    for arguments in wrong:
+        with pytest.raises(ValueError):
+            codec.FrameEncoder(**{"dtype": "BF16", "raw_nbytes": 4000} | arguments)
+    with pytest.raises(codec.CorruptFrame):
+        codec.FrameEncoder(dtype="BF16", raw_nbytes=4000, codec="CTX", tables=tables[:-1])
+    with pytest.raises(ValueError, match="does not code"):
+        codec.train([(target, base)], dtype="I16")
+    with pytest.raises(ValueError, match="length"):
+        codec.train([(target, base[1:])], dtype="BF16")

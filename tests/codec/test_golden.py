@@ -32,3 +32,9 @@ def test_reader_written_from_the_format_page_agrees(path):
 def test_every_codec_and_dtype_has_a_golden_frame():
     names = {(path.parent.name, path.stem) for path in FRAMES}
     assert names >= {(d, c) for d in DType.__members__ for c in ("raw", "zstd", "plane", "bitx")}
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32", "C64", "blocks", "mixture"])
+def test_context_frames_have_golden_ones_too(dtype):
+    info = codec.inspect((GOLDEN / "v1" / dtype / "ctx.frame").read_bytes())
+    assert info.methods["CTX"] > 0

@@ -16,7 +16,7 @@ from tests.codec import tensors
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 CASES = [
     (path.read_bytes(), (path.parent / "target").read_bytes(), (path.parent / "base").read_bytes())
-    for case in ("BF16", "F32", "I64", "blocks")
+    for case in ("BF16", "F32", "I64", "blocks", "mixture")
     for path in sorted((GOLDEN / case).glob("*.frame"))
 ]
 
@@ -72,6 +72,26 @@ def test_mutations_under_true_checksums_raise_nothing_else(data):
         return
 
 
+CONTEXT_CASES = [
+    tuple((GOLDEN / case / name).read_bytes() for name in ("ctx.frame", "base"))
+    for case in ("BF16", "F16", "F32", "C64", "blocks", "mixture")
+]
+
+
+@given(data=st.data())
+@settings(max_examples=3000)
+def test_mutated_tables_and_streams_under_true_checksums_raise_nothing_else(data):
+    frame, base = data.draw(st.sampled_from(CONTEXT_CASES))
+    altered = bytearray(frame)
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(FIXED_NBYTES, len(frame) - 1))
+        altered[position] = data.draw(st.integers(0, 255))
+    try:
+        codec.decode(reseal(altered), base=base)
+    except codec.CodecError:
+        return
+
+
 @given(frame=st.binary(max_size=300))
 def test_arbitrary_bytes_are_no_frame(frame):
     for junk in (frame, b"CLDF\x01" + frame):
@@ -116,7 +136,16 @@ def test_crafted_heads_and_blocks_are_refused(name):
         codec.decode(with_field(FRAME, *CRAFTED[name]), base=BASE)
 
 
-@pytest.mark.parametrize(("offset", "value"), [(4, 2), (5, 4), (5, 250), (25, 18)])
+def test_context_frames_of_integers_are_refused():
+    for case in ("BF16", "F32"):
+        frame = (GOLDEN / case / "ctx.frame").read_bytes()
+        altered = bytearray(frame)
+        altered[6] = altered[25] = {"BF16": 5, "F32": 6}[case]
+        with pytest.raises(codec.CorruptFrame, match="does not code"):
+            codec.decode(reseal(altered), base=bytes(1229))
+
+
+@pytest.mark.parametrize(("offset", "value"), [(4, 2), (5, 5), (5, 250), (25, 18)])
 def test_later_versions_and_codecs_are_told_from_damage(offset, value):
     with pytest.raises(codec.UnsupportedFrame):
         codec.decode(with_field(FRAME, "<B", offset, value), base=BASE)
@@ -132,9 +161,10 @@ def test_a_zstd_stream_that_announces_more_than_it_may_hold_is_not_decoded():
         codec.decode(bytes(bomb))
 
 
-def test_another_base_is_a_mismatch_and_not_damage():
+@pytest.mark.parametrize("name", ["BITX", "CTX"])
+def test_another_base_is_a_mismatch_and_not_damage(name):
     base, target = tensors.pair("BF16", 800_000)
-    frame = codec.encode(target, dtype="BF16", base=base, codec="BITX")
+    frame = codec.encode(target, dtype="BF16", base=base, codec=name)
     other = base.copy()
     other[-1] ^= 1
     wrong = (None, other, base[:-1], np.append(base, base[:1]), b"")
@@ -147,9 +177,10 @@ def test_another_base_is_a_mismatch_and_not_damage():
     assert codec.decode_range(frame, 0, 10, base=other) == target.tobytes()[:10]
 
 
-def test_damage_is_not_blamed_on_the_base():
+@pytest.mark.parametrize("name", ["BITX", "CTX"])
+def test_damage_is_not_blamed_on_the_base(name):
     base, target = tensors.pair("BF16", 2000)
-    frame = bytearray(codec.encode(target, dtype="BF16", base=base, codec="BITX"))
+    frame = bytearray(codec.encode(target, dtype="BF16", base=base, codec=name))
     frame[-1] ^= 1
     with pytest.raises(codec.CorruptFrame):
         codec.decode(frame, base=base)

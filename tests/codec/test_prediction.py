@@ -55,7 +55,7 @@ def test_rows_beyond_the_base_are_predicted_alone():
     base, target = tensors.pair("BF16", 1_000_000)
     extended = np.concatenate([target, tensors.pair("BF16", 700_000, seed=5)[0]])
     prediction = codec.predict(extended, dtype="BF16", base=base)
-    assert prediction.codec == "BITX"
+    assert prediction.codec == "CTX"
     real = len(codec.encode(extended, dtype="BF16", base=base))
     assert within(prediction.nbytes, real, 0.04)
 
@@ -64,3 +64,32 @@ def test_a_smaller_sample_is_honoured():
     target = tensors.pair("BF16", 400_000)[0]
     real = len(codec.encode(target, dtype="BF16"))
     assert within(codec.predict(target, dtype="BF16", sample=4096).nbytes, real, 0.05)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_sketches_foretell_contexts_within_a_few_per_cent(dtype, drift):
+    base, target = tensors.pair(dtype, 600_000, drift=drift)
+    sketches = codec.sketch(target, dtype=dtype), codec.sketch(base, dtype=dtype)
+    prediction = codec.predict_from_sketches(*sketches, target.nbytes)
+    assert prediction.codec == "CTX"
+    assert within(prediction.nbytes, len(codec.encode(target, dtype=dtype, base=base)), 0.03)
+
+
+def test_weights_that_only_decayed_are_foretold_by_the_few_steps_they_made():
+    base = tensors.pair("F32", 1_000_000)[0]
+    target = (base.view(np.float32) * np.float32(1 - 3e-6)).view(np.uint32)
+    prediction = codec.predict(target, dtype="F32", base=base)
+    assert within(prediction.nbytes, len(codec.encode(target, dtype="F32", base=base)), 0.02)
+
+
+def test_where_next_to_nothing_changed_the_smallest_is_found_by_trying():
+    base = tensors.pair("BF16", 2_000_000)[0]
+    for share in (1e-2, 1e-3, 1e-4):
+        target = base.copy()
+        target[np.random.default_rng(0).random(base.size) < share] += 1
+        frames = {
+            name: len(codec.encode(target, dtype="BF16", base=base, codec=name))
+            for name in ("BITX", "CTX", "auto")
+        }
+        assert frames["auto"] == min(frames.values())

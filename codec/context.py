@@ -1,0 +1,195 @@
+"""A block in CTX: what the target adds to its base, coded in contexts that the base tells.
+
+The difference of two floats, taken between their places in the order of all floats, is small
+wherever they are close, and how small is told by the exponent of the base and by how far its
+neighbourhood has moved. ``docs/formats/frame.md`` §2.3 has the format.
+"""
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.buffers import Bytes
+from codec.dtypes import Layout
+from codec.errors import CorruptFrame
+from codec.scratch import SCRATCH
+from codec.slots import decode_slots, load_tables
+from codec.streams import Coding, pack_stream, unpack_stream
+
+GROUP: Final = 256
+LANES: Final = 64
+ROOM: Final = 2 * GROUP
+"""How many entries a kernel may read behind the end of a stream before it notices."""
+UNCHANGED: Final = 255
+_STATES_NWORDS: Final = 2 * LANES
+_RAWS_HEADER: Final = struct.Struct("<BII")
+"""Coding, stored length and length of a stream."""
+_GLANCE_NBYTES: Final = 2048
+_WORD: Final = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_LIFT: Final = 3
+"""Context of a base as large as its neighbourhood has moved."""
+_START: Final = np.uint32(1 << 16)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodeTables:
+    """What encoding needs of the tables of a frame, flat over contexts and symbols."""
+
+    folds: NDArray[np.uint16]
+    frequencies: NDArray[np.uint32]
+    firsts: NDArray[np.uint32]
+    inverses: NDArray[np.float64]
+
+
+@lru_cache(maxsize=8)
+def code_tables(tables: bytes, width: int) -> CodeTables:
+    """Tables as the encoder uses them; CorruptFrame if they are none."""
+    from codec.training import folds_of
+
+    rows = load_tables(tables, width)
+    if not rows[:, -1].all():
+        raise CorruptFrame("the tables lack an escape, so cannot code every block")
+    firsts = np.cumsum(rows, axis=1, dtype=np.uint32) - rows
+    return CodeTables(
+        folds=folds_of(rows),
+        frequencies=rows.reshape(-1).astype(np.uint32),
+        firsts=firsts.reshape(-1).astype(np.uint32),
+        inverses=1.0 / np.maximum(rows.reshape(-1), 1),
+    )
+
+
+def shape_of(layout: Layout) -> tuple[np.uint32, np.uint32, np.int32]:
+    """Mantissa bits, exponent mask and lift, as every kernel takes them."""
+    mask = (1 << layout.exponent) - 1
+    return np.uint32(layout.mantissa), np.uint32(mask), np.int32(_LIFT + layout.bias_gap)
+
+
+def gain_of(layout: Layout) -> np.float32:
+    """What a word read with the exponent bias of a 32-bit float must be multiplied by."""
+    return np.float32(2.0**layout.bias_gap)
+
+
+def words_of(data: Bytes, layout: Layout) -> NDArray[Any]:
+    """Whole little-endian words; copied only where they are not aligned."""
+    words = data.view(_WORD[layout.width])
+    return words if words.flags.aligned else words.copy()
+
+
+def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> bytes:
+    """The stored bytes of a block; ``base`` is as long as ``target``."""
+    from codec import context_kernels
+
+    width, count = layout.width, target.size // layout.width
+    whole = count * width
+    codes = code_tables(tables, width)
+    scales = np.empty(-(-count // GROUP), np.uint8)
+    cells = SCRATCH.buffer("cells", 2 * count).view(np.uint16)
+    raws = SCRATCH.buffer("raws", width * (count + 1))
+    starts = np.arange(width, dtype=np.int64) * (count + 1)
+    ends = starts.copy()
+    words = words_of(target[:whole], layout), words_of(base[:whole], layout)
+    context_kernels.symbolise(
+        *words, *shape_of(layout), gain_of(layout), codes.folds, scales, cells, raws, ends
+    )
+    room = SCRATCH.buffer("words", 2 * (count + _STATES_NWORDS + 1)).view(np.uint16)
+    at = context_kernels.encode(
+        cells, scales, codes.frequencies, codes.firsts, codes.inverses, room
+    )
+    if np.all(scales == UNCHANGED):
+        at = room.size
+    streams = [scales, *(raws[start:end] for start, end in zip(starts, ends, strict=True))]
+    packed = [_pack_lightly(stream) for stream in streams]
+    headers = [
+        _RAWS_HEADER.pack(coding, len(stored), stream.size)
+        for stream, (coding, stored) in zip(streams, packed, strict=True)
+    ]
+    return b"".join(
+        [*headers, *(stored for _, stored in packed), room[at:].tobytes(), target[whole:].data]
+    )
+
+
+def unpack_context(layout: Layout, stored: Bytes, base: Bytes, tables: bytes, out: Bytes) -> None:
+    """Write the block to ``out``; CorruptFrame unless ``stored`` is one and its streams fit."""
+    from codec import context_decode
+
+    width, (count, tail) = layout.width, divmod(out.size, layout.width)
+    slots = decode_slots(tables, width)
+    streams = _Streams.cut(stored, width, count, tail)
+    whole = count * width
+    target = out[:whole].view(_WORD[width])
+    words = target if target.flags.aligned else np.empty(count, _WORD[width])
+    fits = context_decode.decode(
+        (
+            *(streams.words, streams.raws, streams.ends, streams.cursors, streams.states),
+            *(streams.scales, slots),
+        ),
+        *(words_of(base[:whole], layout), words, *shape_of(layout)),
+    )
+    if not fits or not streams.are_spent():
+        raise CorruptFrame("the streams of a block do not end where its elements do")
+    if words is not target:
+        out[:whole] = words.view(np.uint8)
+    out[whole:] = stored[stored.size - tail :]
+
+
+def _pack_lightly(stream: Bytes) -> tuple[int, bytes | memoryview]:
+    """As :func:`pack_stream`, unless a glance shows that raw bytes are all that comes of it."""
+    glance = stream[:_GLANCE_NBYTES]
+    if glance.size < stream.size and pack_stream(glance)[0] is Coding.RAW:
+        return Coding.RAW, stream.data
+    return pack_stream(stream) if stream.size else (Coding.RAW, b"")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Streams:
+    """The streams of a block, with room to read behind them.
+
+    ``cursors`` and ``ends`` are places in ``words``, then for each raw stream in ``raws``.
+    """
+
+    scales: Bytes
+    raws: Bytes
+    words: NDArray[np.uint16]
+    states: NDArray[np.uint32]
+    cursors: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    @classmethod
+    def cut(cls, stored: Bytes, width: int, count: int, tail: int) -> Self:
+        """Take a block apart; CorruptFrame if that cannot be done."""
+        at = (1 + width) * _RAWS_HEADER.size
+        if stored.size < at:
+            raise CorruptFrame("a block is shorter than its stream headers")
+        headers = list(_RAWS_HEADER.iter_unpack(stored[:at].tobytes()))
+        nbytes = [length for _, _, length in headers]
+        if nbytes[0] != -(-count // GROUP) or max(nbytes[1:]) > count:
+            raise CorruptFrame("a stream of a block has an impossible length")
+        cuts = [at + int(end) for end in np.cumsum([0, *(length for _, length, _ in headers)])]
+        words_nbytes = stored.size - tail - cuts[-1]
+        if words_nbytes % 2 or (words_nbytes != 0 and words_nbytes < 2 * _STATES_NWORDS):
+            raise CorruptFrame("a block is shorter than its streams")
+        parts = [stored[start:stop] for start, stop in pairwise(cuts)]
+        scales = unpack_stream(headers[0][0], parts[0], nbytes[0], "scales")
+        bounds = np.cumsum([0, *nbytes[1:]], dtype=np.int64)
+        raws = SCRATCH.buffer("raws", int(bounds[-1]) + ROOM)
+        for k, (coding, _, length) in enumerate(headers[1:]):
+            raws[bounds[k] : bounds[k + 1]] = unpack_stream(coding, parts[k + 1], length, "raw")
+        words = SCRATCH.buffer("words", words_nbytes + 2 * ROOM)
+        words[:words_nbytes] = stored[cuts[-1] : cuts[-1] + words_nbytes]
+        states = np.full(LANES, _START, np.uint32)
+        if words_nbytes:
+            states[:] = words[: 2 * _STATES_NWORDS].view("<u4")
+        first = _STATES_NWORDS if words_nbytes else 0
+        cursors = np.concatenate([[first], bounds[:-1]])
+        ends = np.concatenate([[words_nbytes // 2], bounds[1:]])
+        return cls(scales, raws, words.view("<u2"), states, cursors, ends)
+
+    def are_spent(self) -> bool:
+        """Whether everything was read, and the coder is where the encoder began."""
+        at_ends = np.array_equal(self.cursors, self.ends)
+        return at_ends and bool(np.all(self.states == _START))
