@@ -2,15 +2,21 @@
 
 import json
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="A model hub that knows its families."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A model hub that knows its families.",
 )
 user_app = typer.Typer(no_args_is_help=True, help="Users and their tokens.")
 app.add_typer(user_app, name="user")
@@ -19,25 +25,39 @@ DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Data directory of the hub. Default: CLADE_DATA or ./data."),
 ]
+TokenRole = Literal["read", "write"]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line on stderr and exit status 1."""
+    """Run the command line; errors a user can act on are one line on stderr and exit status 1."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from app.errors import HubError
 
     try:
         app()
     except HubError as error:
-        print(f"clade: {error.message}", file=sys.stderr)
-        raise SystemExit(1) from None
+        fault = error.message
+    except ValidationError as error:
+        fault = "; ".join(_bad_setting(each) for each in error.errors(include_url=False))
+    except SQLAlchemyError as error:
+        fault = f"the database does not answer: {' '.join(str(error).split())}"
+    except OSError as error:
+        fault = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    else:
+        return
+    print(f"clade: {fault}", file=sys.stderr)
+    raise SystemExit(1)
 
 
 @app.command()
 def serve(
     data: DataOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+    ] = 8000,
 ) -> None:
     """Run the hub: HTTP front and, without a broker, its background jobs."""
     from app.serve import serve as run
@@ -56,6 +76,7 @@ def user_create(
     org: Annotated[
         list[str] | None, typer.Option("--org", help="Member (and creator) of this organisation.")
     ] = None,
+    role: Annotated[TokenRole, typer.Option(help="What the token is good for.")] = "write",
     email: Annotated[str | None, typer.Option(help="Shown by whoami.")] = None,
     fullname: Annotated[str | None, typer.Option(help="Shown by whoami.")] = None,
     data: DataOption = None,
@@ -64,17 +85,36 @@ def user_create(
     """Create a user with a token; running it again with the same arguments changes nothing."""
     from app.accounts.users import create_user
 
-    with _open(data) as hub:
+    with _open(data, new=True) as hub:
         created = create_user(
             hub,
             name,
             token=token,
             admin=admin,
             orgs=org or (),
+            role=role,
             email=email,
             fullname=fullname or "",
         )
     _print({"name": created.name, "token": created.token}, as_json)
+
+
+@user_app.command("token")
+def user_token(
+    name: Annotated[str, typer.Argument(help="Whose token.")],
+    token: Annotated[
+        str | None, typer.Option(help="A given token; default: a fresh one is printed.")
+    ] = None,
+    role: Annotated[TokenRole, typer.Option(help="What the token is good for.")] = "read",
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a user one more token."""
+    from app.accounts.users import give_token
+
+    with _open(data) as hub:
+        given = give_token(hub, name, token=token, role=role)
+    _print({"name": name, "token": given, "role": role}, as_json)
 
 
 @app.command()
@@ -91,7 +131,8 @@ def jobs(
 
     with _open(data) as hub:
         if wait or watch:
-            console.follow_jobs(hub, show=watch, until_done=wait)
+            with suppress(KeyboardInterrupt):
+                console.follow_jobs(hub, show=watch, until_done=wait)
         facts = console.job_facts(hub)
     _print(facts, as_json)
     if facts["failed"]:
@@ -119,7 +160,7 @@ def fsck(
     from app import console
 
     with _open(data) as hub:
-        facts, clean = console.fsck_facts(hub, deep=deep)
+        facts, clean = console.fsck_facts(hub, deep=deep, show=not as_json)
     _print(facts, as_json)
     if not clean:
         raise typer.Exit(1)
@@ -185,18 +226,39 @@ def _settings(data: Path | None) -> Settings:
     return Settings(data=data) if data is not None else Settings()  # pyright: ignore[reportCallIssue]
 
 
-def _open(data: Path | None) -> Any:
-    from contextlib import closing
+def _open(data: Path | None, *, new: bool = False) -> Any:
+    """The hub, closed when left; one that does not exist is made only if ``new``."""
+    from app.errors import NotFound
+    from app.hub import open_hub
+    from app.log import configure_logging
 
-    from app.serve import open_hub
+    settings = _settings(data)
+    if not (new or hub_exists(settings)):
+        raise NotFound(
+            f"there is no hub in {settings.data}; name its directory with --data, or start one "
+            f"with `clade serve --data {settings.data}`"
+        )
+    if "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "WARNING"})
+    configure_logging(settings)
+    return closing(open_hub(settings))
 
-    return closing(open_hub(_settings(data)))
+
+def hub_exists(settings: Settings) -> bool:
+    """Whether an embedded database was made; what a database server holds shows on opening."""
+    url = settings.resolved_database_url
+    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).exists()
+
+
+def _bad_setting(error: ErrorDetails) -> str:
+    name = "CLADE_" + "__".join(str(part) for part in error["loc"]).upper()
+    return f"{name}: {error['msg']}"
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(facts))
+        print(json.dumps(facts, ensure_ascii=False))
         return
     from app import console
 
-    console.show(facts)
+    print("\n".join(console.as_lines(facts)))

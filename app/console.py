@@ -1,17 +1,26 @@
 """What the command line prints: facts as plain dictionaries, and their rendering for people."""
 
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table as RichTable
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
+from app.db.tables import Job
 from app.gc.collect import collect
 from app.gc.fsck import fsck
 from app.hub import Hub
-from app.jobs.listing import list_jobs, summary
+from app.jobs.listing import JobSummary, list_jobs, summary
 from app.jobs.runner import process_name, run_one
 from app.stats import measure
 from app.tasks import HANDLERS
@@ -34,35 +43,49 @@ def job_facts(hub: Hub) -> dict[str, Any]:
 
 
 def follow_jobs(hub: Hub, *, show: bool, until_done: bool) -> None:
-    """Watch the queue; with ``until_done`` also work on it and return once it is empty.
+    """Watch the queue until interrupted; with ``until_done`` work on it until it is empty.
 
     Working on it is safe beside running servers and workers: jobs are claimed by lease.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
-        bars: dict[int, Any] = {}
+    with _bars(show=show) as progress:
+        watched = _WatchedJobs(progress)
         while True:
             worked = until_done and run_one(hub, HANDLERS, process_name())
             with hub.db.read() as session:
                 counts = summary(session)
                 running = list_jobs(session, state="running", limit=20)
-            for row in running:
-                if row.id not in bars:
-                    bars[row.id] = progress.add_task(f"{row.kind} {row.key}", total=None)
-                progress.update(
-                    bars[row.id], completed=row.progress_done, total=row.progress_total or None
-                )
-            for finished in bars.keys() - {row.id for row in running}:
-                progress.remove_task(bars.pop(finished))
+            watched.update(counts, running)
             if until_done and counts.unfinished == 0:
                 return
             if not worked:
                 time.sleep(POLL_S)
+
+
+class _WatchedJobs:
+    """A bar for all jobs since the watch began, and one for each that runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._all = progress.add_task("jobs", total=None)
+        self._finished_before: int | None = None
+        self._bars: dict[int, TaskID] = {}
+
+    def update(self, counts: JobSummary, running: Sequence[Job]) -> None:
+        finished = counts.done + counts.failed
+        if self._finished_before is None:
+            self._finished_before = finished
+        done = finished - self._finished_before
+        said = f"jobs: {counts.queued:,} queued, {counts.running:,} running, {done:,} finished"
+        total = done + counts.unfinished
+        self._progress.update(self._all, description=said, completed=done, total=total or None)
+        for job in running:
+            if job.id not in self._bars:
+                self._bars[job.id] = self._progress.add_task(f"  {job.kind} {job.key}", total=None)
+            self._progress.update(
+                self._bars[job.id], completed=job.progress_done, total=job.progress_total or None
+            )
+        for gone in self._bars.keys() - {job.id for job in running}:
+            self._progress.remove_task(self._bars.pop(gone))
 
 
 def stats_facts(hub: Hub) -> dict[str, Any]:
@@ -70,9 +93,15 @@ def stats_facts(hub: Hub) -> dict[str, Any]:
     return asdict(measure(hub))
 
 
-def fsck_facts(hub: Hub, *, deep: bool) -> tuple[dict[str, Any], bool]:
-    """What the check found, and whether all is well."""
-    report = fsck(hub, deep=deep)
+def fsck_facts(hub: Hub, *, deep: bool, show: bool) -> tuple[dict[str, Any], bool]:
+    """What the check found, and whether all is well; ``show`` a bar while bytes are read."""
+    with _bars(show=show and deep and sys.stderr.isatty()) as progress:
+        bar = progress.add_task("reading", total=None)
+        report = fsck(
+            hub,
+            deep=deep,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
     return asdict(report) | {"clean": report.clean}, report.clean
 
 
@@ -81,26 +110,51 @@ def gc_facts(hub: Hub, *, now: bool) -> dict[str, Any]:
     return asdict(collect(hub, now=now))
 
 
-def show(facts: dict[str, Any]) -> None:
-    """Print facts as an aligned two-column table, nested ones indented."""
-    table = RichTable(show_header=False, box=None, pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
-    _rows(table, facts, indent="")
-    Console().print(table)
+def as_lines(facts: dict[str, Any]) -> list[str]:
+    """Facts for people: a name and a value per line, what is nested indented, no line broken."""
+    rows = list(_rows(facts, ""))
+    labels = max((len(label) for label, value in rows if value), default=0)
+    numbers = max((len(value) for _, value in rows if value[:1].isdigit()), default=0)
+    return [
+        f"{label:<{labels}}  {value:>{numbers}}".rstrip() if value else label
+        for label, value in rows
+    ]
 
 
-def _rows(table: RichTable, facts: dict[str, Any], indent: str) -> None:
+def _rows(facts: dict[str, Any], indent: str) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         label = indent + name.replace("_", " ")
-        if isinstance(value, dict):
-            table.add_row(label, "")
-            _rows(table, value, indent + "  ")
-        elif isinstance(value, list):
-            table.add_row(label, "" if value else "none")
-            for item in value:
-                table.add_row(f"{indent}  {item}", "")
-        elif isinstance(value, int) and not isinstance(value, bool):
-            table.add_row(label, f"{value:,}")
-        else:
-            table.add_row(label, str(value))
+        match value:
+            case dict():
+                yield label, ""
+                yield from _rows(value, indent + "  ")
+            case [] | None:
+                yield label, "none"
+            case list():
+                yield label, ""
+                for item in value:
+                    yield f"{indent}  - {_item(item)}", ""
+            case bool():
+                yield label, "yes" if value else "no"
+            case int():
+                yield label, f"{value:,}"
+            case _:
+                yield label, str(value)
+
+
+def _item(item: object) -> str:
+    """One thing of a list in one line: the facts of a problem or of a failed job."""
+    if not isinstance(item, dict):
+        return str(item)
+    texts = (", ".join(value) if isinstance(value, list) else str(value) for value in item.values())
+    return ": ".join(text for text in texts if text)
+
+
+def _bars(*, show: bool) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), disable=not show)

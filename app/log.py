@@ -1,6 +1,7 @@
 """Structured logs: text for people, JSON lines for machines."""
 
 import logging
+import sys
 
 import structlog
 
@@ -20,7 +21,9 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.JSONRenderer()
         if settings.log_json
         # Plain tracebacks: pretty ones print local variables, tokens among them.
-        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -71,6 +71,7 @@ def create_app(hub: Hub) -> FastAPI:
     registry.register(HubCollector(hub))
     registry.register(StoreCollector(hub.store))
     app.state.hub = hub
+    app.state.routers = ROUTERS
     app.state.small_files = SmallFiles(hub)
     app.state.downloads = downloads
     app.state.metrics_registry = registry

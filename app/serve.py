@@ -1,12 +1,16 @@
 """Start a hub: open it, make its first user in embedded mode, serve HTTP until told to stop."""
 
-import secrets
 import socket
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
+from app.accounts.tokens import new_token
 from app.accounts.users import create_user, has_users
+from app.allocator import keep_freed_memory
+from app.api.protocol import bounded_http
+from app.errors import Conflict
 from app.hub import Hub, open_hub
 from app.log import configure_logging
 from app.main import create_app
@@ -17,29 +21,57 @@ TOKEN_FILE = "token"  # noqa: S105  a file name, not a secret
 
 
 def serve(settings: Settings, *, host: str, port: int) -> None:
-    """Run the HTTP front (and embedded jobs) until SIGTERM or SIGINT; requests in flight finish."""
-    configure_logging(settings)
-    hub = open_hub(settings)
-    if settings.jobs.broker_url is not None:
-        # The composition root of a production server: the only place where app knows of workers.
-        from workers.notify import celery_notifier
+    """Run the HTTP front (and embedded jobs) until SIGTERM or SIGINT; requests in flight finish.
 
-        hub.notify_jobs = celery_notifier(settings)
+    Raises Conflict if the address is not to be had, before anything else is touched.
+    """
+    keep_freed_memory()
+    configure_logging(settings)
+    with bind(host, port) as listener:
+        hub = open_hub(settings)
+        if settings.jobs.broker_url is not None:
+            # The composition root of a production server: the only place where app knows of
+            # workers.
+            from workers.notify import celery_notifier
+
+            hub.notify_jobs = celery_notifier(settings)
+        try:
+            welcome = _welcome(host, listener.getsockname()[1], first_token(hub))
+            _AnnouncingServer(http_config(create_app(hub), settings), welcome).run([listener])
+        finally:
+            hub.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on this address, not yet listening. Raises Conflict if it is not to be had."""
     try:
-        config = uvicorn.Config(
-            create_app(hub),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            h11_max_incomplete_event_size=16 << 10,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=30,
-            server_header=False,
-        )
-        _AnnouncingServer(config, _welcome(host, port, first_token(hub))).run()
-    finally:
-        hub.close()
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise Conflict(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
+
+
+def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How the hub speaks HTTP, whoever starts it."""
+    return uvicorn.Config(
+        app,
+        http=bounded_http(settings.limits),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=30,
+        server_header=False,
+    )
 
 
 class _AnnouncingServer(uvicorn.Server):
@@ -50,7 +82,7 @@ class _AnnouncingServer(uvicorn.Server):
         self._welcome = welcome
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Bind, then say so."""
+        """Listen, then say so."""
         await super().startup(sockets)
         if self.started:
             print(self._welcome, flush=True)  # noqa: T201  the one thing a user needs to see
@@ -62,19 +94,20 @@ def first_token(hub: Hub) -> str | None:
     None on a hub with its own database server, where the operator creates users.
     """
     path: Path = hub.settings.data / TOKEN_FILE
-    if path.exists():
-        return path.read_text().strip()
-    if hub.settings.database_url is not None or has_users(hub):
-        return None
-    token = "hf_" + secrets.token_urlsafe(24)
-    path.touch(mode=0o600)
-    path.write_text(token + "\n")
-    create_user(hub, FIRST_USER, token=token, admin=True)
-    return token
+    token = path.read_text().strip() if path.exists() else ""
+    if hub.settings.database_url is None and not has_users(hub):
+        # The file first: a user whose token nobody was told is worth less than the other way round.
+        if not token:
+            token = new_token()
+            path.touch(mode=0o600)
+            path.write_text(token + "\n")
+        create_user(hub, FIRST_USER, token=token, admin=True)
+    return token or None
 
 
 def _welcome(host: str, port: int, token: str | None) -> str:
-    url = f"http://{'localhost' if host in {'127.0.0.1', '0.0.0.0'} else host}:{port}"  # noqa: S104
+    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::", "::1", ""} else host  # noqa: S104
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     lines = [f"clade is listening on {url}"]
     if token is not None:
         lines += [

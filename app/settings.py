@@ -4,10 +4,11 @@ A setting ``name`` is set by ``CLADE_NAME``; nested ones by ``CLADE_LIMITS__NAME
 values stop the start with the name of the field.
 """
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
@@ -49,6 +50,8 @@ class Limits(BaseModel):
     regular_nbytes: int = Field(
         10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
     )
+    http_head_nbytes: int = Field(16 << 10, description="Headers of one request, bytes.")
+    url_nbytes: int = Field(8 << 10, description="URL of one request, bytes.")
     path_nbytes: int = Field(1024, description="A path in a repository, bytes.")
     path_part_nbytes: int = Field(255, description="One part of such a path, bytes.")
     path_parts: int = Field(32, description="Parts of such a path.")
@@ -105,6 +108,7 @@ class Settings(BaseSettings):
     )
     store_url: str | None = Field(
         None,
+        pattern="^(s3|file|memory)://",
         description="s3://bucket/prefix?endpoint=http://host:port&region=…, file:///dir or "
         "memory://; default: objects/ in the data directory.",
     )
@@ -126,6 +130,16 @@ class Settings(BaseSettings):
     limits: Limits = Limits()  # pyright: ignore[reportCallIssue]
     timers: Timers = Timers()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
+
+    @model_validator(mode="after")
+    def check_names(self) -> Self:
+        """A misspelt variable must not leave a default in force unnoticed."""
+        known = {name.upper() for name in type(self).model_fields}
+        for name in os.environ:
+            top = name.removeprefix("CLADE_").partition("__")[0]
+            if name.startswith("CLADE_") and top.upper() not in known:
+                raise ValueError(f"{name} is no setting of the hub; see app/settings.py")
+        return self
 
     @property
     def resolved_database_url(self) -> str:

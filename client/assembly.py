@@ -8,19 +8,21 @@ import mmap
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from blake3 import blake3
 
 import codec
+from client.buffers import Buffers
 from client.cache import RangeReader
 from client.choice import Way, choose_ways
 from client.errors import DamagedDownload, Refused, StaleLocation, Unreachable
 from client.local import LocalContents
 from client.part import PartFile
 from client.plan import RAW, Extent, PlannedContent, RestorePlan
+from client.unpack import unpack, windows_of
 
 PLAIN_NBYTES = 8 << 20
 """Raw bytes fetched in one request."""
@@ -63,6 +65,7 @@ class Assembly:
         for number, segment in enumerate(plan.segments):
             if number not in part.done:
                 self._missing[segment.content].append(number)
+        self._buffers = Buffers()
         self._base_locks = [threading.Lock() for _ in plan.extents]
 
     def tasks(self) -> list[Task]:
@@ -89,10 +92,7 @@ class Assembly:
         content = self._plan.contents[number]
         read = self._local.open(content.digest, content.nbytes)
         if read is not None:
-            data = read(0, content.nbytes)
-            if len(data) == content.nbytes and blake3(data).digest() == content.digest:
-                self._out(number)[:] = data
-                self._place(number)
+            if self._store(number, windows_of(content.nbytes, read)):
                 return
             self._local.forget(content.digest)
         self._from_file([number])
@@ -109,37 +109,69 @@ class Assembly:
             self._from_file([number])
 
     def _from_file(self, numbers: Sequence[int]) -> None:
-        """Contents whose first missing segments are neighbours, in one request."""
-        segments = [self._plan.segments[self._missing[number][0]] for number in numbers]
-        start, stop = segments[0].start, segments[-1].start + segments[-1].nbytes
-        self._source.read_plain(start, self._part.bytes[start:stop])
-        for number in numbers:
-            if blake3(self._out(number)).digest() != self._plan.contents[number].digest:
-                raise DamagedDownload("the hub sent bytes that are not the file's")
-            self._place(number)
+        """Contents whose first missing segments are neighbours: one request, or one per window."""
+        at = self._plan.segments[self._missing[numbers[0]][0]].start
+        nbytes = sum(self._plan.contents[number].nbytes for number in numbers)
+        with self._buffers.lease(min(nbytes, PLAIN_NBYTES)) as buffer:
+            if nbytes > PLAIN_NBYTES:
+                [number] = numbers
+                self._store_plain(number, self._plain_windows(at, nbytes, buffer))
+                return
+            self._source.read_plain(at, buffer)
+            start = 0
+            for number in numbers:
+                stop = start + self._plan.contents[number].nbytes
+                self._store_plain(number, [buffer[start:stop]])
+                start = stop
+
+    def _plain_windows(self, at: int, nbytes: int, buffer: memoryview) -> Iterator[memoryview]:
+        for start in range(0, nbytes, len(buffer)):
+            window = buffer[: min(len(buffer), nbytes - start)]
+            self._source.read_plain(at + start, window)
+            yield window
+
+    def _store_plain(self, number: int, windows: Iterable[memoryview]) -> None:
+        if not self._store(number, windows):
+            raise DamagedDownload("the hub sent bytes that are not the file's")
 
     def _decode(self, number: int, stored_of: Callable[[int], memoryview]) -> bool:
         """Put a content in place; False if its stored form is no good."""
         content = self._plan.contents[number]
         location = content.location
         assert location is not None
-        base = None if location.base is None else self._plan.contents[location.base]
-        out = self._out(number)
+        stored = stored_of(number)
+        if location.codec == RAW:
+            return self._store(number, [stored])
+        read_base = None if location.base is None else self._base(location.base)
         try:
-            if location.codec == RAW:
-                out[:] = stored_of(number)
-            else:
-                read_base = None if location.base is None else self._base(location.base)
-                codec.decode(stored_of(number), base=read_base, out=out)
+            windows = unpack(stored, content.nbytes, read_base, self._buffers)
+            intact = self._store(number, windows)
         except codec.CodecError:
             intact = False
-        else:
-            intact = blake3(out).digest() == content.digest
-        if intact:
-            self._place(number)
-        elif base is not None:
-            self._local.forget(base.digest)
+        if not intact and location.base is not None:
+            self._local.forget(self._plan.contents[location.base].digest)
         return intact
+
+    def _store(self, number: int, windows: Iterable[memoryview]) -> bool:
+        """Put raw bytes in place; False if they are not the content."""
+        content = self._plan.contents[number]
+        segments = self._missing[number]
+        start = self._plan.segments[segments[0]].start
+        hasher, at = blake3(), start
+        for window in windows:
+            if at + len(window) > start + content.nbytes:
+                return False
+            hasher.update(window)
+            self._part.write(at, window)
+            at += len(window)
+        if hasher.digest() != content.digest:
+            return False
+        for other in segments[1:]:
+            self._part.write(
+                self._plan.segments[other].start, self._part.view(self._plan.segments[segments[0]])
+            )
+        self._finish(segments)
+        return True
 
     def _base(self, number: int) -> RangeReader:
         """A reader of a base; fetched and kept if it is not at hand."""
@@ -181,7 +213,7 @@ class Assembly:
         if not extent.headers:
             start = min(location.offset for location in locations.values())
             stop = max(at.offset + at.stored_nbytes for at in locations.values())
-        with _buffer(stop - start) as stored:
+        with self._buffer(stop - start) as stored:
             self._source.read_extent(extent, start, stored)
 
             def stored_of(content: int) -> memoryview:
@@ -212,26 +244,15 @@ class Assembly:
         if run:
             yield run
 
-    def _out(self, number: int) -> memoryview:
-        """Where a content's bytes go first."""
-        return self._part.view(self._plan.segments[self._missing[number][0]])
-
-    def _place(self, number: int) -> None:
-        """A content is verified in its first segment: copy it to the others and note them all."""
-        segments = self._missing[number]
-        for other in segments[1:]:
-            self._part.view(self._plan.segments[other])[:] = self._out(number)
-        self._finish(segments)
+    @contextmanager
+    def _buffer(self, nbytes: int) -> Iterator[memoryview]:
+        if nbytes <= SPOOL_NBYTES:
+            with self._buffers.lease(nbytes) as buffer:
+                yield buffer
+            return
+        with tempfile.TemporaryFile() as spool:
+            spool.truncate(nbytes)
+            yield memoryview(mmap.mmap(spool.fileno(), nbytes))
 
     def _is_placed(self, number: int) -> bool:
         return self._missing[number][0] in self._part.done
-
-
-@contextmanager
-def _buffer(nbytes: int) -> Iterator[memoryview]:
-    if nbytes <= SPOOL_NBYTES:
-        yield memoryview(bytearray(nbytes))
-        return
-    with tempfile.TemporaryFile() as spool:
-        spool.truncate(nbytes)
-        yield memoryview(mmap.mmap(spool.fileno(), nbytes))

@@ -1,18 +1,19 @@
 """A hub over HTTP: typed answers, typed errors, retries, and a count of what crossed the wire."""
 
 import random
-import threading
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import httpx
+from urllib3 import BaseHTTPResponse
 
 from client.errors import BadAnswer, Refused, StaleLocation, Unreachable
 from client.plan import Extent, RestorePlan
+from client.wire import Wire, read_into
 
 TRIES = 5
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -20,6 +21,8 @@ GONE = frozenset({403, 404, 410})
 DAMAGED = "Damaged"
 """X-Error-Code of stored bytes that fail their checks: asking again does not help."""
 LONGEST_WAIT_S = 20.0
+
+_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +67,18 @@ class HubClient:
     def __init__(self, endpoint: str, *, token: str | None = None, timeout_s: float = 30) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._authorization = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            timeout=timeout_s, headers={"accept-encoding": "identity", "user-agent": "clade-pull"}
-        )
-        self._lock = threading.Lock()
-        self._wire_nbytes = 0
+        self._wire = Wire(timeout_s)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._http.close()
+        self._wire.close()
 
     @property
     def wire_nbytes(self) -> int:
         """Body bytes received so far."""
-        return self._wire_nbytes
+        return self._wire.nbytes
 
     def commit_of(self, repo: RepoName, revision: str) -> str:
         """The commit that a revision names."""
@@ -92,9 +91,10 @@ class HubClient:
         url: str | None = f"{self._endpoint}/api/{repo.api_path}/tree/{commit}?recursive=true"
         found: list[RemoteFile] = []
         while url is not None:
-            rows, links = self._json(url)
+            rows, link = self._json(url)
             found += [_remote_file(row) for row in rows if row.get("type") == "file"]
-            url = links.get("next", {}).get("url")
+            more = _NEXT.search(link)
+            url = None if more is None else more[1]
         return found
 
     def plan(self, repo: RepoName, commit: str, path: str) -> RestorePlan:
@@ -135,14 +135,12 @@ class HubClient:
             ranged = {} if fixed else {"range": f"bytes={start + got}-{start + len(sink) - 1}"}
             try:
                 with self._answer(url, {**headers, **ranged}, stale) as answer:
-                    _check_range(answer, start + got, fixed)
-                    for chunk in answer.iter_raw():
-                        room = sink[got : got + len(chunk)]
-                        room[:] = chunk[: len(room)]
-                        got += len(room)
+                    _check_range(answer, url, start + got, fixed)
+                    for filled in read_into(answer, sink[before:]):
+                        got = before + filled
                 if got < len(sink):
                     raise Unreachable("the answer ended early")
-            except (httpx.TransportError, Unreachable) as error:
+            except Unreachable as error:
                 failures = 1 if got > before else failures + 1
                 if failures >= TRIES:
                     raise Unreachable(f"{_host(url)} does not deliver: {error}") from error
@@ -151,26 +149,21 @@ class HubClient:
     @contextmanager
     def _answer(
         self, url: str, headers: Mapping[str, str], stale: frozenset[int]
-    ) -> Iterator[httpx.Response]:
-        """A successful answer whose body is still to come; its bytes are counted."""
-        with self._http.stream("GET", url, headers=dict(headers)) as answer:
-            try:
-                if answer.status_code >= 300:
-                    answer.read()
-                    raise _refusal(answer, stale)
-                yield answer
-            finally:
-                with self._lock:
-                    self._wire_nbytes += answer.num_bytes_downloaded
+    ) -> Iterator[BaseHTTPResponse]:
+        """A successful answer whose body is still to come."""
+        with self._wire.get(url, headers) as answer:
+            if answer.status >= 300:
+                answer.drain_conn()
+                raise _refusal(answer, url, stale)
+            yield answer
 
-    def _json(self, url: str) -> tuple[Any, dict[str, dict[str, str]]]:
+    def _json(self, url: str) -> tuple[Any, str]:
         """The body and the Link header of an API answer."""
         for attempt in range(1, TRIES + 1):
             try:
                 with self._answer(url, self._authorization, frozenset()) as answer:
-                    answer.read()
-                    return answer.json(), answer.links  # pyright: ignore[reportReturnType]
-            except (httpx.TransportError, Unreachable) as error:
+                    return answer.json(), answer.headers.get("link", "")
+            except Unreachable as error:
                 if attempt == TRIES:
                     raise Unreachable(f"{_host(url)} does not answer: {error}") from error
                 time.sleep(_wait_s(attempt))
@@ -179,21 +172,21 @@ class HubClient:
         raise AssertionError("unreachable")
 
 
-def _refusal(answer: httpx.Response, stale: frozenset[int]) -> Unreachable | Refused:
-    status, code = answer.status_code, answer.headers.get("x-error-code", "")
+def _refusal(answer: BaseHTTPResponse, url: str, stale: frozenset[int]) -> Unreachable | Refused:
+    status, code = answer.status, answer.headers.get("x-error-code", "")
     if status in RETRIED and code != DAMAGED:
-        return Unreachable(_message(answer))
+        return Unreachable(_message(answer, url))
     return (StaleLocation if status in stale else Refused)(
-        _message(answer), status=status, code=code
+        _message(answer, url), status=status, code=code
     )
 
 
-def _check_range(answer: httpx.Response, start: int, fixed: bool) -> None:
-    if fixed or (answer.status_code == 200 and start == 0):
+def _check_range(answer: BaseHTTPResponse, url: str, start: int, fixed: bool) -> None:
+    if fixed or (answer.status == 200 and start == 0):
         return
     sent = answer.headers.get("content-range", "")
-    if answer.status_code != 206 or not sent.startswith(f"bytes {start}-"):
-        raise BadAnswer(f"{_host(str(answer.url))} does not serve ranges")
+    if answer.status != 206 or not sent.startswith(f"bytes {start}-"):
+        raise BadAnswer(f"{_host(url)} does not serve ranges")
 
 
 def _remote_file(row: Mapping[str, Any]) -> RemoteFile:
@@ -211,13 +204,13 @@ def _field(answer: Any, name: str) -> str:
     return answer[name]
 
 
-def _message(answer: httpx.Response) -> str:
-    told = answer.headers.get("x-error-message") or answer.reason_phrase
-    return f"{told} ({answer.status_code} from {_host(str(answer.url))})"
+def _message(answer: BaseHTTPResponse, url: str) -> str:
+    told = answer.headers.get("x-error-message") or answer.reason
+    return f"{told} ({answer.status} from {_host(url)})"
 
 
 def _host(url: str) -> str:
-    return httpx.URL(url).host
+    return urlsplit(url).hostname or ""
 
 
 def _wait_s(failures: int) -> float:

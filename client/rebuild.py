@@ -68,6 +68,7 @@ def rebuild(
         try:
             finish(sorted(part.done))
             _fill(source, plan, part, local, pool, finish)
+            part.sync()  # beside the last of the hashing
             if digest.result() != plan.sha256:
                 part.discard()
                 raise DamagedDownload(f"{source.file.path}: wrong SHA-256 after download")

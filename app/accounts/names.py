@@ -7,8 +7,10 @@ from app.errors import InvalidRequest
 RESERVED = frozenset(
     [
         "api",
+        "cas",
         "datasets",
         "docs",
+        "favicon.ico",
         "families",
         "healthz",
         "kernels",
@@ -22,6 +24,7 @@ RESERVED = frozenset(
         "organizations",
         "readyz",
         "resolve-cache",
+        "robots.txt",
         "search",
         "settings",
         "spaces",

@@ -61,6 +61,23 @@ def create_user(
     return NewUser(account_id=hub.db.run(work), name=name, token=secret)
 
 
+def give_token(hub: Hub, name: str, *, token: str | None = None, role: TokenRole) -> str:
+    """Give a user one more token, given or random; returns it, as it is stored nowhere.
+
+    Raises NotFound for an unknown user, Conflict for a token in use.
+    """
+    secret = token or new_token()
+
+    def work(session: Session) -> None:
+        account = find_account(session, name)
+        if account is None or account.kind != "user":
+            raise NotFound(f"no user {name!r}")
+        add_token(session, hub, account.id, secret, name=role, role=role)
+
+    hub.db.run(work)
+    return secret
+
+
 def create_org(hub: Hub, name: str, *, fullname: str = "", admins: Sequence[str] = ()) -> int:
     """Create an organisation, run by the users named; returns its account id.
 

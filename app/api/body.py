@@ -24,6 +24,9 @@ T = TypeVar("T")
 BUFFER_NBYTES = 1 << 20
 BUFFERS_AHEAD = 3
 
+CHUNKS_PER_BUFFER = 256
+"""A client that sends a byte at a time must not make us hold a million objects."""
+
 UPLOAD_THREADS = 32
 """Uploads that are received at a time; others wait for their turn, unread."""
 
@@ -101,9 +104,9 @@ class _Body:
     def __init__(self, request: Request, idle_s: float) -> None:
         self._request = request
         self._idle_s = idle_s
-        self._send: MemoryObjectSendStream[bytes]
-        self._receive: MemoryObjectReceiveStream[bytes]
-        self._send, self._receive = anyio.create_memory_object_stream[bytes](BUFFERS_AHEAD)
+        self._send: MemoryObjectSendStream[list[bytes]]
+        self._receive: MemoryObjectReceiveStream[list[bytes]]
+        self._send, self._receive = anyio.create_memory_object_stream[list[bytes]](BUFFERS_AHEAD)
         self.broken = ""
 
     async def fill(self) -> None:
@@ -120,10 +123,10 @@ class _Body:
         """On the worker thread: what the queue yields."""
         while True:
             try:
-                buffer = anyio.from_thread.run(self._receive.receive)
+                chunks = anyio.from_thread.run(self._receive.receive)
             except anyio.EndOfStream:
                 break
-            yield buffer
+            yield b"".join(chunks)
         if self.broken:
             raise UploadBroken(f"the upload broke off: {self.broken}")
 
@@ -132,19 +135,21 @@ class _Body:
         self._receive.close()
 
     async def _pump(self) -> None:
-        pending = bytearray()
+        chunks: list[bytes] = []
+        waiting_nbytes = 0
         stream = self._request.stream()
         while True:
             with anyio.fail_after(self._idle_s):
                 chunk = await anext(stream, None)
             if chunk is None:
                 break
-            pending += chunk
-            if len(pending) >= BUFFER_NBYTES:
-                await self._send.send(bytes(pending))
-                pending.clear()
-        if pending:
-            await self._send.send(bytes(pending))
+            chunks.append(chunk)
+            waiting_nbytes += len(chunk)
+            if waiting_nbytes >= BUFFER_NBYTES or len(chunks) == CHUNKS_PER_BUFFER:
+                await self._send.send(chunks)
+                chunks, waiting_nbytes = [], 0
+        if chunks:
+            await self._send.send(chunks)
 
 
 async def _drain(request: Request) -> None:

@@ -11,8 +11,10 @@ from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from app import errors
 
@@ -93,7 +95,8 @@ def _look_up(error_class: type) -> tuple[int, str]:
 async def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.HubError)
     if isinstance(error, errors.Unavailable):
-        log.warning("unavailable: %s", error.message, exc_info=error)
+        # What broke below is worth a traceback; a client that went away is not.
+        log.warning("unavailable: %s", error.message, exc_info=error.__cause__)
     return error_response(error, anonymous="authorization" not in request.headers)
 
 
@@ -106,13 +109,29 @@ async def _validation_error(_request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = str(error.detail)
-    if error.status_code == 404:
-        message = f"no such page: {request.method} {unquote(request.scope['raw_path'].decode())}"
-    code = "NotFound" if error.status_code == 404 else "HttpError"
-    response = _plain_error(error.status_code, code, message)
-    response.headers.update(error.headers or {})
-    return response
+    path = unquote(request.scope["raw_path"].decode())
+    match error.status_code:
+        case 404:
+            return _plain_error(404, "NotFound", f"no such page: {request.method} {path}")
+        case 405:
+            allowed = ", ".join(sorted(_methods(request)))
+            message = f"{request.method} is not allowed here; use {allowed}"
+            response = _plain_error(405, "MethodNotAllowed", message)
+            response.headers["Allow"] = allowed
+            return response
+        case status:
+            return _plain_error(status, "HttpError", str(error.detail))
+
+
+def _methods(request: Request) -> set[str]:
+    """What is allowed on a path: several routes may answer it, each with methods of its own."""
+    routes = (route for router in request.app.state.routers for route in router.routes)
+    return {
+        method
+        for route in routes
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _plain_error(status: int, code: str, message: str) -> Response:

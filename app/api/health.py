@@ -19,12 +19,14 @@ PROBE_KEY = "probe/readyz"
 
 
 @router.get("/healthz")
+@router.head("/healthz", include_in_schema=False)
 def healthz() -> dict[str, Any]:
     """The process answers."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
+@router.head("/readyz", include_in_schema=False)
 def readyz(hub: HubDep, response: Response) -> dict[str, Any]:
     """Database and store answer; 503 says which one does not."""
     checks = {"database": _database_fault(hub), "store": _store_fault(hub)}

@@ -1,7 +1,7 @@
 """Appending to history: one transaction that checks, links, moves the branch and owes the jobs."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -98,6 +98,7 @@ def found_history(hub: Hub, principal: Principal, repo: Repo, path: str, file: N
         if not insert_if_absent(session, Ref, row):
             raise Conflict(f"Reference {branch} already exists")
         drop_upload_leases(session, [file.file_id])
+        _owe_encoding(session, hub, [file.file_id])
         return commit
 
     return hub.db.run(work)
@@ -203,9 +204,13 @@ def _existing_path(path: str) -> str:
     return path
 
 
-def _owe_jobs(session: Session, hub: Hub, repo: Repo, files: ClaimedFiles) -> None:
-    for file_id in files_to_encode(session, files.by_id):
+def _owe_encoding(session: Session, hub: Hub, file_ids: Iterable[int]) -> None:
+    for file_id in files_to_encode(session, file_ids):
         enqueue(session, hub, "encode", key=f"file:{file_id}", payload={"file_id": file_id})
+
+
+def _owe_jobs(session: Session, hub: Hub, repo: Repo, files: ClaimedFiles) -> None:
+    _owe_encoding(session, hub, files.by_id)
     if repo.type == "model":
         enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
 

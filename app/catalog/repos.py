@@ -12,9 +12,10 @@ from app.accounts.permissions import can_read, can_write_namespace, readable_rep
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
 from app.db.inserting import insert_if_absent
-from app.db.tables import Account, Commit, Ref, Repo, Tree, TreeEntry
+from app.db.tables import Account, Commit, FamilyMember, Ref, Repo, Tree, TreeEntry
 from app.errors import Conflict, Forbidden, RepoNotFound
 from app.hub import Hub
+from app.jobs.outbox import enqueue
 
 RepoType = Literal["model", "dataset", "space"]
 SortKey = Literal["createdAt", "lastModified", "downloads"]
@@ -101,6 +102,7 @@ def delete_repo(hub: Hub, repo: Repo) -> None:
     """Remove a repo with its history. Bytes go when garbage collection finds nobody else's use."""
 
     def work(session: Session) -> None:
+        _owe_measurement(session, hub, repo.id)
         # Refs first, in a statement of their own: commits in flight hold them.
         session.execute(select(Ref.name).where(Ref.repo_id == repo.id).with_for_update())
         for table in (Ref, Commit, TreeEntry, Tree):
@@ -119,9 +121,26 @@ def set_private(hub: Hub, repo: Repo, private: bool) -> Repo:
             raise RepoNotFound("Repository not found")
         row.private = private
         row.updated_at = hub.clock.now()
+        _owe_measurement(session, hub, repo.id)
         return row
 
     return hub.db.run(work)
+
+
+def _owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
+    """Its family needs another root, or other parents: measure it again around who is left."""
+    family = select(FamilyMember.family_id).where(FamilyMember.repo_id == repo_id)
+    others = session.execute(
+        select(Repo.id, Repo.namespace_id, Repo.private)
+        .join(FamilyMember, FamilyMember.repo_id == Repo.id)
+        .where(FamilyMember.family_id.in_(family), Repo.id != repo_id)
+        .order_by(Repo.id)
+    ).all()
+    # A public member is measured with all; private ones only with those of their namespace.
+    public = [member for member, _, private in others if not private][:1]
+    private = {namespace: member for member, namespace, _ in reversed(others)}
+    for member in public or sorted(private.values()):
+        enqueue(session, hub, "family", key=f"repo:{member}", payload={"repo_id": member})
 
 
 def list_repos(

@@ -1,16 +1,15 @@
 """The base of each tensor of a batch: candidates from the database, prices from sketches."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contents.reading import read_content
 from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Encoding
 from app.deltas.choose import Offer, choose
-from app.deltas.domain import holding_repos, load_holders
+from app.deltas.domain import held_by, holding_repos, load_holders
 from app.deltas.neighbours import (
     NEAREST,
     Tensor,
@@ -19,13 +18,11 @@ from app.deltas.neighbours import (
     self_contained,
 )
 from app.deltas.prices import SketchPrices
-from app.deltas.relatives import related_repos
+from app.deltas.relatives import Relatives, family_roots, find_relatives
 from app.deltas.sketches import MIN_SKETCHED_NBYTES, load_sketches
 from app.deltas.tensors import Waiting
+from app.deltas.variants import Read, reader_of, variant_price
 from app.hub import Hub
-
-PREFIX_NBYTES = 4 << 20
-"""Common rows looked at to price a base with more or fewer rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class BaseFinder:
         """Contents that were chosen as bases in this round: they stay alone."""
         self._deltas: set[int] = set()
         """Contents that become deltas in this round: they are no bases."""
-        self._related: dict[frozenset[int], set[int]] = {}
+        self._related: dict[frozenset[int], Relatives] = {}
         self.hold: Callable[[Collection[int]], None] = lambda _ids: None
         """Called with the bases chosen, before they are used."""
 
@@ -63,15 +60,17 @@ class BaseFinder:
             for each in batch
             if each.tensor is not None and each.ref.nbytes >= MIN_SKETCHED_NBYTES
         ]
-        preferred = self._preferred(tensors)
+        relatives = self._relatives(tensors)
         with self._hub.db.read() as session:
-            candidates = self._candidates(session, tensors, preferred)
+            candidates = self._candidates(session, tensors, relatives.repos)
             mine = [tensor.content_id for tensor in tensors]
             same = {c for found in candidates.values() for c in found.same_shape}
             variants = {c for found in candidates.values() for c in found.variants}
             sketches = load_sketches(session, [*same, *mine])
             holders = load_holders(session, [*same, *mine, *variants])
             refs = load_refs(session, variants)
+            roots = relatives.roots | family_roots(session, holding_repos(session, same | variants))
+            of_root = held_by(session, same | variants, roots)
             self._bases.update(
                 base
                 for base in session.scalars(
@@ -89,12 +88,14 @@ class BaseFinder:
             target = tensor.content_id
             if target in self._bases:
                 continue
-            usable = [refs[c] for c in candidates[target].variants if c in refs]
-            offers = self._offers(prices, target, candidates[target].same_shape)
+            variant_ids = sorted(candidates[target].variants, key=lambda c: c not in of_root)
+            usable = [refs[c] for c in variant_ids if c in refs]
+            offers = self._offers(prices, target, candidates[target].same_shape, of_root)
             allowed = [r for r in usable if holders[r.content_id].may_serve(holders[target])]
             if allowed:
-                prefix = self._prefix(refs_of[target], data.get(target))
-                offers += self._variant_offers(tensor, prefix, allowed, prices)
+                read = self._reader(refs_of[target], data.get(target))
+                offers += self._variant_offers(tensor, read, allowed, prices)
+            offers = [replace(each, of_root=each.base_id in of_root) for each in offers]
             base = choose(prices.alone(target), offers).base_id
             if base is not None:
                 chosen[target] = base
@@ -123,44 +124,50 @@ class BaseFinder:
             )
         return found
 
-    def _preferred(self, tensors: Sequence[Tensor]) -> set[int]:
+    def _relatives(self, tensors: Sequence[Tensor]) -> Relatives:
         with self._hub.db.read() as session:
             repos = holding_repos(session, [tensor.content_id for tensor in tensors])
         if repos not in self._related:
-            self._related[repos] = related_repos(self._hub, repos)
+            self._related[repos] = find_relatives(self._hub, repos)
         return self._related[repos]
 
     def _offers(
-        self, prices: SketchPrices, target: int, candidates: Collection[int]
+        self,
+        prices: SketchPrices,
+        target: int,
+        candidates: Collection[int],
+        of_root: Collection[int],
     ) -> list[Offer]:
         usable = [base for base in candidates if base not in self._deltas]
         near = sorted(usable, key=lambda base: (prices.distance(target, base), base))
-        priced = ((base, prices.delta(target, base)) for base in near[:NEAREST])
+        asked = near[:NEAREST] + [base for base in near[NEAREST:] if base in of_root]
+        priced = ((base, prices.delta(target, base)) for base in asked)
         return [Offer(base, nbytes) for base, nbytes in priced if nbytes is not None]
 
-    def _prefix(self, ref: EncodingRef, data: memoryview | None) -> memoryview:
-        """The first bytes of a tensor, out of memory if it is there."""
-        nbytes = min(ref.nbytes, PREFIX_NBYTES)
-        return read_content(self._hub, ref, 0, nbytes) if data is None else data[:nbytes]
+    def _reader(self, ref: EncodingRef, data: memoryview | None) -> Read:
+        """Reads a tensor, out of memory if it is there."""
+        return reader_of(self._hub, ref) if data is None else lambda start, stop: data[start:stop]
 
     def _variant_offers(
         self,
         tensor: Tensor,
-        data: memoryview,
+        read: Read,
         variants: Sequence[EncodingRef],
         prices: SketchPrices,
     ) -> list[Offer]:
-        """Bases with other row counts: priced on the first rows, which both have."""
-        import codec
-
-        offers = []
+        """Bases with other row counts."""
         others = [r for r in variants if r.nbytes != tensor.nbytes]
-        for ref in [r for r in others if r.content_id not in self._deltas][:NEAREST]:
-            common = min(ref.nbytes, tensor.nbytes)
-            prefix = min(common, PREFIX_NBYTES)
-            below = read_content(self._hub, ref, 0, prefix)
-            estimates = codec.predict(data[:prefix], dtype=tensor.dtype, base=below).estimates
-            share = estimates["BITX"] / prefix
-            rest = prices.alone(tensor.content_id) * (1 - common / tensor.nbytes)
-            offers.append(Offer(ref.content_id, round(share * common + rest)))
-        return offers
+        return [
+            Offer(
+                ref.content_id,
+                variant_price(
+                    read,
+                    reader_of(self._hub, ref),
+                    dtype=tensor.dtype,
+                    nbytes=tensor.nbytes,
+                    base_nbytes=ref.nbytes,
+                    alone_nbytes=prices.alone(tensor.content_id),
+                ),
+            )
+            for ref in [r for r in others if r.content_id not in self._deltas][:NEAREST]
+        ]

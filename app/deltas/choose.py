@@ -11,6 +11,10 @@ from dataclasses import dataclass
 DELTA_MARGIN = 0.02
 """Share that a delta must save over coding alone: reading it costs reading its base."""
 
+ROOT_PREFERENCE = 0.04
+"""Share by which a form may be larger if that makes the family's root the base. It is the base that
+people expect and that clients have already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -19,6 +23,13 @@ class Offer:
     base_id: int
     nbytes: int
     """Predicted stored bytes."""
+    of_root: bool = False
+    """The base is a tensor of the family's root."""
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Smallest is best."""
+        return self.nbytes * (1 - ROOT_PREFERENCE if self.of_root else 1), self.base_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +42,8 @@ class Choice:
 
 
 def choose(alone_nbytes: int, offers: Iterable[Offer]) -> Choice:
-    """The smallest form; ties go to the older base, so that the same question has one answer."""
-    best = min(offers, key=lambda offer: (offer.nbytes, offer.base_id), default=None)
+    """The smallest form, a root's a little before others; ties go to the older base."""
+    best = min(offers, key=lambda offer: offer.rank, default=None)
     if best is None or best.nbytes > alone_nbytes * (1 - DELTA_MARGIN):
         return Choice(base_id=None, nbytes=alone_nbytes)
     return Choice(base_id=best.base_id, nbytes=best.nbytes)

@@ -71,12 +71,14 @@ def code_streaming(
     """
     import codec
 
-    name = "BITX" if base is not None else _alone_codec(hub, ref, dtype)
+    tables = b"" if base is None else _tables(hub, ref, base, dtype or "U8")
+    name = ("CTX" if tables else "BITX") if base is not None else _alone_codec(hub, ref, dtype)
     encoder = codec.FrameEncoder(
         dtype=dtype or "U8",
         raw_nbytes=ref.nbytes,
         codec=name,
         base_nbytes=None if base is None else base.nbytes,
+        tables=tables,
     )
     with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
         file.seek(encoder.head_nbytes)
@@ -114,6 +116,20 @@ def _alone_codec(hub: Hub, ref: EncodingRef, dtype: str | None) -> str:
     return codec.predict(
         read_content(hub, ref, 0, min(ref.nbytes, codec.BLOCK_NBYTES)), dtype=dtype
     ).codec
+
+
+def _tables(hub: Hub, ref: EncodingRef, base: EncodingRef, dtype: str) -> bytes:
+    """Code tables from samples of content and base; empty if the dtype has no use for any."""
+    import codec
+
+    if not codec.is_contextual(dtype):
+        return b""
+    common = min(ref.nbytes, base.nbytes)
+    pairs = (
+        (read_content(hub, ref, start, stop), read_content(hub, base, start, stop))
+        for start, stop in codec.training_ranges(common, dtype=dtype)
+    )
+    return codec.train(pairs, dtype=dtype, raw_nbytes=common)
 
 
 def _copy(hub: Hub, ref: EncodingRef, raw: BinaryIO, check: Callable[[], None]) -> None:

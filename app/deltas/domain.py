@@ -55,6 +55,24 @@ def load_holders(session: Session, content_ids: Iterable[int]) -> dict[int, Hold
     return found
 
 
+def held_by(
+    session: Session, content_ids: Iterable[int], repo_ids: Iterable[int]
+) -> frozenset[int]:
+    """Those of the contents that are committed in one of the repositories."""
+    ids, repos = sorted(set(content_ids)), sorted(set(repo_ids))
+    found: set[int] = set()
+    for at in range(0, len(ids) if repos else 0, 1000):
+        found.update(
+            session.scalars(
+                select(Segment.content_id)
+                .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+                .where(Segment.content_id.in_(ids[at : at + 1000]), TreeEntry.repo_id.in_(repos))
+                .distinct()
+            )
+        )
+    return frozenset(found)
+
+
 def holding_repos(session: Session, content_ids: Iterable[int]) -> frozenset[int]:
     """Repositories in which some of the contents are committed."""
     ids = sorted(set(content_ids))

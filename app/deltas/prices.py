@@ -1,7 +1,9 @@
 """What tensors cost, alone and against one another, as their sketches foretell it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from app.deltas.choose import ROOT_PREFERENCE
 from app.deltas.domain import NOBODY, Holders
 
 ALONE_CODECS = frozenset({"RAW", "ZSTD", "PLANE"})
@@ -23,6 +25,7 @@ class SketchPrices:
         self._nbytes = nbytes
         self._holders = holders
         self._stored = stored or {}
+        self._learned: dict[tuple[int, int], int] = {}
         self._known: dict[tuple[int, int | None], int | None] = {}
 
     def alone(self, content_id: int) -> int:
@@ -42,7 +45,13 @@ class SketchPrices:
             return priced
         if base_now == base_id:
             return stored_nbytes
+        if (content_id, base_id) in self._learned:
+            return self._learned[content_id, base_id]
         return self._mirrored(content_id, base_id)
+
+    def learn(self, content_id: int, base_id: int, nbytes: int) -> None:
+        """Take in a price of a pair that sketches do not compare."""
+        self._learned[content_id, base_id] = nbytes
 
     def distance(self, a: int, b: int) -> float:
         """Differing bits per element; infinite if the two do not compare."""
@@ -85,3 +94,28 @@ class SketchPrices:
             (estimate for codec, estimate in estimates.items() if codec not in ALONE_CODECS),
             default=None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RootPrices:
+    """Prices as a regrouping weighs them: tensors of a family's root count as bases for less.
+
+    One factor on everything stored in a root's star, so that what a plan saves by these prices can
+    be added up over plans, and planning ends.
+    """
+
+    prices: SketchPrices
+    of_root: frozenset[int]
+    """Contents that the root holds."""
+
+    def alone(self, content_id: int) -> int:
+        """Weighed bytes without a base."""
+        return self._weighed(self.prices.alone(content_id), content_id)
+
+    def delta(self, content_id: int, base_id: int) -> int | None:
+        """Weighed bytes against a base; None if it may not be used or is not comparable."""
+        nbytes = self.prices.delta(content_id, base_id)
+        return None if nbytes is None else self._weighed(nbytes, base_id)
+
+    def _weighed(self, nbytes: int, base_id: int) -> int:
+        return round(nbytes * (1 - ROOT_PREFERENCE)) if base_id in self.of_root else nbytes

@@ -16,7 +16,7 @@ from app.db.tables import Content, Encoding, Segment, Sketch
 from app.deltas.domain import holding_repos
 from app.deltas.recode import Recoder, code_moves, leases
 from app.deltas.regroup import Move, Star
-from app.deltas.relatives import related_repos
+from app.deltas.relatives import find_relatives
 from app.deltas.stars import plan_around
 from app.deltas.swap import SwapRefused
 from app.deltas.tensors import load_tensors
@@ -92,14 +92,13 @@ def _plan(hub: Hub, contents: Sequence[int]) -> list[list[Move]]:
     with hub.db.read() as session:
         tensors = load_tensors(session, contents)
         repos = holding_repos(session, contents)
-    preferred = related_repos(hub, repos)
+    relatives = find_relatives(hub, repos)
     touched: set[int] = set()
     stages: list[list[Move]] = [[], [], []]
     for content in contents:
         if content not in tensors:
             continue
-        with hub.db.read() as session:
-            planned = plan_around(session, tensors[content], preferred)
+        planned = plan_around(hub, tensors[content], relatives)
         if planned is None:
             continue
         plan, stars = planned

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-REGROUP_MARGIN = 0.02
+REGROUP_MARGIN = 0.01
 """Share of the affected stored bytes that a regrouping must save: it rewrites them."""
 
 
@@ -71,7 +71,8 @@ def plan_opening(centre: int, stars: Sequence[Star], costs: Costs) -> Regrouping
         opening = (Move(centre, None),)
     parts = [_best_part(centre, star, costs) for star in stars if star.root != centre]
     saving = sum(part.gain for part in parts) - price
-    affected = sum(part.affected for part in parts) + max(price, 0)
+    # Where a whole star moves, one content more and one less is alone: what is there counts once.
+    affected = max(sum(part.affected for part in parts), price)
     if saving <= REGROUP_MARGIN * affected:
         return None
     return Regrouping(

@@ -5,16 +5,17 @@ decide (``app.deltas.choose``).
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.accounts.names import name_key
 from app.catalog.listing import find_entry
 from app.catalog.refs import resolve_revision
 from app.contents.reading import read_whole
 from app.contents.refs import load_refs
-from app.db.tables import FamilyMember, Repo, Segment
+from app.db.tables import Family, FamilyMember, Repo, Segment
 from app.errors import HubError, RevisionNotFound
 from app.formats.model_card import HEAD_NBYTES, ModelCard, parse_model_card
 from app.hub import Hub
@@ -68,18 +69,39 @@ def declared_bases(session: Session, repo: Repo, names: Collection[str]) -> list
     return [by_key[key] for key in keys if key in by_key]
 
 
-def related_repos(hub: Hub, repo_ids: Collection[int]) -> set[int]:
-    """Repositories worth looking into first for the bases of these repositories' tensors.
+@dataclass(frozen=True, slots=True)
+class Relatives:
+    """Repositories worth looking into first for the bases of some repositories' tensors."""
 
-    Includes the repositories themselves: earlier revisions are the nearest relatives.
-    """
+    repos: frozenset[int] = frozenset()
+    """All, with the repositories themselves: earlier revisions are the nearest relatives."""
+    roots: frozenset[int] = frozenset()
+    """Roots of their families; where none is known yet, what their cards declare."""
+
+
+def family_roots(session: Session, repo_ids: Collection[int]) -> frozenset[int]:
+    """Roots of the families of these repositories; a member alone is no root to speak of."""
+    member, child = aliased(FamilyMember), aliased(FamilyMember)
+    roots = session.scalars(
+        select(Family.root_repo_id)
+        .join(member, member.family_id == Family.id)
+        .join(child, child.measured_parent_id == Family.root_repo_id)
+        .where(member.repo_id.in_(sorted(repo_ids)))
+        .distinct()
+    )
+    return frozenset(repo_id for repo_id in roots if repo_id is not None)
+
+
+def find_relatives(hub: Hub, repo_ids: Collection[int]) -> Relatives:
+    """What cards and families say about these repositories."""
     cards = {repo_id: read_card(hub, repo_id) for repo_id in sorted(repo_ids)[:MOST]}
-    related = set(repo_ids)
+    related, declared = set(repo_ids), set[int]()
     with hub.db.read() as session:
         for repo_id, card in cards.items():
             repo = session.get(Repo, repo_id)
             if repo is not None:
-                related.update(declared_bases(session, repo, card.base_models))
+                declared.update(declared_bases(session, repo, card.base_models))
+        related |= declared
         families = select(FamilyMember.family_id).where(FamilyMember.repo_id.in_(sorted(related)))
         related.update(
             session.scalars(
@@ -89,4 +111,5 @@ def related_repos(hub: Hub, repo_ids: Collection[int]) -> set[int]:
                 .limit(MOST)
             )
         )
-    return related
+        known = family_roots(session, related)
+    return Relatives(frozenset(related | known), known or frozenset(declared))

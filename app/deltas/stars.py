@@ -1,23 +1,30 @@
 """The stars around a tensor: who is stored against whom among its look-alikes."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Encoding
-from app.deltas.domain import Holders, load_holders
-from app.deltas.neighbours import NEAREST, Tensor, same_shape_contents, self_contained
-from app.deltas.prices import ALONE_CODECS, SketchPrices
+from app.deltas.domain import Holders, held_by, holding_repos, load_holders
+from app.deltas.neighbours import NEAREST, Tensor, row_variants, same_shape_contents, self_contained
+from app.deltas.prices import ALONE_CODECS, RootPrices, SketchPrices
 from app.deltas.regroup import Regrouping, Star, best_opening
+from app.deltas.relatives import Relatives, family_roots
 from app.deltas.sketches import load_sketches
+from app.deltas.variants import MOST_VARIANTS, price_variants, variant_pairs
+from app.hub import Hub
 
 MOST_LEAVES = 256
 """Deltas looked at around one tensor; of a bigger star some move now and some the next time."""
 
 STRANGERS = 4
 """Contents that turned out unrelated after which farther ones are not looked at."""
+
+MOST_BITS = 64.0
+"""Distance to what a tensor cannot be compared with."""
 
 MOST_RELATED = 48
 """Nearest contents of the same shape that a plan takes into account."""
@@ -28,37 +35,42 @@ class Surroundings:
     """What a regrouping around one tensor is planned from."""
 
     stars: tuple[Star, ...]
-    prices: SketchPrices
+    prices: RootPrices
     centres: tuple[int, ...]
     """Tensors that might become bases."""
+    variants: Mapping[int, EncodingRef]
+    """Those with other row counts, and what they are compared with."""
+    pairs: tuple[tuple[int, int], ...]
+    """Content and base that only their bytes can price."""
 
 
 def plan_around(
-    session: Session, tensor: Tensor, preferred: Collection[int]
+    hub: Hub, tensor: Tensor, relatives: Relatives
 ) -> tuple[Regrouping, tuple[Star, ...]] | None:
-    """The best opening of ``tensor`` or one of its nearest, with the stars it starts from."""
-    around = _look_around(session, tensor, preferred)
+    """The best opening of ``tensor`` or one near to it, with the stars it starts from."""
+    with hub.db.read() as session:
+        around = _look_around(session, tensor, relatives)
     if around is None:
         return None
+    price_variants(hub, around.prices.prices, around.variants, around.pairs, tensor.dtype)
     plan = best_opening(around.centres, around.stars, around.prices)
     return None if plan is None else (plan, around.stars)
 
 
-def _look_around(
-    session: Session, tensor: Tensor, preferred: Collection[int]
-) -> Surroundings | None:
+def _look_around(session: Session, tensor: Tensor, relatives: Relatives) -> Surroundings | None:
     mine = load_holders(session, [tensor.content_id])[tensor.content_id]
     # Whatever a public tensor might serve, and, for one that only serves on, its dependents.
     search: Holders | None = None if mine.public else mine
-    near = _related(session, tensor, same_shape_contents(session, tensor, search, preferred))
-    roots = set(self_contained(session, [tensor.content_id, *near]).values())
+    near = _related(session, tensor, same_shape_contents(session, tensor, search, relatives.repos))
+    variants = row_variants(session, tensor, relatives.repos)[:MOST_VARIANTS]
+    roots = set(self_contained(session, [tensor.content_id, *near, *variants]).values())
     leaves = session.execute(
         select(Encoding.content_id, Encoding.base_id)
         .where(Encoding.base_id.in_(roots))
         .order_by(Encoding.content_id)
         .limit(MOST_LEAVES)
     ).all()
-    everyone = {tensor.content_id, *near, *roots, *(leaf for leaf, _ in leaves)}
+    everyone = {tensor.content_id, *near, *variants, *roots, *(leaf for leaf, _ in leaves)}
     if len(everyone) < 2:
         return None
     rows = session.execute(
@@ -84,7 +96,14 @@ def _look_around(
         holders,
         stored={content: (base, stored) for content, _, base, stored in rows},
     )
-    return Surroundings(stars, prices, _centres(tensor, stars, prices))
+    # A newcomer is in no family yet, but who is around it may be.
+    roots_around = family_roots(session, holding_repos(session, there))
+    of_root = held_by(session, there, relatives.roots | roots_around)
+    centres = _centres(tensor, stars, prices, of_root)
+    compared = {tensor.content_id} | (of_root & set(centres))
+    refs = load_refs(session, [*variants, *compared] if variants else ())
+    pairs = variant_pairs(refs, sorted(compared), sorted(set(variants) & there))
+    return Surroundings(stars, RootPrices(prices, of_root), centres, refs, tuple(pairs))
 
 
 def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> list[int]:
@@ -113,10 +132,20 @@ def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> lis
     return related
 
 
-def _centres(tensor: Tensor, stars: tuple[Star, ...], prices: SketchPrices) -> tuple[int, ...]:
-    """The tensor itself, and the deltas nearest to it: one that came earlier may be the better."""
+def _centres(
+    tensor: Tensor, stars: tuple[Star, ...], prices: SketchPrices, of_root: Collection[int]
+) -> tuple[int, ...]:
+    """Who may be the better base: the tensor, its nearest deltas, the middle one, the root's."""
     leaves = sorted(
         (leaf for star in stars for leaf in star.leaves if leaf != tensor.content_id),
         key=lambda leaf: (prices.distance(tensor.content_id, leaf), leaf),
     )
-    return (tensor.content_id, *leaves[:NEAREST])
+    everyone = {tensor.content_id, *leaves, *(star.root for star in stars)}
+    middle = min(leaves, key=lambda leaf: (_remoteness(leaf, everyone, prices), leaf), default=None)
+    others = [*leaves[:NEAREST], *(leaf for leaf in leaves if leaf in of_root or leaf == middle)]
+    return tuple(dict.fromkeys((tensor.content_id, *others)))
+
+
+def _remoteness(content_id: int, others: Collection[int], prices: SketchPrices) -> float:
+    """Sum of distances; whom it does not compare with counts as much as all bits."""
+    return sum(min(prices.distance(content_id, other), MOST_BITS) for other in others)

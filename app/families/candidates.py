@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import Encoding, FamilyMember, Repo, Segment, TreeEntry
+from app.db.tables import Encoding, Family, FamilyMember, Repo, Segment, TreeEntry
 from app.families.models import Model
 
 MOST_RELATIVES = 48
@@ -13,25 +13,25 @@ MOST_RELATIVES = 48
 
 
 def propose_relatives(session: Session, model: Model, declared: Sequence[int]) -> list[int]:
-    """Repositories to compare with: declared, of its family, of its architecture, sharing bases."""
+    """Repositories to compare with: declared, its root, its family, its architecture, sharing."""
     repo = model.repo
     mine = {tensor.content_id for tensor in model.tensors.values()}
     found: dict[int, None] = dict.fromkeys(declared)
-    family = select(FamilyMember.family_id).where(FamilyMember.repo_id == repo.id)
     for condition in (
-        FamilyMember.family_id.in_(family),
+        FamilyMember.family_id.in_(
+            select(FamilyMember.family_id).where(FamilyMember.repo_id == repo.id)
+        ),
         FamilyMember.signature == model.signature,
     ):
-        found.update(
-            dict.fromkeys(
-                session.scalars(
-                    select(FamilyMember.repo_id)
-                    .where(condition)
-                    .order_by(FamilyMember.repo_id)
-                    .limit(MOST_RELATIVES)
-                )
-            )
+        roots = (
+            select(Family.root_repo_id)
+            .join(FamilyMember, FamilyMember.family_id == Family.id)
+            .where(condition, Family.root_repo_id.is_not(None))
+            .distinct()
         )
+        others = select(FamilyMember.repo_id).where(condition).order_by(FamilyMember.repo_id)
+        for query in (roots.order_by(Family.root_repo_id), others):
+            found.update((each, None) for each in session.scalars(query.limit(MOST_RELATIVES)))
     found.update(dict.fromkeys(_sharing(session, mine)))
     found.pop(repo.id, None)
     allowed = session.scalars(

@@ -1,6 +1,7 @@
 """How far apart two models are: differing bits per element, measured on sketches."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -9,8 +10,11 @@ import numpy as np
 from app.deltas.neighbours import Tensor
 from app.families.models import Model
 
-SAMPLED_TENSORS = 32
+SAMPLED_TENSORS = 128
 """Tensors compared per pair of models, spread from the largest to the smallest."""
+
+PRICED_TENSORS = 8
+"""Of these, the largest that are also priced: pricing takes many times as long as comparing."""
 
 RELATED_COVERAGE = 0.3
 """Share of the smaller model that must have a counterpart in the other."""
@@ -19,8 +23,8 @@ RELATED_PRICE = 0.95
 """Two models are related if one as a delta against the other takes less than this share of itself
 alone: bytes decide here too, so nothing depends on a bit-distance threshold."""
 
-WIDENED = {("F32", "BF16"), ("BF16", "F32")}
-"""Pairs of dtypes of which one widens to the other by zeros."""
+PRECISIONS = ("BF16", "F16", "F32")
+"""Dtypes that are compared with one another, by rounding to the earlier of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Distance:
     """What the comparison of two models gave."""
 
     bits: float
-    """Mean differing bits per element, BF16 widened where the other is F32."""
+    """Mean differing bits per element, in the precision of the comparison."""
     price: float
     """Predicted bytes as a delta, as a share of predicted bytes alone."""
     coverage: float
@@ -46,75 +50,126 @@ def sample_names(model: Model) -> list[str]:
     return ordered[::step]
 
 
-def measure_distance(
-    a: Model, b: Model, names: Sequence[str], sketches: Mapping[int, bytes]
-) -> Distance | None:
-    """The distance over those of ``names`` that both models have; None if nothing compares."""
-    elements = bits = alone = delta = 0.0
-    for name in names:
-        first, second = a.tensors.get(name), b.tensors.get(name)
+class Comparison:
+    """Measures pairs out of one set of models, all in the same units. One thread.
+
+    Each tensor is compared in the least precision that any of the models has it in: otherwise the
+    fp32 twin of a bf16 model would be as far from its siblings as its rounded-off bits are random.
+    """
+
+    def __init__(
+        self, models: Collection[Model], names: Sequence[str], sketches: Mapping[int, bytes]
+    ) -> None:
+        self._sketches = sketches
+        self._names = names
+        self._cast: dict[tuple[int, str], bytes] = {}
+        self._precision = {
+            name: _least(m.tensors[name].dtype for m in models if name in m.tensors)
+            for name in names
+        }
+
+    def distance(self, a: Model, b: Model) -> Distance | None:
+        """The distance over sampled tensors that both models have; None if nothing compares."""
+        bits = alone = delta = 0.0
+        elements = priced = 0
+        for name in self._names:
+            pair = self._pair(name, a.tensors.get(name), b.tensors.get(name))
+            if pair is None:
+                continue
+            count = _elements(a.tensors[name])
+            elements += count
+            bits += _bits(*pair) * count
+            if priced < PRICED_TENSORS:
+                costs = _price(*pair, self._nbytes(a.tensors[name], name))
+                delta, alone, priced = delta + costs[0], alone + costs[1], priced + 1
+        if not elements:
+            return None
+        return Distance(bits / elements, delta / alone if alone else 0.0, _coverage(a, b))
+
+    def _pair(self, name: str, a: Tensor | None, b: Tensor | None) -> tuple[bytes, bytes] | None:
+        """Two sketches in one precision, if the two tensors compare."""
+        if a is None or b is None or a.shape != b.shape:
+            return None
+        first, second = self._sketch(a, name), self._sketch(b, name)
         if first is None or second is None:
-            continue
-        compared = _compare(first, second, sketches)
-        if compared is None:
-            continue
-        count = float(np.prod(first.shape)) if first.shape else 1.0
-        elements += count
-        bits += compared[0] * count
-        delta += compared[1]
-        alone += compared[2]
-    if not elements:
-        return None
-    return Distance(bits / elements, delta / alone if alone else 0.0, _coverage(a, b))
+            return None
+        is_float = a.dtype in PRECISIONS and b.dtype in PRECISIONS
+        return (first, second) if is_float or a.dtype == b.dtype else None
+
+    def _sketch(self, tensor: Tensor, name: str) -> bytes | None:
+        sketch, precision = self._sketches.get(tensor.content_id), self._precision[name]
+        if sketch is None or not self._is_cast(tensor, name):
+            return sketch
+        key = tensor.content_id, precision
+        if key not in self._cast:
+            self._cast[key] = _rounded(sketch, tensor, precision)
+        return self._cast[key]
+
+    def _nbytes(self, tensor: Tensor, name: str) -> int:
+        """Length of the tensor in the precision of the comparison."""
+        return 2 * _elements(tensor) if self._is_cast(tensor, name) else tensor.nbytes
+
+    def _is_cast(self, tensor: Tensor, name: str) -> bool:
+        return tensor.dtype in PRECISIONS and tensor.dtype != self._precision[name]
 
 
-def _compare(
-    a: Tensor, b: Tensor, sketches: Mapping[int, bytes]
-) -> tuple[float, float, float] | None:
-    """Bits per element, bytes of ``a`` as a delta, bytes of ``a`` alone."""
-    import codec
+def _least(dtypes: Iterable[str]) -> str:
+    """The least precise of the floats among ``dtypes``; empty without any."""
+    return min((d for d in dtypes if d in PRECISIONS), key=PRECISIONS.index, default="")
 
-    first, nbytes = sketches.get(a.content_id), a.nbytes
-    if a.content_id == b.content_id:
-        alone = codec.predict_from_sketches(first, None, nbytes).nbytes if first else nbytes
-        return 0.0, 0.0, float(alone)
-    second = sketches.get(b.content_id)
-    if first is None or second is None or a.shape != b.shape:
-        return None
-    if (a.dtype, b.dtype) in WIDENED:
-        nbytes = max(a.nbytes, b.nbytes)
-        first = first if a.dtype == "F32" else _widened(first, nbytes)
-        second = second if b.dtype == "F32" else _widened(second, nbytes)
-    elif a.dtype != b.dtype:
-        return None
-    estimates = codec.predict_from_sketches(first, second, nbytes).estimates
+
+def _bits(first: bytes, second: bytes) -> float:
+    from codec import sketch_distance
+
+    return 0.0 if first == second else sketch_distance(first, second)
+
+
+def _price(first: bytes, second: bytes, nbytes: int) -> tuple[float, float]:
+    """Predicted bytes of the first as a delta, and alone."""
+    from codec import predict_from_sketches
+
+    if first == second:
+        return 0.0, float(predict_from_sketches(first, None, nbytes).nbytes)
+    estimates = predict_from_sketches(first, second, nbytes).estimates
     alone = min(estimates[name] for name in ("PLANE", "ZSTD", "RAW"))
-    return codec.sketch_distance(first, second), float(min(estimates.values())), float(alone)
+    return float(min(estimates.values())), float(alone)
 
 
-def _widened(sketch: bytes, nbytes: int) -> bytes:
-    """The F32 sketch of a BF16 tensor after the exact cast: same positions, zeros below."""
+def _rounded(sketch: bytes, tensor: Tensor, precision: str) -> bytes:
+    """The sketch that the tensor would have after a cast: the sampled positions are the same."""
     import codec
 
-    ranges = codec.sketch_ranges(nbytes, "F32")
-    count = sum(stop - start for start, stop in ranges) // 4
-    halves = np.frombuffer(sketch, "<u2", count=count, offset=len(sketch) - 2 * count)
-    words = (halves.astype("<u4") << 16).tobytes()
+    nbytes = 2 * _elements(tensor)
+    ranges = codec.sketch_ranges(nbytes, precision)
+    count = sum(stop - start for start, stop in ranges) // 2
+    dtype = np.dtype("<f2" if tensor.dtype == "F16" else "<f4")
+    offset = len(sketch) - count * dtype.itemsize
+    values = np.frombuffer(sketch, dtype, count=count, offset=offset).astype("<f4")
+    if precision == "F16":
+        with np.errstate(over="ignore"):
+            halves = values.astype("<f2").tobytes()
+    else:
+        words = values.view("<u4").astype(np.uint64)
+        halves = ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype("<u2").tobytes()
     cuts = accumulate((stop - start for start, stop in ranges), initial=0)
-    samples = (words[start:stop] for start, stop in pairwise(cuts))
-    return codec.sketch_from_samples(samples, nbytes=nbytes, dtype="F32")
+    samples = (halves[start:stop] for start, stop in pairwise(cuts))
+    return codec.sketch_from_samples(samples, nbytes=nbytes, dtype=precision)
+
+
+def _elements(tensor: Tensor) -> int:
+    return math.prod(tensor.shape)
 
 
 def _coverage(a: Model, b: Model) -> float:
     """Share of the elements of the smaller model that the other has in the same shape."""
 
-    def elements(tensors: dict[str, Tensor]) -> float:
-        return sum(float(np.prod(each.shape)) for each in tensors.values())
+    def elements(tensors: Iterable[Tensor]) -> int:
+        return sum(_elements(each) for each in tensors)
 
-    common = {
-        name: each
+    common = [
+        each
         for name, each in a.tensors.items()
         if name in b.tensors and b.tensors[name].shape == each.shape
-    }
-    smaller = min(elements(a.tensors), elements(b.tensors))
+    ]
+    smaller = min(elements(a.tensors.values()), elements(b.tensors.values()))
     return elements(common) / smaller if smaller else 0.0

@@ -23,13 +23,21 @@ class ListedMember:
     private: bool
     is_root: bool
     declared_base: str | None
+    """As the card says it, whether or not it exists here."""
+    declared_here: bool | None
+    """Whether the declared base is a repository that the caller may read; null without one."""
     declared_relation: str | None
     measured_parent: str | None
     """Null for the root, and where the caller may not read the parent."""
+    relation: str | None
+    """To the measured parent: ``duplicate`` (the same tensors), ``cast`` (the same values in
+    another dtype) or ``finetune``; null without one."""
     agrees: bool | None
-    """Whether the card and the measurement name the same parent; null if either names none."""
+    """Whether the card and the measurement name the same parent, duplicates and casts standing for
+    what they repeat; null if either names none."""
     bit_distance: float | None
-    """Mean differing bits per element to the measured parent."""
+    """Mean differing bits per element to the measured parent, at the precision that the family has
+    in common."""
     logical_nbytes: int
     """Every version of every file once."""
     stored_nbytes: int
@@ -88,18 +96,22 @@ def find_family(session: Session, caller: Principal | None, family_id: int) -> L
     logical = {repo_id: _logical_nbytes(session, repo_id) for repo_id in order}
     stored = _stored_nbytes(session, order)
     by_repo = {repo.id: (member, repo) for member, repo in rows}
+    places = {repo_id: member for repo_id, (member, _) in by_repo.items()}
     members = []
     for repo_id in order:
         member, repo = by_repo[repo_id]
+        declared = _declared(session, caller, member, repo)
         members.append(
             ListedMember(
                 repo_id=names[repo_id],
                 private=repo.private,
                 is_root=repo_id == root_id,
                 declared_base=member.declared_base,
+                declared_here=bool(declared) if member.declared_base else None,
                 declared_relation=member.declared_relation,
                 measured_parent=names.get(member.measured_parent_id or 0),
-                agrees=_agrees(session, member, repo, names),
+                relation=_relation(session, member, places),
+                agrees=_agrees(member, declared, places),
                 bit_distance=member.bit_distance,
                 logical_nbytes=logical[repo_id],
                 stored_nbytes=stored[repo_id],
@@ -109,13 +121,65 @@ def find_family(session: Session, caller: Principal | None, family_id: int) -> L
     return ListedFamily(family_id, names.get(root_id or 0), tuple(members))
 
 
+def _declared(
+    session: Session, caller: Principal | None, member: FamilyMember, repo: Repo
+) -> list[int]:
+    """The declared base, if it is here for the caller. Names compare case-insensitively."""
+    if member.declared_base is None:
+        return []
+    named = declared_bases(session, repo, [member.declared_base])
+    readable = select(Repo.id).where(Repo.id.in_(named), readable_repos_clause(caller))
+    return list(session.scalars(readable))
+
+
 def _agrees(
-    session: Session, member: FamilyMember, repo: Repo, names: Mapping[int, str]
+    member: FamilyMember, declared: Collection[int], places: Mapping[int, FamilyMember]
 ) -> bool | None:
-    """Names compare case-insensitively; a base that is not on this hub was not measured."""
-    if member.declared_base is None or member.measured_parent_id not in names:
+    """A base that is not on this hub was not measured, but a parent that is was: no agreement."""
+    parent = member.measured_parent_id
+    if member.declared_base is None or parent is None or parent not in places:
         return None
-    return member.measured_parent_id in declared_bases(session, repo, [member.declared_base])
+    named = {_original(repo_id, places) for repo_id in declared}
+    beyond = places[_original(member.repo_id, places)].measured_parent_id
+    meant = {_original(repo_id, places) for repo_id in (parent, beyond) if repo_id is not None}
+    return not named.isdisjoint(meant)
+
+
+def _original(repo_id: int, places: Mapping[int, FamilyMember]) -> int:
+    """What a duplicate or cast repeats, as far as the caller may see it; others are their own."""
+    seen: set[int] = set()
+    while repo_id in places and repo_id not in seen:
+        seen.add(repo_id)
+        parent = places[repo_id].measured_parent_id
+        if parent is None or parent not in places or places[repo_id].bit_distance != 0.0:
+            break
+        repo_id = parent
+    return repo_id
+
+
+def _relation(
+    session: Session, member: FamilyMember, places: Mapping[int, FamilyMember]
+) -> str | None:
+    parent = member.measured_parent_id
+    if parent is None or parent not in places:
+        return None
+    if member.bit_distance != 0.0:
+        return "finetune"
+    mine, theirs = (_tensors(session, i) for i in (member.repo_id, parent))
+    if mine.keys() <= theirs.keys():
+        return "duplicate"
+    return "finetune" if set(mine.values()) <= set(theirs.values()) else "cast"
+
+
+def _tensors(session: Session, repo_id: int) -> dict[int, str | None]:
+    """Contents of all versions of a repository's tensors, with their dtypes."""
+    rows = session.execute(
+        select(Segment.content_id, Segment.dtype)
+        .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+        .where(TreeEntry.repo_id == repo_id, Segment.role == "tensor")
+        .distinct()
+    )
+    return {row.content_id: row.dtype for row in rows}
 
 
 def _logical_nbytes(session: Session, repo_id: int) -> int:

@@ -7,16 +7,17 @@ from itertools import combinations
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import Family, FamilyMember, Repo
+from app.db.tables import Family, FamilyMember, Repo, Segment, TreeEntry
 from app.deltas.relatives import declared_bases, read_card
 from app.deltas.sketches import load_sketches
-from app.families.candidates import propose_relatives
-from app.families.distance import Distance, measure_distance, sample_names
+from app.families.candidates import MOST_RELATIVES, propose_relatives
+from app.families.distance import Comparison, Distance, sample_names
 from app.families.kinship import Descent, Kin, descent
 from app.families.models import Model, load_model
 from app.formats.model_card import ModelCard
 from app.hub import Hub
 from app.jobs.context import JobContext
+from app.jobs.outbox import enqueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,10 @@ def _measure(session: Session, hub: Hub, repo_id: int, card: ModelCard) -> _Meas
     names = sample_names(model)
     compared = [m.tensors[name] for m in models.values() for name in names if name in m.tensors]
     sketches = load_sketches(session, {tensor.content_id for tensor in compared})
+    comparison = Comparison(models.values(), names, sketches)
     distances: dict[tuple[int, int], Distance] = {}
     for first, second in combinations(sorted(models), 2):
-        distance = measure_distance(models[first], models[second], names, sketches)
+        distance = comparison.distance(models[first], models[second])
         if distance is not None and distance.is_related:
             distances[first, second] = distances[second, first] = distance
     return _Measured(model, card, models, distances)
@@ -93,6 +95,8 @@ def _place(session: Session, hub: Hub, measured: _Measured) -> None:
     session.execute(delete(Family).where(Family.id.not_in(used), Family.id != family_id))
     session.expire_all()
     _arrange(session, hub, measured, family_id)
+    if old is None and _has_other_rows(measured):
+        _owe_rebasing(session, hub, measured.model)
 
 
 def _is_alone(session: Session, member: FamilyMember) -> bool:
@@ -135,21 +139,67 @@ def _arrange(session: Session, hub: Hub, measured: _Measured, family_id: int) ->
         )
     }
     measured_rows = {repo: row for repo, row in rows.items() if repo in measured.relatives}
-    kin = _kin(session, measured_rows)
+    kin = _kin(session, measured_rows, measured.relatives)
     bits = {
         pair: distance.bits
         for pair, distance in measured.distances.items()
         if pair[0] in rows and pair[1] in rows
     }
     found: Descent = descent(kin, bits)
-    session.get_one(Family, family_id).root_repo_id = found.root
+    family = session.get_one(Family, family_id)
+    if family.root_repo_id != found.root:
+        family.root_repo_id = found.root
+        if len(rows) > 1:
+            _owe_rebasing(session, hub, measured.relatives[found.root])
     for repo_id, row in measured_rows.items():
         parent, distance = found.parents.get(repo_id, (None, None))
         row.measured_parent_id, row.bit_distance = parent, distance
         row.measured_at = hub.clock.now()
+    _owe_another_look(session, hub, measured, rows)
 
 
-def _kin(session: Session, rows: Mapping[int, FamilyMember]) -> list[Kin]:
+def _has_other_rows(measured: _Measured) -> bool:
+    """Whether a tensor has more or fewer rows than a relative's: only families find these."""
+    mine = measured.model.tensors
+    return any(
+        each.shape[1:] == mine[name].shape[1:] and each.shape != mine[name].shape
+        for model in measured.relatives.values()
+        for name, each in model.tensors.items()
+        if name in mine and len(each.shape) > 1
+    )
+
+
+def _owe_rebasing(session: Session, hub: Hub, model: Model) -> None:
+    """Look around each tensor of a model again: its place in the family is new."""
+    contents = {tensor.content_id for tensor in model.tensors.values()}
+    for file_id in session.scalars(
+        select(Segment.file_id)
+        .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+        .where(TreeEntry.repo_id == model.repo.id, Segment.content_id.in_(contents))
+        .distinct()
+        .order_by(Segment.file_id)
+    ):
+        payload: dict[str, int | str] = {"file_id": file_id}
+        enqueue(session, hub, "rebase", key=f"file:{file_id}", payload=payload, priority=10)
+
+
+def _owe_another_look(
+    session: Session, hub: Hub, measured: _Measured, rows: Mapping[int, FamilyMember]
+) -> None:
+    """Who joined while this measurement was under way is in no comparison of it."""
+    unseen = rows.keys() - measured.relatives.keys()
+    if not unseen or len(rows) > MOST_RELATIVES // 2:
+        return
+    public = select(Repo.id).where(Repo.id.in_(unseen), Repo.private.is_(False)).limit(1)
+    if session.scalar(public) is not None:
+        repo_id = measured.model.repo.id
+        payload: dict[str, int | str] = {"repo_id": repo_id}
+        enqueue(session, hub, "family", key=f"repo:{repo_id}", payload=payload, priority=30)
+
+
+def _kin(
+    session: Session, rows: Mapping[int, FamilyMember], models: Mapping[int, Model]
+) -> list[Kin]:
     repos = session.scalars(select(Repo).where(Repo.id.in_(rows)).order_by(Repo.id)).all()
     kin = []
     for repo in repos:
@@ -162,6 +212,7 @@ def _kin(session: Session, rows: Mapping[int, FamilyMember]) -> list[Kin]:
                 private=repo.private,
                 declares=frozenset(bases),
                 declares_any=declared is not None,
+                dtype=models[repo.id].dtype,
             )
         )
     return kin

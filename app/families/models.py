@@ -1,5 +1,6 @@
 """A repository's weights as one model: its tensors by name, over all files of its head."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -25,6 +26,14 @@ class Model:
     def signature(self) -> str:
         """See :mod:`app.families.signature`."""
         return architecture_signature((name, each.shape) for name, each in self.tensors.items())
+
+    @property
+    def dtype(self) -> str:
+        """That of most of its bytes; empty without tensors."""
+        nbytes: Counter[str] = Counter()
+        for each in self.tensors.values():
+            nbytes[each.dtype] += each.nbytes
+        return max(sorted(nbytes), key=lambda dtype: nbytes[dtype], default="")
 
 
 def load_model(session: Session, hub: Hub, repo: Repo) -> Model:

@@ -22,6 +22,7 @@ from app.store.contract import (
     StoreUnavailable,
 )
 from app.store.keys import check_key
+from app.store.writeback import Writeback
 
 TEMPORARY = ".incoming"
 """Directory of files being written; no key can name it."""
@@ -41,8 +42,11 @@ class LocalStore(ObjectStore):
         final = self._path(key)
         with self._incoming() as (file, temporary):
             nbytes = 0
+            writeback = Writeback(file)
             for chunk in chunks:
-                nbytes += _write_all(file, chunk)
+                written = _write_all(file, chunk)
+                writeback.wrote(written)
+                nbytes += written
             self._settle(file, temporary, final)
         return nbytes
 

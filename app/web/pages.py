@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.responses import HTMLResponse
 
+from app.accounts.names import RESERVED
 from app.api.deps import Caller, HubDep, RepoNameDep, base_url
 from app.api.routing import repo_path_prefix
 from app.catalog.listing import list_files
@@ -30,6 +31,7 @@ _templates = Environment(
 
 
 @router.get("/")
+@router.head("/")
 def index(request: Request, hub: HubDep, caller: Caller) -> HTMLResponse:
     """Models and datasets, latest first."""
     with hub.db.read() as session:
@@ -39,12 +41,15 @@ def index(request: Request, hub: HubDep, caller: Caller) -> HTMLResponse:
 
 
 @router.get("/{repo_type:typeprefix}{namespace}/{name}")
+@router.head("/{repo_type:typeprefix}{namespace}/{name}")
 @router.get("/{repo_type:typeprefix}{namespace}/{name}/tree/{revision:quoted}")
 @router.get("/{repo_type:typeprefix}{namespace}/{name}/commit/{revision:quoted}")
 def repo_page(
     request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str | None = None
 ) -> HTMLResponse:
     """Files of a repo at a revision."""
+    if name.namespace.lower() in RESERVED:  # an address of the hub itself that does not exist
+        raise HTTPException(404)
     with hub.db.read() as session:
         repo = name.find(session, caller)
         commit = resolve_revision(session, repo, revision or hub.settings.default_branch)

@@ -2,7 +2,7 @@
 
 Each chunk is digested again before it is used, each term is checked against its declared length and
 verification digest, and the chunks together must have the file's Xet digest. Pieces are fetched and
-decoded a few ahead on threads, so memory stays at a few pieces whatever the file's size.
+checked a few ahead on threads, so memory stays at a few pieces whatever the file's size.
 """
 
 import uuid
@@ -30,10 +30,10 @@ from app.xet.hashing import DigestTree, format_digest, term_digest
 from app.xet.shard import ShardFile, ShardInvalid, Term
 from app.xet.staging import StagedXorb, forget_xorb, load_xorb
 from app.xet.terms import Holder, Span, held_chunks
-from app.xet.xorb import XorbInvalid, check_chunks, decode_run
+from app.xet.xorb import XorbInvalid, check_run
 
 PIECE_NBYTES = 4 << 20
-"""Raw bytes fetched and decoded at a time."""
+"""Raw bytes fetched and checked at a time."""
 
 XORBS_KEPT = 64
 """Chunk tables in memory per upload."""
@@ -173,26 +173,25 @@ class Assembly:
 
     def _fetch(self, piece: Piece) -> bytes:
         """On a thread: the raw bytes of a piece, each chunk checked."""
+        data = self._read_files(piece) if piece.runs else self._read_xorb(piece)
         try:
-            if piece.runs:
-                return self._fetch_from_files(piece)
-            return self._fetch_from_xorb(piece)
+            check_run(data, piece.xorb.table[piece.start : piece.stop])
         except XorbInvalid as error:
             forget_xorb(self._hub, piece.xorb.id)
             raise Damaged("stored chunks are damaged; upload them again") from error
+        return data
 
-    def _fetch_from_xorb(self, piece: Piece) -> bytes:
+    def _read_xorb(self, piece: Piece) -> bytes:
         assert piece.xorb.key is not None
         start, stop = piece.xorb.stored_range(piece.start, piece.stop)
         try:
-            stored = self._hub.store.read(piece.xorb.key, start, stop)
+            return self._hub.store.read(piece.xorb.key, start, stop)
         except ObjectMissing as error:
             raise Unavailable("a xorb was dropped during the upload; try again") from error
-        return b"".join(decode_run(stored, piece.xorb.table[piece.start : piece.stop]))
 
-    def _fetch_from_files(self, piece: Piece) -> bytes:
+    def _read_files(self, piece: Piece) -> bytes:
         try:
-            data = b"".join(
+            return b"".join(
                 buffer
                 for run in piece.runs
                 for buffer in FileReader(self._hub, run.plan).stream(run.start, run.stop)
@@ -201,8 +200,6 @@ class Assembly:
             # Clients that forget the xorb send its bytes again, and those heal the file.
             self._hub.db.run(bump_cas_epoch)
             raise
-        check_chunks(_split(data, piece), piece.xorb.table[piece.start : piece.stop])
-        return data
 
 
 def checked_rows(xorb: StagedXorb, term: Term) -> np.ndarray:
@@ -239,10 +236,3 @@ def _holder_at(xorb: StagedXorb, chunk: int) -> Holder:
 def raw_nbytes(xorb: StagedXorb, start: int, stop: int) -> int:
     """Raw bytes of chunks ``[start, stop)``."""
     return int(xorb.table["nbytes"][start:stop].sum(dtype=np.uint64))
-
-
-def _split(data: bytes, piece: Piece) -> Iterator[memoryview]:
-    view, at = memoryview(data), 0
-    for nbytes in piece.xorb.table["nbytes"][piece.start : piece.stop].tolist():
-        yield view[at : at + nbytes]
-        at += nbytes

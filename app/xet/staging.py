@@ -30,7 +30,7 @@ class StagedXorb:
     table: np.ndarray
     """Rows of :data:`app.xet.xorb.TABLE`."""
     key: str | None
-    """Object key of the stored chunks; None once they were dropped."""
+    """Object key of the raw chunks; None once they were dropped."""
     stored_nbytes: int
     holders: tuple[terms.Holder, ...]
 

@@ -4,10 +4,11 @@ Source: hub-docs ``docs/xet/xorb.md``. A header is version (0), stored length (u
 length (u24 LE); schemes are 0 as it is, 1 LZ4 frame, 2 bytes grouped by their position modulo four
 and then LZ4. Bounds are those that xet-core enforces: a chunk is 128 KiB raw at most and at most
 twice that stored. Everything here reads hostile input: no length is believed before it is checked
-and no decoder may write more than the header declared.
+and no decoder may write more than the header declared. What is kept of a xorb are its raw chunks,
+joined: each is decoded when it arrives, and never again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import lz4.frame
 import numpy as np
@@ -26,7 +27,10 @@ FOOTER_IDENT = b"XETBLOB"
 """Older clients append a footer that repeats what the chunks say; it begins with this."""
 
 TABLE = np.dtype([("digest", "u1", (32,)), ("offset", "<u4"), ("nbytes", "<u4")])
-"""Row of a chunk table: digest, offset of the chunk's header in the xorb, raw length."""
+"""Row of a chunk table: digest, offset among the raw bytes of the xorb, raw length."""
+
+RUN_NBYTES = 1 << 20
+"""Raw chunks are passed on in runs of about this size."""
 
 
 class XorbInvalid(IntegrityError):
@@ -79,7 +83,7 @@ def ungroup(grouped: bytes) -> bytes:
 
 
 class XorbReader:
-    """Checks a xorb while it streams by, chunk after chunk, in memory of a chunk and a buffer.
+    """Checks a xorb while it streams by, chunk after chunk, in memory of a run and a buffer.
 
     Every chunk is decoded and digested, so a table made here can be believed: chunk ``i`` has this
     digest, and the chunks together have the announced digest of the xorb.
@@ -90,12 +94,11 @@ class XorbReader:
         self._limits = limits
         self._tree = DigestTree()
         self._table: list[tuple[bytes, int, int]] = []
-        self._offset = 0
         self._raw_nbytes = 0
         self._in_footer = False
 
     def read(self, buffers: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks of the xorb as they are stored, without a footer, each one checked.
+        """The raw chunks of the xorb in runs of about a MiB, each chunk checked.
 
         Raises :class:`XorbInvalid` for anything that is not the announced xorb and
         :class:`LimitExceeded` beyond ``limits.xorb_nbytes`` or ``limits.xorb_chunks``.
@@ -109,10 +112,8 @@ class XorbReader:
             if self._in_footer:
                 continue
             pending += buffer
-            taken = self._take_chunks(pending)
-            if taken:
-                yield bytes(memoryview(pending)[:taken])
-                del pending[:taken]
+            taken = yield from self._take_chunks(pending)
+            del pending[:taken]
         if pending and not self._in_footer:
             raise XorbInvalid("the xorb ends inside a chunk")
         if not self._table or self._tree.xorb_digest() != self._digest:
@@ -128,9 +129,10 @@ class XorbReader:
             rows["nbytes"] = lengths
         return rows.tobytes()
 
-    def _take_chunks(self, pending: bytearray) -> int:
-        """Check all whole chunks at the front; returns their length."""
-        at = 0
+    def _take_chunks(self, pending: bytearray) -> Generator[bytes, None, int]:
+        """Runs of all whole chunks at the front; returns the length of what these were sent as."""
+        at = run_nbytes = 0
+        run: list[bytes] = []
         with memoryview(pending) as view:
             while len(view) - at >= HEADER_NBYTES:
                 if view[at : at + len(FOOTER_IDENT)] == FOOTER_IDENT:
@@ -140,45 +142,35 @@ class XorbReader:
                 stop = at + HEADER_NBYTES + stored
                 if stop > len(view):
                     break
-                self._take_chunk(scheme, view[at + HEADER_NBYTES : stop], raw)
+                run.append(self._take_chunk(scheme, view[at + HEADER_NBYTES : stop], raw))
+                run_nbytes += raw
                 at = stop
+                if run_nbytes >= RUN_NBYTES:
+                    yield b"".join(run)
+                    run, run_nbytes = [], 0
+        if run:
+            yield b"".join(run)
         return at
 
-    def _take_chunk(self, scheme: int, stored: memoryview, raw_nbytes: int) -> None:
-        self._raw_nbytes += raw_nbytes
-        if self._raw_nbytes > self._limits.xorb_nbytes:
+    def _take_chunk(self, scheme: int, stored: memoryview, raw_nbytes: int) -> bytes:
+        if self._raw_nbytes + raw_nbytes > self._limits.xorb_nbytes:
             raise LimitExceeded("the xorb decodes to too much", setting="limits.xorb_nbytes")
         if len(self._table) == self._limits.xorb_chunks:
             raise LimitExceeded("the xorb has too many chunks", setting="limits.xorb_chunks")
-        digest = chunk_digest(decode_chunk(scheme, stored, raw_nbytes))
+        chunk = decode_chunk(scheme, stored, raw_nbytes)
+        digest = chunk_digest(chunk)
         self._tree.add(digest, raw_nbytes)
-        self._table.append((digest, self._offset, raw_nbytes))
-        self._offset += HEADER_NBYTES + len(stored)
+        self._table.append((digest, self._raw_nbytes, raw_nbytes))
+        self._raw_nbytes += raw_nbytes
+        return chunk
 
 
-def decode_run(stored: bytes, table: np.ndarray) -> list[bytes]:
-    """Raw chunks of consecutive rows of a chunk table, from their stored bytes.
-
-    Raises :class:`XorbInvalid` where a chunk is not the one that the table names.
-    """
-    chunks: list[bytes] = []
-    at = 0
-    view = memoryview(stored)
-    for row_nbytes in table["nbytes"].tolist():
-        if len(view) - at < HEADER_NBYTES:
-            raise XorbInvalid("stored chunks end early")
-        length, scheme, raw = parse_header(view[at : at + HEADER_NBYTES])
-        if raw != row_nbytes:
-            raise XorbInvalid("a stored chunk has another length than its table says")
-        start = at + HEADER_NBYTES
-        at = start + length
-        chunks.append(decode_chunk(scheme, view[start:at], raw))
-    check_chunks(chunks, table)
-    return chunks
-
-
-def check_chunks(chunks: Iterable[bytes | memoryview], table: np.ndarray) -> None:
-    """Raise :class:`XorbInvalid` unless the raw chunks are the ones that the table names."""
-    digests = b"".join(chunk_digest(chunk) for chunk in chunks)
-    if digests != table["digest"].tobytes():
+def check_run(run: bytes | memoryview, table: np.ndarray) -> None:
+    """Raise :class:`XorbInvalid` unless ``run`` is the raw chunks that the rows name, joined."""
+    view, at = memoryview(run), 0
+    digests: list[bytes] = []
+    for nbytes in table["nbytes"].tolist():
+        digests.append(chunk_digest(view[at : at + nbytes]))
+        at += nbytes
+    if at != len(view) or b"".join(digests) != table["digest"].tobytes():
         raise XorbInvalid("a chunk does not have its digest")

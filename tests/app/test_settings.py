@@ -28,6 +28,13 @@ def test_bad_value_stops_the_start_with_the_name_of_the_field(
         Settings()
 
 
+def test_unknown_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLADE_DATABSE_URL", "postgresql://db/clade")
+
+    with pytest.raises(ValidationError, match="CLADE_DATABSE_URL"):
+        Settings()
+
+
 def test_secrets_do_not_show(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, database_url="postgresql://clade:geheim@db/clade")
 

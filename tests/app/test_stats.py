@@ -72,6 +72,14 @@ def test_pinned_base_of_a_deleted_repository_is_overhead(models: ModelHub):
     assert stats.overhead.held > 0.3 * len(weight_file(base))
 
 
+def test_nothing_waits_after_all_jobs_of_a_new_repository(models: ModelHub):
+    models.repo("alice/empty")
+    assert measure(models.hub).waiting == 1
+    models.run_jobs()
+    stats = measure(models.hub)
+    assert (stats.contents, stats.waiting) == (1, 0)
+
+
 def test_listing_is_remembered_for_its_life(models: ModelHub):
     meter = BucketMeter(models.hub, life_s=10)
     before = meter.stored_nbytes()

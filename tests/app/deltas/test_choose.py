@@ -22,3 +22,8 @@ def test_wrong_base_loses_to_coding_alone():
 def test_ties_go_to_the_older_base_whatever_the_order():
     assert choose(1000, [Offer(9, 400), Offer(3, 400)]) == Choice(3, 400)
     assert choose(1000, [Offer(3, 400), Offer(9, 400)]) == Choice(3, 400)
+
+
+def test_root_of_the_family_wins_among_about_equals_only():
+    assert choose(1000, [Offer(1, 400), Offer(2, 410, of_root=True)]) == Choice(2, 410)
+    assert choose(1000, [Offer(1, 400), Offer(2, 450, of_root=True)]) == Choice(1, 400)

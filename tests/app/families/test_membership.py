@@ -2,8 +2,10 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
+from app.catalog.repos import set_private
 from app.db.tables import Family
 from app.families.listing import ListedFamily, list_families
 from tests.fixtures.models import ModelHub, Weights, as_bf16, base_weights, card, tuned, weight_file
@@ -133,9 +135,124 @@ def test_private_member_is_invisible_to_others(models: ModelHub):
     assert families(models, None)[0].stored_nbytes < families(models, "bob")[0].stored_nbytes
 
 
+def whole_family() -> dict[str, dict[str, bytes]]:
+    """Siblings of one base, a fine-tune of one of them, casts, a re-sharded copy, more rows."""
+    published = base_weights()
+    base = as_bf16(published)
+    docs = as_bf16(tuned(base, 1, 2e-4))
+    code = tuned(base, 3, 1e-3)
+    vocab = tuned(base, 6, 3e-4)
+    rows = np.random.default_rng(7).normal(0, 0.02, (16, 64)).astype("f4")
+    vocab["embed_tokens.weight"] = np.concatenate([vocab["embed_tokens.weight"], rows])
+    shards = {
+        f"model-{n}.safetensors": weight_file({name: code[name] for name in part})
+        for n, part in enumerate((list(code)[:3], list(code)[3:]))
+    }
+    return {
+        "base": model_with_card(base, None),
+        "base-fp32": {"model.safetensors": weight_file(published, "F32")},
+        "docs": model_with_card(docs, "alice/base"),
+        "docs-v2": model_with_card(tuned(docs, 2, 1e-4), None),
+        "code": model_with_card(code, "alice/base"),
+        "code-sharded": {"README.md": card("alice/base"), **shards},
+        "lora": model_with_card(tuned(base, 4, only=["layers.0.up.weight"]), "alice/base"),
+        "head": model_with_card(tuned(base, 5, only=["lm_head.weight"]), "alice/base"),
+        "vocab": model_with_card(vocab, "alice/base"),
+    }
+
+
+ORDERS = (
+    "base base-fp32 docs docs-v2 code code-sharded lora head vocab",
+    "vocab head lora code code-sharded docs-v2 docs base-fp32 base",
+    "docs-v2 docs code base code-sharded vocab base-fp32 head lora",
+    "code lora docs-v2 vocab head base-fp32 base docs code-sharded",
+)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=("base first", "base last", "mixed", "mixed too"))
+def test_every_order_of_uploads_gives_the_same_family(models: ModelHub, order):
+    weights = whole_family()
+    for name in order.split():
+        models.push(f"alice/{name}", weights[name])
+        models.run_jobs()
+    [family] = families(models)
+    assert family.root == "alice/base"
+    found = {m.repo_id.removeprefix("alice/"): m for m in family.members}
+    base = "alice/base"
+    assert {name: (m.measured_parent, m.relation, m.agrees) for name, m in found.items()} == {
+        "base": (None, None, None),
+        "base-fp32": (base, "cast", None),
+        "docs": (base, "finetune", True),
+        "docs-v2": ("alice/docs", "finetune", None),
+        "code": (base, "finetune", True),
+        "code-sharded": ("alice/code", "duplicate", True),
+        "lora": (base, "finetune", True),
+        "head": (base, "finetune", True),
+        "vocab": (base, "finetune", True),
+    }
+    # The base, lora and head hold the same embedding.
+    alone = {n for n in found if models.base_of(f"alice/{n}", "embed_tokens.weight") is None}
+    assert alone == {"base", "base-fp32", "lora", "head"}
+    models.check(deep=False)
+
+
+def test_declared_base_that_is_clearly_farther_is_a_disagreement(models: ModelHub):
+    weights = whole_family()
+    weights["docs-v2"]["README.md"] = card("alice/base")
+    weights["lora"]["README.md"] = card("alice/docs")
+    weights["head"]["README.md"] = card("elsewhere/model")
+    for name in ("base", "docs", "docs-v2", "lora", "head"):
+        models.push(f"alice/{name}", weights[name])
+    models.run_jobs()
+    [family] = families(models)
+    found = {m.repo_id.removeprefix("alice/"): m for m in family.members}
+    shown = {n: (m.measured_parent, m.declared_here, m.agrees) for n, m in found.items()}
+    assert shown == {
+        "base": (None, None, None),
+        "docs": ("alice/base", True, True),
+        "docs-v2": ("alice/docs", True, False),
+        "lora": ("alice/base", True, False),
+        "head": ("alice/base", False, False),
+    }
+
+
+def test_family_finds_another_root_when_its_root_is_deleted(models: ModelHub):
+    base = as_bf16(base_weights())
+    for seed, name in enumerate(("base", "one", "two")):
+        models.push(f"alice/{name}", tuned(base, seed) if seed else base)
+        models.run_jobs()
+    models.delete_repo("alice/base")
+    models.run_jobs()
+    [family] = families(models)
+    assert family.root == "alice/one"
+    assert parents(models) == {"alice/one": None, "alice/two": "alice/one"}
+
+
+def test_base_that_turns_private_is_the_parent_of_its_namespace_only(models: ModelHub):
+    base = as_bf16(base_weights())
+    models.push("alice/base", base)
+    models.push("bob/one", tuned(base, 1))
+    models.push("carol/two", tuned(base, 2))
+    models.run_jobs()
+    set_private(models.hub, models.repo("alice/base"), private=True)
+    models.run_jobs()
+    assert parents(models, "bob") == {"bob/one": None, "carol/two": "bob/one"}
+    assert parents(models, "alice")["alice/base"] in {"bob/one", "carol/two"}
+
+
+def test_name_of_a_private_base_tells_nobody_that_it_exists(models: ModelHub):
+    base = as_bf16(base_weights())
+    models.push("alice/secret", base, private=True)
+    models.push("alice/tune", model_with_card(tuned(base, 1), "alice/secret"))
+    models.run_jobs()
+    for caller, here in (("alice", True), ("bob", False)):
+        [tune] = [m for f in families(models, caller) for m in f.members if "tune" in m.repo_id]
+        assert tune.declared_here is here
+
+
 def test_two_families_join_when_a_link_arrives(models: ModelHub):
     base = as_bf16(base_weights())
-    left, right = tuned(base, 1, 4e-3), tuned(base, 2, 4e-3)
+    left, right = tuned(base, 1, 8e-3), tuned(base, 2, 8e-3)
     models.push("alice/left", left)
     models.push("alice/right", right)
     models.run_jobs()

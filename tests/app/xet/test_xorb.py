@@ -25,8 +25,8 @@ def pieces(data: bytes, nbytes: int) -> list[bytes]:
 
 def read(digest: bytes, buffers, limits: Limits = LIMITS):
     reader = XorbReader(digest, limits)
-    stored = b"".join(reader.read(buffers))
-    return stored, np.frombuffer(reader.table(), TABLE)
+    raw = b"".join(reader.read(buffers))
+    return raw, np.frombuffer(reader.table(), TABLE)
 
 
 def sample(scheme: int, nbytes: int = 300_001, seed: int = 1) -> BuiltXorb:
@@ -43,20 +43,21 @@ def test_ungroup_undoes_grouping(plain):
 @pytest.mark.parametrize("buffer_nbytes", [7, 8, 4096, 1 << 20])
 def test_honest_xorb_is_read_in_buffers_of_any_size(scheme, buffer_nbytes):
     built = sample(scheme)
-    stored, table = read(built.digest, pieces(built.stored, buffer_nbytes))
-    assert stored == built.stored
+    raw, table = read(built.digest, pieces(built.stored, buffer_nbytes))
+    assert raw == b"".join(built.chunks)
     assert table["nbytes"].tolist() == [len(chunk) for chunk in built.chunks]
-    assert xorb.decode_run(stored, table) == list(built.chunks)
-    middle = int(table["offset"][2]), int(table["offset"][4])
-    assert xorb.decode_run(stored[slice(*middle)], table[2:4]) == list(built.chunks[2:4])
+    xorb.check_run(raw, table)
+    middle = raw[int(table["offset"][2]) : int(table["offset"][4])]
+    assert middle == b"".join(built.chunks[2:4])
+    xorb.check_run(middle, table[2:4])
 
 
 def test_footer_of_older_clients_is_cut_off():
     built = sample(xorb.LZ4)
     footer = b"XETBLOB" + random.Random(0).randbytes(5_000)
     for nbytes in (3, 100, 1 << 20):
-        stored, _ = read(built.digest, pieces(built.stored + footer, nbytes))
-        assert stored == built.stored
+        raw, _ = read(built.digest, pieces(built.stored + footer, nbytes))
+        assert raw == b"".join(built.chunks)
 
 
 def test_another_xorb_under_the_announced_digest_is_refused():
@@ -139,10 +140,10 @@ def test_mutated_xorbs_are_refused_or_unchanged():
     for _ in range(5_000):
         mutant = mutate(built.stored, rng)
         try:
-            stored, table = read(built.digest, pieces(mutant, rng.choice([64, 1 << 20])))
+            raw, _ = read(built.digest, pieces(mutant, rng.choice([64, 1 << 20])))
         except HubError:
             continue
-        assert xorb.decode_run(stored, table) == list(built.chunks)
+        assert raw == b"".join(built.chunks)
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -164,8 +165,16 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 def test_damaged_stored_chunk_is_noticed():
     built = sample(xorb.AS_IS)
-    stored, table = read(built.digest, [built.stored])
-    damaged = bytearray(stored)
+    raw, table = read(built.digest, [built.stored])
+    damaged = bytearray(raw)
     damaged[60_000] ^= 1
-    with pytest.raises(XorbInvalid, match="digest"):
-        xorb.decode_run(bytes(damaged), table)
+    for run in (bytes(damaged), raw[:-1], raw + b"x"):
+        with pytest.raises(XorbInvalid, match="digest"):
+            xorb.check_run(run, table)
+
+
+def test_chunks_that_expand_greatly_are_passed_on_in_runs():
+    built = build_xorb(bytes(40 * xorb.CHUNK_RAW_NBYTES), xorb.LZ4)
+    runs = list(XorbReader(built.digest, LIMITS).read([built.stored]))
+    assert b"".join(runs) == b"".join(built.chunks)
+    assert max(map(len, runs)) < xorb.RUN_NBYTES + xorb.CHUNK_RAW_NBYTES
