@@ -10,7 +10,7 @@ from workers.bootstrap import ProcessHub
 from workers.celery_app import make_celery
 from workers.tasks import register_tasks
 
-RECORD = Path(os.environ["CLADE_TEST_RECORD"])
+RECORD = Path(os.environ["TEST_RECORD"])
 
 
 def write_down(context: JobContext) -> None:

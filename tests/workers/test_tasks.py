@@ -107,7 +107,7 @@ def workplace(postgres: str, broker_url: str, tmp_path: Path) -> Iterator[Workpl
         "CLADE_JOBS__BROKER_URL": broker_url,
         "CLADE_JOBS__SWEEP_S": "0.5",
         "CLADE_TIMERS__JOB_LEASE_S": "3",
-        "CLADE_TEST_RECORD": str(record),
+        "TEST_RECORD": str(record),
     }
     yield Workplace(hub, record, environment)
     hub.close()
