@@ -89,6 +89,11 @@ class Jobs(BaseModel):
         None, description="Redis or AMQP URL: jobs go to Celery workers instead of threads."
     )
     max_attempts: int = Field(8, description="Failures after which a job is given up.")
+    finished_kept_s: float = Field(
+        7 * 24 * 3600,
+        ge=24 * 3600,
+        description="How long finished jobs stay in the list, seconds.",
+    )
     sweep_s: float = Field(
         15, description="How often Celery workers look for jobs whose message was lost, seconds."
     )

@@ -1,4 +1,4 @@
-"""The periodic job: collect garbage, and owe again what an interrupted process left undone."""
+"""The periodic job: collect garbage, owe again what an interrupted process left, prune old jobs."""
 
 from datetime import timedelta
 
@@ -11,6 +11,7 @@ from app.gc.collect import collect
 from app.hub import Hub
 from app.jobs.context import JobContext
 from app.jobs.outbox import enqueue
+from app.jobs.pruning import prune_finished
 
 STALE_S = 3600.0
 """Contents that wait for the encoder longer than this get a job again."""
@@ -24,6 +25,7 @@ def collect_garbage(context: JobContext) -> None:
     hub = context.hub
     hub.db.run(lambda session: _owe(session, hub))
     collect(hub)
+    prune_finished(hub)
 
 
 def _owe(session: Session, hub: Hub) -> None:
