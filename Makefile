@@ -19,7 +19,7 @@ demo: $(VENV)/.dev ## Push a real base and real fine-tunes of it, show what was 
 
 test: $(VENV)/.dev ## Run the tests, real servers included (installs Debian's where they are missing)
 	@scripts/services.sh
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/ruff check .
