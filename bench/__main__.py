@@ -4,7 +4,7 @@ import argparse
 import subprocess
 import sys
 
-BENCHES = ("codec", "pairs", "stored", "transfer", "encode", "api_latency", "memory")
+BENCHES = ("codec", "fuzz_frames", "stored", "transfer", "encode", "api_latency", "memory")
 
 
 def main() -> None:

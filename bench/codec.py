@@ -1,165 +1,213 @@
-"""The codec beside its peers: size and speed of one BF16 tensor, alone and against its base.
+"""The codec beside its peers: every figure it promises, on real weights and on synthetic ones.
 
-    python -m bench.codec [--mib 128] [--rounds 9] [--quick]
+    python -m bench.codec [--mib 512] [--rounds 9] [--quick] [--json FILE] [--only sizes|speeds]
 
-Every round runs every coder once, in CPU time of one thread, so that all see the same machine;
-the table has the median of each and the medians of their ratios within a round. Peers: memcpy;
-BitX as published (XOR, exponent and sign-mantissa planes, zstd level 3, 1 MiB pieces); the same
-planes without XOR; ZipNN, which is given the XOR for the delta.
+Sizes are of real pairs (``bench.pairs``). For speeds every coder has a process of its own, and all
+run in turn within every round, so that all see the same machine; the tables have medians of CPU
+time and of wall time, and ratios are medians of ratios within a round. Peers: memcpy; zstd levels
+1, 3 and tuned, LZ4 and OpenZL on byte planes; blosc2, pcodec and ZipNN on words. Against a base
+they take the XOR; with zstd-3 on its planes that is BitX as published.
 """
 
 import argparse
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
-import zstandard
-from zipnn import ZipNN
 
 import codec
-from bench.report import interleaved, median, median_ratio, print_table
-from codec import planes
-from codec.dtypes import DType, layout_of
+from bench import pairs
+from bench.codec_data import base_weights, joined, kept, real_pairs, synthetic_pair
+from bench.codec_figures import Figure, print_figures, write_json
+from bench.codec_peers import BITX, CODERS, MEMCPY, ZIPNN
+from bench.codec_sides import TARGETS, Side, Sides, Tensor, Times, faster, speed
+from bench.report import print_table
 
-PIECE_NBYTES = 1 << 20
-LAYOUT = layout_of(DType.BF16)
-
-
-@dataclass
-class Coder:
-    name: str
-    encode: Callable[[], list[bytes]]
-    decode: Callable[[list[bytes]], None]
+RANGE_NBYTES = 64 << 10
+HUGE_NBYTES = 1 << 30
+REAL_PAIR = "minilm-code"
+Measured = dict[Side, Times]
 
 
-def bf16(values: np.ndarray) -> np.ndarray:
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+def main_sides(ours: str) -> list[Side]:
+    """Ours on all there is, on less, and on two threads; the peers of the promises."""
+    from codec.instructions import instruction_set
 
-
-def synthetic_pair(nbytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian weights with a scale of their own per row, and a step of 1.2e-4."""
-    rng = np.random.default_rng(0)
-    rows = nbytes // 2 // 4096
-    scale = 0.02 * np.exp(0.25 * rng.standard_normal((rows, 1), dtype=np.float32))
-    base = rng.standard_normal((rows, 4096), dtype=np.float32) * scale
-    step = rng.standard_normal((rows, 4096), dtype=np.float32) * np.float32(1.2e-4)
-    return bf16(base).view(np.uint8).ravel(), bf16(base + step).view(np.uint8).ravel()
-
-
-def pieces(data: np.ndarray) -> list[np.ndarray]:
-    return [data[start : start + PIECE_NBYTES] for start in range(0, data.size, PIECE_NBYTES)]
-
-
-def ours(name: str, target: np.ndarray, base: np.ndarray | None, out: np.ndarray) -> Coder:
-    def encode() -> list[bytes]:
-        return [codec.encode(target, dtype="BF16", base=base, codec=name)]
-
-    def decode(stored: list[bytes]) -> None:
-        codec.decode(stored[0], base=base, out=out)
-
-    return Coder(f"ours {name}", encode, decode)
-
-
-def published(name: str, target: np.ndarray, base: np.ndarray | None, out: np.ndarray) -> Coder:
-    compressor = zstandard.ZstdCompressor(level=3)
-    decompressor = zstandard.ZstdDecompressor()
-    bases = [None] * len(pieces(target)) if base is None else pieces(base)
-
-    def encode() -> list[bytes]:
-        stored = []
-        for part, reference in zip(pieces(target), bases, strict=True):
-            words = part if reference is None else part ^ reference
-            stored += [compressor.compress(plane) for plane in planes.split(words, LAYOUT)]
-        return stored
-
-    def decode(stored: list[bytes]) -> None:
-        plain = [np.frombuffer(decompressor.decompress(part), np.uint8) for part in stored]
-        for k, (part, reference) in enumerate(zip(pieces(out), bases, strict=True)):
-            planes.merge(plain[2 * k : 2 * k + 2], LAYOUT, part)
-            if reference is not None:
-                np.bitwise_xor(part, reference, out=part)
-
-    return Coder(name, encode, decode)
-
-
-def zipnn(name: str, target: np.ndarray, base: np.ndarray | None, out: np.ndarray) -> Coder:
-    coder = ZipNN(bytearray_dtype="bfloat16", threads=1)
-
-    def encode() -> list[bytes]:
-        # ZipNN writes into the buffer it is given, so it gets its own.
-        words = target if base is None else target ^ base
-        return [bytes(coder.compress(bytearray(part.tobytes()))) for part in pieces(words)]
-
-    def decode(stored: list[bytes]) -> None:
-        for k, part in enumerate(stored):
-            plain = np.frombuffer(coder.decompress(part), np.uint8)
-            room = out[k * PIECE_NBYTES : k * PIECE_NBYTES + plain.size]
-            if base is None:
-                room[:] = plain
-            else:
-                np.bitwise_xor(plain, base[k * PIECE_NBYTES :][: plain.size], out=room)
-
-    return Coder(name, encode, decode)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def measure(title: str, coders: list[Coder], target: np.ndarray, out: np.ndarray, rounds: int):
-    stored = {coder.name: coder.encode() for coder in coders}
-    for coder in coders:
-        out[:] = 0
-        coder.decode(stored[coder.name])
-        if not np.array_equal(out, target):
-            raise SystemExit(f"{coder.name} did not give the bytes back")
-    copy = {"memcpy": lambda: seconds(lambda: np.copyto(out, target))}
-    decode_s = interleaved(
-        rounds,
-        copy | {c.name: lambda c=c: seconds(lambda: c.decode(stored[c.name])) for c in coders},
-    )
-    encode_s = interleaved(rounds, {c.name: lambda c=c: seconds(c.encode) for c in coders})
-    peers = ["memcpy", *(coder.name for coder in coders[1:])]
-    rows = [
-        [
-            coder.name,
-            f"{sum(map(len, stored[coder.name])) / target.size:.4f}",
-            f"{target.size / median(encode_s[coder.name]) / 1e9:.2f}",
-            f"{target.size / median(decode_s[coder.name]) / 1e9:.2f}",
-            *(f"{median_ratio(decode_s[peer], decode_s[coder.name]):.2f}" for peer in peers),
-        ]
-        for coder in coders
+    below = [] if instruction_set() == "portable" else list(TARGETS)
+    return [
+        Side(MEMCPY),
+        Side(ours),
+        *(Side(ours, instructions=each) for each in below if each != instruction_set()),
+        Side(ours, threads=2),
+        Side(BITX),
+        Side(ZIPNN),
     ]
-    head = ["coder", "size", "enc GB/s", "dec GB/s", *(f"dec / {peer}" for peer in peers)]
-    print_table(title, head, rows)
+
+
+def measure(tensor: Tensor, sides: list[Side], rounds: int) -> Measured:
+    """Measure and print one comparison."""
+    with Sides(tensor, sides) as processes:
+        times = processes.measure(rounds, max(3, rounds // 2))
+    rows = []
+    first = next(times[side] for side in sides if side.coder not in CODERS)
+    for side, each in times.items():
+        rows.append(
+            [
+                side.label,
+                f"{each.stored_nbytes / tensor.nbytes:.4f}",
+                f"{speed(tensor.nbytes, each.encode_cpu):.2f}",
+                f"{speed(tensor.nbytes, each.encode_wall):.2f}",
+                f"{speed(tensor.nbytes, each.decode_cpu):.2f}",
+                f"{speed(tensor.nbytes, each.decode_wall):.2f}",
+                f"{faster(first.decode_cpu, each.decode_cpu):.2f}",
+                f"{faster(first.encode_cpu, each.encode_cpu):.2f}",
+            ]
+        )
+    head = ["coder", "size", "enc cpu", "enc wall", "dec cpu", "dec wall", "ours ×dec", "ours ×enc"]
+    against = "alone" if tensor.base is None else "against its base"
+    note = "GB of raw bytes per second; the last two: how many times as fast ours is, in CPU time"
+    print_table(f"{tensor.title} ({tensor.dtype}), {against}, {rounds} rounds", head, rows, note)
+    return times
+
+
+def delta_figures(tensor: Tensor, times: Measured, ours: str) -> list[Figure]:
+    """Promises about a BF16 delta."""
+    one, bitx = times[Side(ours)], times[Side(BITX)]
+    about = tensor.title
+    against = {
+        "BitX zstd-3": (bitx, 1.4, 2.2),
+        "zipnn": (times[Side(ZIPNN)], 1.9, 3.3),
+        "memcpy": (times[Side(MEMCPY)], 0.17, 0.25),
+    }
+    figures = [
+        _at_least(f"delta decode / {name}", faster(one.decode_cpu, peer.decode_cpu), *bounds, about)
+        for name, (peer, *bounds) in against.items()
+    ]
+    encode = faster(one.encode_cpu, bitx.encode_cpu)
+    figures.append(_at_least("delta encode / BitX zstd-3", encode, 0.8, 1.5, about))
+    return figures + below_figures(times, ours, "delta", about) + thread_figures(times, ours, about)
+
+
+def alone_figures(tensor: Tensor, times: Measured, ours: str) -> list[Figure]:
+    """Promises about a BF16 tensor without a base."""
+    one, zipnn, about = times[Side(ours)], times[Side(ZIPNN)], tensor.title
+    copy = times[Side(MEMCPY)]
+    size = one.stored_nbytes / zipnn.stored_nbytes
+    return [
+        _at_least(
+            "alone decode / zipnn", faster(one.decode_cpu, zipnn.decode_cpu), 1.8, 2.7, about
+        ),
+        _at_least(
+            "alone decode / memcpy", faster(one.decode_cpu, copy.decode_cpu), 0.24, 0.30, about
+        ),
+        Figure("alone size / zipnn", size, 1.0, about=about),
+        *below_figures(times, ours, "alone", about),
+    ]
+
+
+def below_figures(times: Measured, ours: str, what: str, about: str) -> list[Figure]:
+    """What is left on fewer instructions."""
+    figures = []
+    one, bitx = times[Side(ours)], times[Side(BITX)]
+    avx2 = times.get(Side(ours, instructions="avx2"))
+    if avx2 is not None:
+        ratio = faster(avx2.decode_cpu, one.decode_cpu)
+        figures.append(_at_least(f"{what} decode, AVX2 / AVX-512", ratio, 0.7, 0.9, about))
+    portable = times.get(Side(ours, instructions="portable"))
+    if portable is not None:
+        ratio = faster(portable.decode_cpu, bitx.decode_cpu)
+        figures.append(_at_least(f"{what} decode, portable / BitX zstd-3", ratio, 0.6, 0.8, about))
+    return figures
+
+
+def thread_figures(times: Measured, ours: str, about: str) -> list[Figure]:
+    """Two threads beside one, in wall time; with the bound that CPU time sets on idle cores."""
+    one, two = times[Side(ours)], times[Side(ours, threads=2)]
+    figures = []
+    for what in ("decode", "encode"):
+        ratio = faster(getattr(two, f"{what}_wall"), getattr(one, f"{what}_wall"))
+        cpu = faster(getattr(two, f"{what}_cpu"), getattr(one, f"{what}_cpu"))
+        told = f"{about}; by CPU time alone {2 * cpu:.2f}, load {os.getloadavg()[0]:.1f}"
+        figures.append(_at_least(f"two threads / one, {what}", ratio, 1.7, 1.9, told))
+    return figures
+
+
+def range_figures(*, quick: bool) -> list[Figure]:
+    """How many blocks a short range of a large tensor touches, counted at its source."""
+    nbytes = HUGE_NBYTES >> 5 if quick else HUGE_NBYTES
+    weights = base_weights("BF16")
+    target = np.resize(weights, nbytes)
+    frame = codec.encode(target, dtype="BF16", codec="PLANE", threads=2)
+    head = codec.FrameHead.parse(frame)
+    bounds = {head.block_range(index) for index in range(head.block_count)}
+    worst = 0
+    for start in (0, nbytes // 3, nbytes - RANGE_NBYTES, (1 << 20) - RANGE_NBYTES // 2):
+        asked: list[tuple[int, int]] = []
+
+        def read(first: int, last: int, asked=asked) -> memoryview:
+            asked.append((first, last))
+            return memoryview(frame)[first:last]
+
+        stop = start + RANGE_NBYTES
+        if codec.decode_range(read, start, stop) != target[start:stop].tobytes():
+            raise SystemExit("a range did not come back")
+        touched = sum(
+            any(first < end and begin < last for first, last in asked) for begin, end in bounds
+        )
+        worst = max(worst, touched)
+    about = f"64 KiB of {nbytes >> 20} MiB"
+    return [Figure("blocks touched by decode_range", worst, 2, about=about)]
+
+
+def _at_least(name: str, value: float, must: float, aim: float, about: str) -> Figure:
+    return Figure(name, value, must, aim, less=False, about=about)
+
+
+def speeds(directory: Path, mib: int, rounds: int) -> list[Figure]:
+    """Every promise about speed, on synthetic weights and on real ones."""
+    tensor = synthetic_pair(directory, mib << 20)
+    figures = delta_figures(tensor, measure(tensor, main_sides("CTX"), rounds), "CTX")
+    alone = Tensor(tensor.title, tensor.dtype, tensor.target)
+    figures += alone_figures(alone, measure(alone, main_sides("PLANE"), rounds), "PLANE")
+    for path in directory.iterdir():
+        path.unlink()
+    [found] = [each for each in real_pairs() if each.name == REAL_PAIR]
+    target = joined(pair.target for pair in found.pairs)
+    base = joined(pair.base for pair in found.pairs)
+    real = kept(directory, f"real {REAL_PAIR}", found.dtype, target, base)
+    peers = [Side(name) for name in CODERS if name not in {MEMCPY, BITX, ZIPNN}]
+    times = measure(real, [*main_sides("CTX"), Side("BITX"), *peers], rounds)
+    figures += delta_figures(real, times, "CTX")
+    weights = kept(directory, "real minilm", "BF16", base_weights("BF16"))
+    times = measure(weights, [*main_sides("PLANE"), *peers], rounds)
+    return figures + alone_figures(weights, times, "PLANE")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mib", type=int, help="length of the tensor (128; quick: 16)")
+    parser.add_argument("--mib", type=int, help="length of the synthetic tensor (512; quick: 16)")
     parser.add_argument("--rounds", type=int, help="rounds of each coder (9; quick: 3)")
-    parser.add_argument("--quick", action="store_true", help="a small tensor, few rounds")
+    parser.add_argument("--quick", action="store_true", help="small tensors, few rounds")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--only", choices=["sizes", "speeds"], help="half of it")
     arguments = parser.parse_args()
-    mib = arguments.mib or (16 if arguments.quick else 128)
-    rounds = arguments.rounds or (3 if arguments.quick else 9)
-    base, target = synthetic_pair(mib << 20)
-    out = np.empty_like(target)
-    about = f"{mib} MiB of BF16 (synthetic), one thread, CPU time, medians of {rounds} rounds"
-    alone = (target, None, out)
-    coders = [ours("PLANE", *alone), published("planes zstd-3", *alone), zipnn("zipnn", *alone)]
-    measure(f"Alone: {about}", coders, target, out, rounds)
-    delta = (target, base, out)
-    coders = [
-        ours("CTX", *delta),
-        ours("BITX", *delta),
-        published("BitX zstd-3", *delta),
-        zipnn("zipnn of XOR", *delta),
-    ]
-    measure(f"Against its base: {about}", coders, target, out, rounds)
+    quick = arguments.quick
+    mib = arguments.mib or (16 if quick else 512)
+    rounds = arguments.rounds or (3 if quick else 9)
+    figures: list[Figure] = []
+    codec.load()
+    if arguments.only != "speeds":
+        sizes = pairs.run(quick=quick)
+        pairs.print_sizes(sizes)
+        figures += pairs.figures_of(sizes)
+    if arguments.only != "sizes":
+        with tempfile.TemporaryDirectory(prefix="clade-bench-") as scratch:
+            figures += speeds(Path(scratch), mib, rounds)
+        figures += range_figures(quick=quick)
+    print_figures(figures)
+    if arguments.json:
+        write_json(arguments.json, figures, {"mib": mib, "rounds": rounds, "quick": quick})
 
 
 if __name__ == "__main__":

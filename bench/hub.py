@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 
 from bench.corpus import NAMESPACE
+from bench.cpu import ended_cpu_s, process_cpu_s
 
 START_S = 120.0
 TOKEN = "hf_bench_0123456789abcdefghij"
@@ -30,9 +31,10 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True)
 class Ran:
-    """One finished command: wall seconds and what it printed."""
+    """One finished command: wall and CPU seconds, and what it printed."""
 
     seconds: float
+    cpu_s: float
     output: str
 
 
@@ -87,7 +89,7 @@ def _lane(lane: str) -> dict[str, str]:
 
 def run(command: tuple[str | Path, ...], environment: Mapping[str, str]) -> Ran:
     """Run a command, time it, and raise CommandFailed with its output if it fails."""
-    started = time.perf_counter()
+    started, used = time.perf_counter(), ended_cpu_s()
     done = subprocess.run(
         [str(part) for part in command],
         env=dict(environment),
@@ -101,7 +103,7 @@ def run(command: tuple[str | Path, ...], environment: Mapping[str, str]) -> Ran:
         raise CommandFailed(
             f"{shown}: exit {done.returncode}\n{(done.stdout + done.stderr)[-4000:]}"
         )
-    return Ran(seconds, done.stdout)
+    return Ran(seconds, ended_cpu_s() - used, done.stdout)
 
 
 class LiveHub:
@@ -179,6 +181,11 @@ class LiveHub:
     def collect(self) -> None:
         """Delete replaced bytes now instead of after their grace period."""
         self.clade("gc", "--now")
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the server so far."""
+        assert self.process is not None
+        return process_cpu_s(self.process.pid)
 
     def reset_peak(self) -> None:
         """Start a new measurement of the peak resident set (Linux)."""

@@ -13,17 +13,27 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from bench.corpus import CorpusFile, list_files
+from bench.cpu import process_cpu_s
 from bench.hub import free_port, wait_until
 
 PIECE_NBYTES = 1 << 20
 COMMIT = "c" * 40
 LFS_NBYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class StaticServer:
+    """An nginx."""
+
+    url: str
+    pid: int
 
 
 @dataclass
@@ -33,7 +43,7 @@ class PlainHub:
     sink: Path
     folders: dict[str, Path] = field(default_factory=dict)
     url: str = ""
-    static_url: str = ""
+    static: StaticServer | None = None
     xorb_nbytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     _listings: dict[str, dict[str, CorpusFile]] = field(default_factory=dict)
@@ -44,6 +54,10 @@ class PlainHub:
             self._listings[repo] = {file.path: file for file in list_files(self.folders[repo])}
         return self._listings[repo]
 
+    def cpu_s(self) -> float:
+        """CPU seconds so far of what serves: this process, and nginx."""
+        return time.process_time() + (process_cpu_s(self.static.pid) if self.static else 0.0)
+
     def warm(self) -> None:
         """Take all digests now, so that no measurement pays for them."""
         for repo in self.folders:
@@ -51,11 +65,11 @@ class PlainHub:
 
 
 @contextlib.contextmanager
-def serve_static(directory: Path, folders: dict[str, Path]) -> Iterator[str]:
-    """URL of an nginx that serves the folders under their names; "" where nginx is missing."""
+def serve_static(directory: Path, folders: dict[str, Path]) -> Iterator[StaticServer | None]:
+    """An nginx that serves the folders under their names; None where nginx is missing."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if nginx is None:
-        yield ""
+        yield None
         return
     port = free_port()
     places = "".join(f"location /{name}/ {{ alias {at}/; }}\n" for name, at in folders.items())
@@ -74,7 +88,7 @@ def serve_static(directory: Path, folders: dict[str, Path]) -> Iterator[str]:
     process = subprocess.Popen([nginx, "-p", directory, "-c", directory / "nginx.conf"])
     try:
         wait_until(lambda: _accepts(port), timeout_s=30)
-        yield f"http://127.0.0.1:{port}"
+        yield StaticServer(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -88,11 +102,11 @@ def _accepts(port: int) -> bool:
 
 @contextlib.contextmanager
 def serve_plain(
-    sink: Path, folders: dict[str, Path] | None = None, static_url: str = ""
+    sink: Path, folders: dict[str, Path] | None = None, static: StaticServer | None = None
 ) -> Iterator[PlainHub]:
     """Run a plain hub on a free port until the block ends."""
     sink.mkdir(parents=True, exist_ok=True)
-    hub = PlainHub(sink, folders or {}, static_url=static_url)
+    hub = PlainHub(sink, folders or {}, static=static)
     hub.warm()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -174,8 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({}, status=404)
             return
         start, stop = _range(self.headers.get("Range"), file.nbytes)
-        if with_body and self.hub.static_url:
-            self._redirect(f"{self.hub.static_url}/{match[1]}/{match[2]}")
+        if with_body and self.hub.static is not None:
+            self._redirect(f"{self.hub.static.url}/{match[1]}/{match[2]}")
             return
         self.send_response(206 if "Range" in self.headers else 200)
         self.send_header("Content-Length", str(stop - start))

@@ -4,21 +4,28 @@ Frames are described in ``docs/formats/frame.md``. Compiled kernels are loaded a
 that importing the package is quick.
 """
 
+from codec.casts import narrow_dtype
 from codec.cdc import ChunkBoundaries
 from codec.coder import FrameEncoder, decode_block, verify_block
 from codec.distance import bit_distance
-from codec.errors import BaseMismatch, CodecError, CorruptFrame, UnsupportedFrame
+from codec.errors import BaseMismatch, CodecError, CorruptFrame, NotNarrow, UnsupportedFrame
 from codec.frame import BLOCK_NBYTES, FIXED_NBYTES, BlockInfo, FrameHead, FrameInfo
+from codec.pairing import choose_delta, tables_for
 from codec.prediction import Prediction, predict
 from codec.sketches import (
+    cast_sketch,
     predict_from_sketches,
     sketch,
     sketch_distance,
     sketch_from_samples,
     sketch_ranges,
+    sketched_dtype,
 )
+from codec.sparse_training import train_sparse
 from codec.training import is_contextual, train, training_ranges
+from codec.warm import Loaded, load
 from codec.whole import decode, decode_range, encode, inspect
+from codec.words import Words
 
 __all__ = [
     "BLOCK_NBYTES",
@@ -31,22 +38,32 @@ __all__ = [
     "FrameEncoder",
     "FrameHead",
     "FrameInfo",
+    "Loaded",
+    "NotNarrow",
     "Prediction",
     "UnsupportedFrame",
+    "Words",
     "bit_distance",
+    "cast_sketch",
+    "choose_delta",
     "decode",
     "decode_block",
     "decode_range",
     "encode",
     "inspect",
     "is_contextual",
+    "load",
+    "narrow_dtype",
     "predict",
     "predict_from_sketches",
     "sketch",
     "sketch_distance",
     "sketch_from_samples",
     "sketch_ranges",
+    "sketched_dtype",
+    "tables_for",
     "train",
+    "train_sparse",
     "training_ranges",
     "verify_block",
 ]

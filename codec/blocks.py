@@ -11,12 +11,24 @@ from codec.context import pack_context, unpack_context
 from codec.dtypes import Layout
 from codec.errors import CorruptFrame
 from codec.frame import NEEDS_BASE, Method
+from codec.plane_rans import merge_rans
 from codec.scratch import SCRATCH
-from codec.streams import STREAM_HEADER, pack_stream, unpack_stream, unpack_zstd
+from codec.sparse import pack_sparse, unpack_sparse
+from codec.streams import (
+    STREAM_HEADER,
+    Coding,
+    pack_plane,
+    pack_stream,
+    unpack_stream,
+    unpack_zstd,
+)
 
 _GOOD_ENOUGH = 0.5
 """A delta below this share of its raw length is not compared with PLANE: no lone tensor of
 ordinary weights gets there, and trying would double the time of every good delta."""
+
+_SPARSE_ENOUGH = 0.25
+"""Changes that take no more than this share of a block are not compared with BITX."""
 
 
 def pack_block(
@@ -25,7 +37,7 @@ def pack_block(
     """The shortest form of a block that ``codec`` allows: its method and stored bytes.
 
     ``base`` may end early or be empty; deltas read on as if zeros followed. ``tables`` are those
-    of the frame; without them CTX is BITX.
+    of the frame; without them CTX and SPARSE are BITX.
     """
     method, packed = Method.RAW, None
     if codec is Method.ZSTD:
@@ -35,6 +47,8 @@ def pack_block(
             below = padded(base, target.size)
             if codec is Method.CTX and tables:
                 method, packed = Method.CTX, pack_context(layout, target, below, tables)
+            elif codec is Method.SPARSE and tables:
+                method, packed = _pack_changes(layout, target, below, tables)
             else:
                 method, packed = Method.BITX, _pack_planes(layout, target, below)
         if packed is None or len(packed) > target.size * _GOOD_ENOUGH:
@@ -66,8 +80,23 @@ def unpack_block(
         below = padded(base, out.size)
         if method is Method.CTX:
             unpack_context(layout, stored, below, tables, out)
+        elif method is Method.SPARSE:
+            unpack_sparse(layout, stored, below, tables, out)
         else:
             _unpack_planes(layout, stored, below, out)
+
+
+def _pack_changes(
+    layout: Layout, target: Bytes, base: Bytes, tables: bytes
+) -> tuple[Method, bytes]:
+    """SPARSE, or BITX where so much changed that this is shorter."""
+    packed = pack_sparse(layout, target, base, tables)
+    if packed is not None and len(packed) <= target.size * _SPARSE_ENOUGH:
+        return Method.SPARSE, packed
+    xored = _pack_planes(layout, target, base)
+    if packed is not None and len(packed) <= len(xored):
+        return Method.SPARSE, packed
+    return Method.BITX, xored
 
 
 def padded(base: Bytes, nbytes: int) -> Bytes:
@@ -84,7 +113,8 @@ def _pack_planes(layout: Layout, target: Bytes, base: Bytes | None) -> bytes:
     """Stream headers, streams, then the bytes after the last whole word, which stay raw."""
     whole = target.size - target.size % layout.width
     words = planes.split(target[:whole], layout, None if base is None else base[:whole])
-    streams = [pack_stream(plane) for plane in words]
+    pack = pack_plane if base is None else pack_stream
+    streams = [pack(plane) for plane in words]
     headers = [STREAM_HEADER.pack(coding, len(packed)) for coding, packed in streams]
     return b"".join([*headers, *(packed for _, packed in streams), target[whole:].data])
 
@@ -94,12 +124,17 @@ def _unpack_planes(layout: Layout, stored: Bytes, base: Bytes | None, out: Bytes
     codings, cuts = _stream_cuts(layout.width, stored)
     if stored.size - cuts[-1] != tail:
         raise CorruptFrame("the streams of a block do not fill it")
+    whole = out.size - tail
+    fused = base is None and layout.fields and codings[0] == Coding.RANS
     words = [
         unpack_stream(coding, stored[start:stop], count, f"plane{k}")
         for k, (coding, (start, stop)) in enumerate(zip(codings, pairwise(cuts), strict=True))
+        if k or not fused
     ]
-    whole = out.size - tail
-    planes.merge(words, layout, out[:whole], None if base is None else base[:whole])
+    if fused:
+        merge_rans(stored, cuts[0], cuts[1], words, layout, out[:whole])
+    else:
+        planes.merge(words, layout, out[:whole], None if base is None else base[:whole])
     out[whole:] = stored[stored.size - tail :]
 
 

@@ -4,12 +4,13 @@ import numpy as np
 
 from codec.blocks import pack_block, unpack_block
 from codec.buffers import Buffer, Bytes, byte_view, checksum, writable_view
+from codec.casts import cast, cast_base, narrowed
 from codec.context import code_tables
-from codec.dtypes import dtype_of, layout_of
 from codec.errors import BaseMismatch, CorruptFrame
 from codec.frame import (
     BLOCK_LOG2,
     DECODABLE,
+    HAS_TABLES,
     MAX_BLOCK_LOG2,
     MAX_RAW_NBYTES,
     MIN_BLOCK_LOG2,
@@ -20,16 +21,21 @@ from codec.frame import (
     build_head,
     head_nbytes,
 )
+from codec.scratch import SCRATCH
+from codec.sparse_tables import loaded_tables
+from codec.words import Words
 
 
 class FrameEncoder:
     """Makes one frame: blocks in any order and from any thread, then the head that precedes them.
 
-    ``codec`` is RAW, ZSTD, PLANE, BITX or CTX. The last two need a base, of ``base_nbytes`` bytes
-    (as many as the content if not given): block i reads the same byte range of it as of the
-    content, or what there is of that range. CTX needs ``tables`` as well, from
-    :func:`codec.train`. Raises ValueError for arguments that make no frame, CorruptFrame for bytes
-    that are no tables.
+    ``codec`` is RAW, ZSTD, PLANE, BITX, CTX or SPARSE. The last three need a base, of
+    ``base_nbytes`` bytes and ``base_dtype`` (as many elements as the content, and its dtype, if not
+    given): block i reads the same elements of it as of the content, or what there is of them. The
+    last two need ``tables`` as well, from :func:`codec.train` or :func:`codec.train_sparse`.
+    ``narrow`` names the dtype whose words, cast up, all words of the content are (see
+    :func:`codec.narrow_dtype`); they are coded as those. Raises ValueError for arguments that make
+    no frame, CorruptFrame for bytes that are no tables.
     """
 
     def __init__(
@@ -39,6 +45,8 @@ class FrameEncoder:
         raw_nbytes: int,
         codec: str,
         base_nbytes: int | None = None,
+        base_dtype: str | None = None,
+        narrow: str | None = None,
         block_log2: int = BLOCK_LOG2,
         tables: bytes = b"",
     ) -> None:
@@ -47,18 +55,24 @@ class FrameEncoder:
         if not MIN_BLOCK_LOG2 <= block_log2 <= MAX_BLOCK_LOG2:
             raise ValueError(f"blocks of 2^{block_log2} bytes are beyond the limits of the format")
         self.codec = method_of(codec)
-        self.dtype = dtype_of(dtype)
         self.raw_nbytes = raw_nbytes
+        has_base = self.codec in NEEDS_BASE
+        self.words = Words.named(dtype, narrow, (base_dtype or dtype) if has_base else None)
         self.base_nbytes = None
-        if self.codec in NEEDS_BASE:
-            self.base_nbytes = raw_nbytes if base_nbytes is None else base_nbytes
-        layout = layout_of(self.dtype)
-        if bool(tables) != (self.codec is Method.CTX and raw_nbytes > 0):
-            raise ValueError("CTX needs tables, and no other codec has any")
-        if tables:
+        if has_base:
+            whole = self.words.base_span(0, raw_nbytes, MAX_RAW_NBYTES)[1]
+            self.base_nbytes = whole if base_nbytes is None else base_nbytes
+        layout = self.words.layout
+        if bool(tables) != (self.codec in HAS_TABLES and raw_nbytes > 0):
+            raise ValueError("CTX and SPARSE need tables, and no other codec has any")
+        if self.words.is_narrow and raw_nbytes % 4:
+            raise ValueError("a narrow content is a whole number of words")
+        if self.codec is Method.SPARSE and tables:
+            loaded_tables(tables, layout.width)
+        elif tables:
             if not layout.exponent:
                 raise ValueError(f"CTX does not code {dtype}")
-            code_tables(tables, layout.width)
+            code_tables(tables, layout.in_contexts.width)
         self._tables = tables
         self._block_log2 = block_log2
         self._blocks: list[BlockInfo | None] = [None] * -(-raw_nbytes >> block_log2)
@@ -80,14 +94,15 @@ class FrameEncoder:
 
     def base_range(self, index: int) -> tuple[int, int]:
         """Which bytes of the base :meth:`encode_block` takes for a block; may be empty."""
-        start, stop = self.raw_range(index)
-        end = self.base_nbytes or 0
-        return min(start, end), min(stop, end)
+        return self.words.base_span(*self.raw_range(index), self.base_nbytes or 0)
 
     def encode_block(
         self, index: int, target_block: Buffer, base_block: Buffer | None = None
     ) -> bytes:
-        """The stored bytes of a block; ValueError if a buffer is not of the block's length."""
+        """The stored bytes of a block.
+
+        ValueError if a buffer is not of the block's length, NotNarrow if the words are not narrow.
+        """
         target = byte_view(target_block)
         start, stop = self.raw_range(index)
         if target.size != stop - start:
@@ -98,10 +113,12 @@ class FrameEncoder:
             first, last = self.base_range(index)
             if base.size != last - first:
                 raise ValueError(f"block {index} takes {last - first} bytes of the base")
-        layout = layout_of(self.dtype)
-        method, stored = pack_block(self.codec, layout, target, base, self._tables)
+            base = cast_base(self.words, base)
+        words = narrowed(self.words, target)
+        method, stored = pack_block(self.codec, self.words.layout, words, base, self._tables)
         raw_check = checksum(target)
-        stored_check = raw_check if method is Method.RAW else checksum(byte_view(stored))
+        is_plain = method is Method.RAW and not self.words.is_narrow
+        stored_check = raw_check if is_plain else checksum(byte_view(stored))
         self._blocks[index] = BlockInfo(len(stored), method, stored_check, raw_check)
         return stored
 
@@ -124,7 +141,7 @@ class FrameEncoder:
             raise ValueError(f"{self.block_count} blocks make this frame, not {len(block_infos)}")
         return build_head(
             self.codec,
-            self.dtype,
+            self.words,
             self.raw_nbytes,
             self.base_nbytes,
             self._block_log2,
@@ -162,7 +179,12 @@ def decode_block(
     base = _base_of(head, index, base_block)
     target = np.empty(stop - start, np.uint8) if out is None else writable_view(out, stop - start)
     try:
-        unpack_block(block.method, layout_of(head.dtype), source, base, target, head.tables)
+        words = target
+        if head.words.is_narrow:
+            words = SCRATCH.buffer("coded", head.words.coded_nbytes(target.size))
+        unpack_block(block.method, head.words.layout, source, base, words, head.tables)
+        if words is not target:
+            cast(words, head.words.coded, head.words.content, target)
         if checksum(target) != block.raw_check:
             raise CorruptFrame(f"block {index} fails its checksum")
     except CorruptFrame:
@@ -181,7 +203,7 @@ def verify_block(head: FrameHead, index: int, stored: Buffer) -> None:
 
 
 def _base_of(head: FrameHead, index: int, base_block: Buffer | None) -> Bytes | None:
-    """The base of a block that needs one, checked for length."""
+    """The base of a block that needs one, checked for length, as words like the content's."""
     if head.block(index).method not in NEEDS_BASE:
         return None
     if base_block is None:
@@ -190,4 +212,4 @@ def _base_of(head: FrameHead, index: int, base_block: Buffer | None) -> Bytes | 
     start, stop = head.base_range(index)
     if base.size != stop - start:
         raise BaseMismatch(f"block {index} takes {stop - start} bytes of the base, not {base.size}")
-    return base
+    return cast_base(head.words, base)

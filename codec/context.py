@@ -5,35 +5,27 @@ wherever they are close, and how small is told by the exponent of the base and b
 neighbourhood has moved. ``docs/formats/frame.md`` §2.3 has the format.
 """
 
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Bytes
+from codec.casts import close_up, spread
+from codec.context_streams import GROUP, STATES_NBYTES, STREAM_HEADER, BlockStreams
 from codec.dtypes import Layout
 from codec.errors import CorruptFrame
 from codec.scratch import SCRATCH
 from codec.slots import decode_slots, load_tables
-from codec.streams import Coding, pack_stream, unpack_stream
+from codec.streams import Coding, pack_stream
 
-GROUP: Final = 256
-LANES: Final = 64
-ROOM: Final = 2 * GROUP
-"""How many entries a kernel may read behind the end of a stream before it notices."""
 UNCHANGED: Final = 255
-_STATES_NWORDS: Final = 2 * LANES
-_RAWS_HEADER: Final = struct.Struct("<BII")
-"""Coding, stored length and length of a stream."""
 _GLANCE_NBYTES: Final = 2048
 _WORD: Final = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 _LIFT: Final = 3
 """Context of a base as large as its neighbourhood has moved."""
-_START: Final = np.uint32(1 << 16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +55,7 @@ def code_tables(tables: bytes, width: int) -> CodeTables:
     )
 
 
+@lru_cache(maxsize=8)
 def shape_of(layout: Layout) -> tuple[np.uint32, np.uint32, np.int32]:
     """Mantissa bits, exponent mask and lift, as every kernel takes them."""
     mask = (1 << layout.exponent) - 1
@@ -84,6 +77,10 @@ def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> b
     """The stored bytes of a block; ``base`` is as long as ``target``."""
     from codec import context_kernels
 
+    if layout.width == 1:
+        words = spread(target, "target"), spread(base, "base")
+        return pack_context(layout.in_contexts, *words, tables)
+
     width, count = layout.width, target.size // layout.width
     whole = count * width
     codes = code_tables(tables, width)
@@ -96,7 +93,7 @@ def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> b
     context_kernels.symbolise(
         *words, *shape_of(layout), gain_of(layout), codes.folds, scales, cells, raws, ends
     )
-    room = SCRATCH.buffer("words", 2 * (count + _STATES_NWORDS + 1)).view(np.uint16)
+    room = SCRATCH.buffer("words", 2 * (count + STATES_NBYTES // 2 + 1)).view(np.uint16)
     at = context_kernels.encode(
         cells, scales, codes.frequencies, codes.firsts, codes.inverses, room
     )
@@ -105,7 +102,7 @@ def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> b
     streams = [scales, *(raws[start:end] for start, end in zip(starts, ends, strict=True))]
     packed = [_pack_lightly(stream) for stream in streams]
     headers = [
-        _RAWS_HEADER.pack(coding, len(stored), stream.size)
+        STREAM_HEADER.pack(coding, len(stored), stream.size)
         for stream, (coding, stored) in zip(streams, packed, strict=True)
     ]
     return b"".join(
@@ -117,24 +114,25 @@ def unpack_context(layout: Layout, stored: Bytes, base: Bytes, tables: bytes, ou
     """Write the block to ``out``; CorruptFrame unless ``stored`` is one and its streams fit."""
     from codec import context_decode
 
+    if layout.width == 1:
+        spread_out = SCRATCH.buffer("spread out", 2 * out.size)
+        unpack_context(layout.in_contexts, stored, spread(base, "base"), tables, spread_out)
+        close_up(spread_out, out)
+        return
     width, (count, tail) = layout.width, divmod(out.size, layout.width)
     slots = decode_slots(tables, width)
-    streams = _Streams.cut(stored, width, count, tail)
+    streams = BlockStreams.cut(stored, width, count, tail)
     whole = count * width
     target = out[:whole].view(_WORD[width])
     words = target if target.flags.aligned else np.empty(count, _WORD[width])
-    fits = context_decode.decode(
-        (
-            *(streams.words, streams.raws, streams.ends, streams.cursors, streams.states),
-            *(streams.scales, slots),
-        ),
-        *(words_of(base[:whole], layout), words, *shape_of(layout)),
-    )
+    below = words_of(base[:whole], layout)
+    fits = context_decode.decode((*streams.arguments, slots), below, words, *shape_of(layout))
     if not fits or not streams.are_spent():
         raise CorruptFrame("the streams of a block do not end where its elements do")
     if words is not target:
         out[:whole] = words.view(np.uint8)
-    out[whole:] = stored[stored.size - tail :]
+    if tail:
+        out[whole:] = stored[stored.size - tail :]
 
 
 def _pack_lightly(stream: Bytes) -> tuple[int, bytes | memoryview]:
@@ -143,53 +141,3 @@ def _pack_lightly(stream: Bytes) -> tuple[int, bytes | memoryview]:
     if glance.size < stream.size and pack_stream(glance)[0] is Coding.RAW:
         return Coding.RAW, stream.data
     return pack_stream(stream) if stream.size else (Coding.RAW, b"")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Streams:
-    """The streams of a block, with room to read behind them.
-
-    ``cursors`` and ``ends`` are places in ``words``, then for each raw stream in ``raws``.
-    """
-
-    scales: Bytes
-    raws: Bytes
-    words: NDArray[np.uint16]
-    states: NDArray[np.uint32]
-    cursors: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    @classmethod
-    def cut(cls, stored: Bytes, width: int, count: int, tail: int) -> Self:
-        """Take a block apart; CorruptFrame if that cannot be done."""
-        at = (1 + width) * _RAWS_HEADER.size
-        if stored.size < at:
-            raise CorruptFrame("a block is shorter than its stream headers")
-        headers = list(_RAWS_HEADER.iter_unpack(stored[:at].tobytes()))
-        nbytes = [length for _, _, length in headers]
-        if nbytes[0] != -(-count // GROUP) or max(nbytes[1:]) > count:
-            raise CorruptFrame("a stream of a block has an impossible length")
-        cuts = [at + int(end) for end in np.cumsum([0, *(length for _, length, _ in headers)])]
-        words_nbytes = stored.size - tail - cuts[-1]
-        if words_nbytes % 2 or (words_nbytes != 0 and words_nbytes < 2 * _STATES_NWORDS):
-            raise CorruptFrame("a block is shorter than its streams")
-        parts = [stored[start:stop] for start, stop in pairwise(cuts)]
-        scales = unpack_stream(headers[0][0], parts[0], nbytes[0], "scales")
-        bounds = np.cumsum([0, *nbytes[1:]], dtype=np.int64)
-        raws = SCRATCH.buffer("raws", int(bounds[-1]) + ROOM)
-        for k, (coding, _, length) in enumerate(headers[1:]):
-            raws[bounds[k] : bounds[k + 1]] = unpack_stream(coding, parts[k + 1], length, "raw")
-        words = SCRATCH.buffer("words", words_nbytes + 2 * ROOM)
-        words[:words_nbytes] = stored[cuts[-1] : cuts[-1] + words_nbytes]
-        states = np.full(LANES, _START, np.uint32)
-        if words_nbytes:
-            states[:] = words[: 2 * _STATES_NWORDS].view("<u4")
-        first = _STATES_NWORDS if words_nbytes else 0
-        cursors = np.concatenate([[first], bounds[:-1]])
-        ends = np.concatenate([[words_nbytes // 2], bounds[1:]])
-        return cls(scales, raws, words.view("<u2"), states, cursors, ends)
-
-    def are_spent(self) -> bool:
-        """Whether everything was read, and the coder is where the encoder began."""
-        at_ends = np.array_equal(self.cursors, self.ends)
-        return at_ends and bool(np.all(self.states == _START))

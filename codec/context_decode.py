@@ -4,29 +4,34 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from codec import context_kernels
+from codec import context_portable
+from codec.context_kernels import GROUP
 from codec.instructions import instruction_set
 
 
 def _wide_kernels() -> dict[int, Any]:
     if instruction_set() == "portable":
         return {}
-    from codec import context_wide
+    from codec import context_wide16, context_wide32
 
-    return {2: context_wide.decode16, 4: context_wide.decode32}
+    return {2: context_wide16.decode, 4: context_wide32.decode}
 
 
+PORTABLE: Final[dict[int, Any]] = {2: context_portable.decode16, 4: context_portable.decode32}
+"""By word width, kernels for any number of words."""
 WIDE: Final = _wide_kernels()
 """By word width, kernels for whole groups; none without vectors."""
-_portable: Any = context_kernels.decode
 
 
 def decode(streams: tuple[Any, ...], base: NDArray[Any], out: NDArray[Any], *shape: Any) -> bool:
-    """As :func:`codec.context_kernels.decode` from the start; ``streams`` are its first seven."""
+    """As :func:`codec.context_portable.decode16` from the start, for words of any width.
+
+    ``streams`` are its first eight arguments.
+    """
     start = 0
     wide = WIDE.get(out.itemsize)
     if wide is not None:
-        start = out.size - out.size % context_kernels.GROUP
-        if not wide(*streams, base, out, *shape):
+        start = out.size - out.size % GROUP
+        if not wide(*streams, base, out, 0, *shape):
             return False
-    return start == out.size or _portable(*streams, base, out, start, *shape)
+    return start == out.size or PORTABLE[out.itemsize](*streams, base, out, start, *shape)

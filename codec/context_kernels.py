@@ -1,9 +1,9 @@
-"""Compiled loops of CTX: differences to a base as symbols in contexts, interleaved rANS, and back.
+"""Compiled loops of CTX: differences to a base as symbols in contexts, and interleaved rANS.
 
 The coder is that of Duda (arXiv 1311.2540) in the interleaved form of Giesen (arXiv 1402.3392):
 64 states of 32 bits, words of 16 bits, 2^11 slots. Element i of a block belongs to state i mod 64.
-Kernels trust the lengths of what they are given and nothing inside it: readers of streams may run
-past an end only as far as the room that ``codec.context`` leaves behind it, and say so.
+Kernels trust the lengths of what they are given and nothing inside it. How it is undone is in
+``codec.context_portable`` and, where there are vectors, ``codec.context_wide16`` and ``32``.
 ``tests/codec/naive_context.py`` says in plain Python what each means.
 
 ``mantissa`` is the number of mantissa bits of a word, ``exponents`` the mask of its exponent.
@@ -13,8 +13,10 @@ Every operation on words is wrapped in ``_U32``, which keeps Numba from widening
 from typing import Any, Final
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from codec.compiling import njit
 
 GROUP: Final = 256
 """Elements that share one scale byte."""
@@ -25,8 +27,7 @@ LOWEST_STATE: Final = 1 << 16
 
 _U8, _U16, _U32, _I32, _F32 = np.uint8, np.uint16, np.uint32, np.int32, np.float32
 _ZERO, _ONE = _U32(0), _U32(1)
-_SLOT_MASK, _SLOT_BITS = _U32(2047), _U32(11)
-_SYMBOL_MASK, _FREQUENCY_SHIFT, _BIAS_SHIFT = _U32(1023), _U32(10), _U32(21)
+_FREQUENCY_SHIFT, _BIAS_SHIFT = _U32(10), _U32(21)
 _LOWEST, _WORD_BITS, _WORD_MASK = _U32(LOWEST_STATE), _U32(16), _U32(0xFFFF)
 _DOMAIN = 1 << 32
 _MIDDLE_SCALE = 127
@@ -63,7 +64,7 @@ _as_bits: Any = _cast(types.uint32, types.float32, "as_bits")
 
 
 @njit(inline="always")
-def _ordered(word: Any, top: Any) -> Any:
+def ordered(word: Any, top: Any) -> Any:
     """Words so mapped that their order as signed integers is that of the floats; an involution."""
     sign = _U32(_ZERO - _U32(word >> top))
     return _U32(word ^ _U32(sign & _U32(_U32(_ONE << top) - _ONE)))
@@ -73,21 +74,13 @@ def _ordered(word: Any, top: Any) -> Any:
 def _difference(word: Any, below: Any, top: Any) -> Any:
     """Zigzag of the ordered difference: 0, -1, 1, -2, … become 0, 1, 2, 3, … and so on."""
     full = _U32(_U32(_U32(_U32(_ONE << top) - _ONE) << _ONE) | _ONE)
-    step = _U32(_U32(_ordered(word, top) - _ordered(below, top)) & full)
+    step = _U32(_U32(ordered(word, top) - ordered(below, top)) & full)
     sign = _U32(_ZERO - _U32(step >> top))
     return _U32(_U32(_U32(step << _ONE) ^ sign) & full)
 
 
 @njit(inline="always")
-def _restored(difference: Any, below: Any, top: Any) -> Any:
-    """The word of a difference and its base."""
-    full = _U32(_U32(_U32(_U32(_ONE << top) - _ONE) << _ONE) | _ONE)
-    step = _U32(_U32(difference >> _ONE) ^ _U32(_ZERO - _U32(difference & _ONE)))
-    return _ordered(_U32(_U32(_ordered(below, top) + step) & full), top)
-
-
-@njit(inline="always")
-def _context(below: Any, mantissa: Any, exponents: Any, lift: Any) -> Any:
+def context_of(below: Any, mantissa: Any, exponents: Any, lift: Any) -> Any:
     """Which of the 16 contexts the exponent of a base word selects; ``lift`` is 3 less a scale."""
     above = _I32(_I32(_U32(below >> mantissa) & exponents) + lift)
     return _U32(min(max(above, _I32(0)), _I32(15)))
@@ -148,7 +141,7 @@ def _differences(
     symbols = _U32(target.itemsize << 8)
     for i in range(target.size):
         z = _difference(_U32(target[i]), _U32(base[i]), top)
-        context = _context(_U32(base[i]), mantissa, exponents, lift)
+        context = context_of(_U32(base[i]), mantissa, exponents, lift)
         zs[i] = z
         cells[i] = _U32(_U32(context * symbols) + _symbol(z))
 
@@ -292,80 +285,3 @@ def encode(
         words[at] = _U16(states[lane] & _WORD_MASK)
         words[at + np.uint64(1)] = _U16(states[lane] >> _WORD_BITS)
     return int(at)
-
-
-@njit(inline="always")
-def _take_raws(entries: Any, length: int, last: Any, raws: Any, cursors: Any) -> None:
-    """Replace table entries by the differences that their symbols and raw bytes make."""
-    for i in range(length):
-        symbol = _U32(entries[i] & _SYMBOL_MASK)
-        taken = _U32(symbol >> _U32(8))
-        z = _U32(symbol & _U32(0xFF))
-        if taken:
-            if symbol == last:
-                taken, z = _U32(taken + _ONE), _ZERO
-            z = _U32(z << _U32(8 * taken)) if taken < 4 else _ZERO
-            for k in range(taken):
-                z |= _U32(_U32(raws[cursors[1 + k]]) << _U32(8 * k))
-                cursors[1 + k] += 1
-        entries[i] = z
-
-
-@njit(
-    [
-        types.boolean(_in16, _in8, _in64, _i64, _u32, _in8, _in32, word, out, types.int64, *_shape)
-        for word, out in ((_in16, _u16), (_in32, _u32))
-    ],
-    **_compiled,
-)
-def decode(
-    words: Any,
-    raws: Any,
-    ends: Any,
-    cursors: Any,
-    states: Any,
-    scales: Any,
-    slots: Any,
-    base: Any,
-    out: Any,
-    start: int,
-    mantissa: Any,
-    exponents: Any,
-    lift: Any,
-) -> bool:
-    """Restore the elements from ``start`` on, a multiple of 256; False if a stream is too short.
-
-    ``cursors`` and ``ends`` are of the words and of each raw stream; a group reads at most 256
-    entries of each, of which none need to be there, but all must be readable.
-    """
-    width = out.itemsize
-    top, last = _U32(8 * width - 1), _U32(256 * width - 1)
-    entries = np.empty(GROUP, np.uint32)
-    for first in range(start, out.size, GROUP):
-        below, restored = base[first : first + GROUP], out[first : first + GROUP]
-        scale = scales[first // GROUP]
-        if scale == UNCHANGED:
-            restored[:] = below
-            continue
-        for i in range(below.size):
-            context = _context(_U32(below[i]), mantissa, exponents, _I32(lift - _I32(scale)))
-            entries[i] = _U32(context << _SLOT_BITS)
-        at = np.uint64(cursors[0])
-        for i in range(below.size):
-            state = states[i & (LANES - 1)]
-            entry = slots[_U32(entries[i] | _U32(state & _SLOT_MASK))]
-            entries[i] = entry
-            frequency = _U32(_U32(entry >> _FREQUENCY_SHIFT) & _SLOT_MASK)
-            state = _U32(_U32(frequency * _U32(state >> _SLOT_BITS)) + _U32(entry >> _BIAS_SHIFT))
-            low = state < _LOWEST
-            filled = _U32(_U32(state << _WORD_BITS) | _U32(words[at]))
-            states[i & (LANES - 1)] = filled if low else state
-            at += np.uint64(low)
-        cursors[0] = np.int64(at)
-        _take_raws(entries, below.size, last, raws, cursors)
-        for k in range(1 + width):
-            if cursors[k] > ends[k]:
-                return False
-        for i in range(below.size):
-            restored[i] = _restored(entries[i], _U32(below[i]), top)
-    return True

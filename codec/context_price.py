@@ -28,7 +28,7 @@ _NATS: Final = math.log(2)
 
 def whole_nbytes(target: Bytes, base: Bytes, layout: Layout) -> int:
     """Tables and block of a content that is sampled whole and fits a block."""
-    counts = np.zeros(CONTEXTS * 256 * layout.width, np.uint32)
+    counts = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32)
     count_symbols(target, base, layout, counts)
     tables = tables_of(counts, 1.0)
     return len(tables) + len(pack_context(layout, target, base, tables))
@@ -42,7 +42,7 @@ def sampled_nbytes(
     ``run`` is the number of elements of a run; ``closely`` makes the tables for it, which takes
     some milliseconds.
     """
-    counts = np.zeros(CONTEXTS * 256 * layout.width, np.uint32)
+    counts = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32)
     group = max(_SMALLEST_GROUP, min(run, GROUP))
     scales = count_symbols(target, base, layout, counts, group)
     weight = raw_nbytes / max(target.size, 1)

@@ -35,7 +35,8 @@ class DType(IntEnum):
 class Layout:
     """How one dtype is cut: ``width`` bytes per word, and whether PLANE isolates the exponent.
 
-    ``mantissa`` and ``exponent`` are the numbers of bits of a float that CTX codes, otherwise 0.
+    ``mantissa`` and ``exponent`` are the numbers of bits of a float, otherwise 0; ``exponent`` is 0
+    as well where CTX does not code it.
     """
 
     width: int
@@ -44,12 +45,22 @@ class Layout:
     exponent: int = 0
 
     @property
+    def is_float(self) -> bool:
+        """Whether a word is one float, its sign on top."""
+        return self.mantissa > 0
+
+    @property
     def bias_gap(self) -> int:
         """How much smaller the exponent bias is than that of a 32-bit float."""
         return 128 - (1 << (self.exponent - 1))
 
+    @property
+    def in_contexts(self) -> "Layout":
+        """That of words as CTX takes them: those of eight bits stand in sixteen."""
+        return self if self.width > 1 else Layout(2, False, self.mantissa, self.exponent)
 
-_WIDE = {
+
+_LAYOUTS = {
     DType.U16: Layout(2, False),
     DType.I16: Layout(2, False),
     DType.F16: Layout(2, False, 10, 5),
@@ -60,7 +71,11 @@ _WIDE = {
     DType.C64: Layout(4, True, 23, 8),
     DType.U64: Layout(8, False),
     DType.I64: Layout(8, False),
-    DType.F64: Layout(8, False),
+    DType.F64: Layout(8, False, 52),
+    DType.F8_E4M3: Layout(1, False, 3, 4),
+    DType.F8_E5M2: Layout(1, False, 2, 5),
+    DType.F8_E4M3FNUZ: Layout(1, False, 3, 4),
+    DType.F8_E5M2FNUZ: Layout(1, False, 2, 5),
 }
 _BYTES = Layout(1, False)
 
@@ -77,4 +92,4 @@ def dtype_of(name: str) -> DType:
 
 def layout_of(dtype: DType) -> Layout:
     """The word layout of a dtype: everything of 8 bits or less is coded as whole bytes."""
-    return _WIDE.get(dtype, _BYTES)
+    return _LAYOUTS.get(dtype, _BYTES)

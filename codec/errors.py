@@ -6,7 +6,8 @@
     └── BaseMismatch           the frame is sound but the given base is not the one it was made with
 
 Wrong arguments (an unknown dtype, a range outside the content, an ``out`` of the wrong length)
-are the caller's own mistakes and raise ValueError.
+are the caller's own mistakes and raise ValueError; :class:`NotNarrow` is one that cannot be seen
+before the whole content was.
 """
 
 
@@ -24,3 +25,7 @@ class UnsupportedFrame(CorruptFrame):
 
 class BaseMismatch(CodecError):
     """The base is missing, too short, too long or of other content than at encoding time."""
+
+
+class NotNarrow(ValueError):
+    """The content does not consist of the narrower words that its encoder was told of."""

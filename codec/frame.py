@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from codec.buffers import Buffer, Bytes, byte_view, checksum
 from codec.dtypes import DType, layout_of
 from codec.errors import CorruptFrame, UnsupportedFrame
+from codec.words import NARROW, Words, is_castable
 
 MAGIC: Final = b"CLDF"
 VERSION: Final = 1
@@ -28,7 +29,7 @@ MIN_BLOCK_LOG2: Final = 12
 MAX_BLOCK_LOG2: Final = 24
 MAX_TABLES_NBYTES: Final = 1 << 16
 
-_FIXED = struct.Struct("<4sBBBBQQBBHIII")
+_FIXED = struct.Struct("<4sBBBBQQBBBBIII")
 _HAS_BASE = 1
 _ENTRY = np.dtype(
     [("stored", "<u4"), ("method", "u1"), ("zero", "u1", 3), ("check", "<u8"), ("raw", "<u8")]
@@ -46,9 +47,11 @@ class Method(IntEnum):
     SPARSE = 5
 
 
-DECODABLE: Final = frozenset(Method) - {Method.SPARSE}
-"""What version 1 decodes; the other id is reserved."""
+DECODABLE: Final = frozenset(Method)
+"""What this version decodes."""
 NEEDS_BASE: Final = frozenset({Method.BITX, Method.CTX, Method.SPARSE})
+HAS_TABLES: Final = frozenset({Method.CTX, Method.SPARSE})
+"""Codecs whose blocks share tables in the head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,11 @@ class BlockInfo:
 
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """What a frame says about itself. ``base_nbytes`` is None for a frame that needs no base."""
+    """What a frame says about itself.
+
+    ``base_nbytes`` and ``base_dtype`` are None for a frame that needs no base, ``narrow`` for one
+    whose words are coded in their own dtype.
+    """
 
     codec: str
     dtype: str
@@ -74,6 +81,8 @@ class FrameInfo:
     block_nbytes: int
     blocks: int
     methods: dict[str, int]
+    base_dtype: str | None = None
+    narrow: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +94,7 @@ class FrameHead:
     """
 
     codec: Method
-    dtype: DType
+    words: Words
     raw_nbytes: int
     base_nbytes: int | None
     block_log2: int
@@ -125,7 +134,7 @@ class FrameHead:
         offsets[1:] += end
         return cls(
             codec=fixed.codec,
-            dtype=fixed.dtype,
+            words=fixed.words,
             raw_nbytes=fixed.raw_nbytes,
             base_nbytes=fixed.base_nbytes,
             block_log2=fixed.block_log2,
@@ -133,6 +142,11 @@ class FrameHead:
             index=index,
             offsets=offsets,
         )
+
+    @property
+    def dtype(self) -> DType:
+        """That of the content."""
+        return self.words.content
 
     @property
     def head_nbytes(self) -> int:
@@ -163,6 +177,8 @@ class FrameHead:
             block_nbytes=1 << self.block_log2,
             blocks=self.block_count,
             methods={method.name: int(counts[method]) for method in Method if counts[method]},
+            base_dtype=None if self.words.base is None else self.words.base.name,
+            narrow=self.words.coded.name if self.words.is_narrow else None,
         )
 
     def block(self, index: int) -> BlockInfo:
@@ -183,8 +199,7 @@ class FrameHead:
         """Which bytes of the base a block needs for decoding; an empty range if none."""
         if self.base_nbytes is None or self.block(index).method not in NEEDS_BASE:
             return 0, 0
-        start, stop = self.raw_range(index)
-        return min(start, self.base_nbytes), min(stop, self.base_nbytes)
+        return self.words.base_span(*self.raw_range(index), self.base_nbytes)
 
     def blocks_for(self, start: int, stop: int) -> range:
         """The blocks that hold bytes ``start:stop`` of the content; ValueError if outside it."""
@@ -200,7 +215,7 @@ class _Fixed:
     """The fixed part of a head, each field within its limits."""
 
     codec: Method
-    dtype: DType
+    words: Words
     raw_nbytes: int
     base_nbytes: int | None
     block_log2: int
@@ -217,7 +232,7 @@ class _Fixed:
             raise CorruptFrame(f"a frame has at least {FIXED_NBYTES} bytes, here are {view.size}")
         fields = _FIXED.unpack(view[:FIXED_NBYTES].tobytes())
         magic, version, codec_id, dtype_id, flags, raw_nbytes, base_nbytes = fields[:7]
-        block_log2, base_dtype_id, zero, tables_nbytes, block_count, check = fields[7:]
+        block_log2, base_dtype_id, narrow_id, zero, tables_nbytes, block_count, check = fields[7:]
         if magic != MAGIC:
             raise CorruptFrame("not a frame: wrong magic")
         if version != VERSION:
@@ -227,16 +242,11 @@ class _Fixed:
         if codec_id not in DECODABLE:
             raise UnsupportedFrame(f"codec id {codec_id} cannot be decoded by this version")
         codec = Method(codec_id)
-        if dtype_id not in DType.__members__.values():
-            raise CorruptFrame(f"unknown dtype id {dtype_id}")
         if flags != (_HAS_BASE if codec in NEEDS_BASE else 0) or zero:
             raise CorruptFrame("flags do not fit the codec")
-        if base_dtype_id != (dtype_id if flags else 0):
-            raise UnsupportedFrame("a base of another dtype is not supported by this version")
+        words = _words_of(dtype_id, narrow_id, base_dtype_id, has_base=bool(flags))
         base = base_nbytes if flags else None
-        fixed = cls(
-            codec, DType(dtype_id), raw_nbytes, base, block_log2, tables_nbytes, block_count
-        )
+        fixed = cls(codec, words, raw_nbytes, base, block_log2, tables_nbytes, block_count)
         fixed._check_limits(base_nbytes)
         return fixed
 
@@ -251,15 +261,17 @@ class _Fixed:
             raise CorruptFrame("the number of blocks does not fit the raw length")
         if self.block_count > MAX_BLOCKS:
             raise CorruptFrame(f"{self.block_count} blocks are beyond the limit of the format")
-        if self.codec is Method.CTX and not layout_of(self.dtype).exponent:
-            raise CorruptFrame(f"codec CTX does not code {self.dtype.name}")
-        if self.tables_nbytes > (MAX_TABLES_NBYTES if self.codec is Method.CTX else 0):
+        if self.codec is Method.CTX and not self.words.layout.exponent:
+            raise CorruptFrame(f"codec CTX does not code {self.words.coded.name}")
+        if self.words.is_narrow and self.raw_nbytes % layout_of(self.words.content).width:
+            raise CorruptFrame("a narrow content is not a whole number of words")
+        if self.tables_nbytes > (MAX_TABLES_NBYTES if self.codec in HAS_TABLES else 0):
             raise CorruptFrame(f"codec {self.codec.name} has no tables of that length")
 
 
 def build_head(
     codec: Method,
-    dtype: DType,
+    words: Words,
     raw_nbytes: int,
     base_nbytes: int | None,
     block_log2: int,
@@ -267,11 +279,10 @@ def build_head(
     tables: bytes = b"",
 ) -> bytes:
     """The head of a frame with these blocks; the inverse of :meth:`FrameHead.parse`."""
-    has_base = codec in NEEDS_BASE
     fixed = _FIXED.pack(
-        *(MAGIC, VERSION, codec, dtype, _HAS_BASE if has_base else 0),
-        *(raw_nbytes, base_nbytes or 0, block_log2, dtype if has_base else 0),
-        *(0, len(tables), len(blocks), 0),
+        *(MAGIC, VERSION, codec, words.content, _HAS_BASE if codec in NEEDS_BASE else 0),
+        *(raw_nbytes, base_nbytes or 0, block_log2, words.base or 0),
+        *(words.coded if words.is_narrow else 0, 0, len(tables), len(blocks), 0),
     )[:-4]
     index = np.zeros(len(blocks), _ENTRY)
     for entry, block in zip(index, blocks, strict=True):
@@ -280,6 +291,25 @@ def build_head(
     fixed += _fixed_check(byte_view(fixed)).to_bytes(4, "little")
     body = fixed + tables + index.tobytes()
     return body + checksum(byte_view(body)).to_bytes(CHECK_NBYTES, "little")
+
+
+def _words_of(dtype_id: int, narrow_id: int, base_dtype_id: int, *, has_base: bool) -> Words:
+    """The dtypes of content, coded words and base, each known and fitting the others."""
+    known = DType.__members__.values()
+    if dtype_id not in known:
+        raise CorruptFrame(f"unknown dtype id {dtype_id}")
+    dtype = coded = DType(dtype_id)
+    if narrow_id:
+        if dtype is not DType.F32 or narrow_id not in NARROW:
+            raise UnsupportedFrame(f"words of dtype id {narrow_id} do not make {dtype.name}")
+        coded = DType(narrow_id)
+    if not has_base:
+        if base_dtype_id:
+            raise CorruptFrame("a base dtype without a base")
+        return Words(dtype, coded, None)
+    if base_dtype_id not in known or not is_castable(DType(base_dtype_id), coded):
+        raise UnsupportedFrame(f"a base of dtype id {base_dtype_id} does not serve {coded.name}")
+    return Words(dtype, coded, DType(base_dtype_id))
 
 
 def head_nbytes(raw_nbytes: int, block_log2: int = BLOCK_LOG2, tables_nbytes: int = 0) -> int:
@@ -296,11 +326,12 @@ def _fixed_check(fixed: Bytes) -> int:
 
 
 def _check_index(index: NDArray[Any], fixed: _Fixed) -> None:
-    """Every stored length within its raw length, every method known and allowed."""
+    """Every stored length within the coded length, every method known and allowed."""
     if not index.size:
         return
-    room = np.full(index.size, 1 << fixed.block_log2, np.uint32)
-    room[-1] = fixed.raw_nbytes - ((index.size - 1) << fixed.block_log2)
+    room = np.full(index.size, fixed.words.coded_nbytes(1 << fixed.block_log2), np.uint32)
+    last = fixed.raw_nbytes - ((index.size - 1) << fixed.block_log2)
+    room[-1] = fixed.words.coded_nbytes(last)
     is_raw = index["method"] == Method.RAW
     if np.any(index["stored"] > room) or np.any((index["stored"] == room) != is_raw):
         raise CorruptFrame("a stored length does not fit its block")

@@ -22,6 +22,7 @@ _AVX512: Final = (
     "znver5",
     "x86-64-v4",
 )
+_NO_WORD_SHUFFLES: Final = ("skylake-avx512", "cascadelake", "cooperlake", "x86-64-v4")
 _AVX2: Final = (
     "haswell",
     "broadwell",
@@ -50,3 +51,13 @@ def instruction_set() -> InstructionSet:
     if all(features.get(needed) for needed in ("avx512f", "avx512bw", "avx512vl")):
         return "avx512"
     return "avx2" if features.get("avx2") else "portable"
+
+
+def has_word_shuffles() -> bool:
+    """Whether AVX-512 can spread 16-bit words over a register (VBMI2): since Ice Lake and Zen 4."""
+    if instruction_set() != "avx512":
+        return False
+    name: str | None = getattr(config, "CPU_NAME", None)
+    if name is not None and name != "host":
+        return not name.startswith(_NO_WORD_SHUFFLES)
+    return bool(binding.get_host_cpu_features().get("avx512vbmi2"))

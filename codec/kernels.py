@@ -15,9 +15,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from codec.compiling import njit
 
 Plane = NDArray[np.uint8]
 Words16 = NDArray[np.uint16]

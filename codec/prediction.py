@@ -7,12 +7,17 @@ import numpy as np
 
 from codec import planes
 from codec.buffers import Buffer, Bytes, byte_view
+from codec.casts import cast_base, narrow_dtype, narrowed
 from codec.context_price import sampled_nbytes, whole_nbytes
 from codec.dtypes import Layout, dtype_of, layout_of
 from codec.frame import BLOCK_NBYTES, Method, head_nbytes
+from codec.pairing import paired_blocks, tables_for
+from codec.plane_rans import count_bytes, stream_nbytes
 from codec.sampling import gather, sample_runs
 from codec.scratch import SCRATCH
-from codec.streams import STREAM_HEADER, pack_stream
+from codec.sparse_price import foretell_changes, sampled_changes_nbytes
+from codec.streams import STREAM_HEADER, pack_plane, pack_stream, worth_coding
+from codec.words import Words
 
 _RUNS = 512
 """Many short runs: rows of a matrix differ in scale, and each run sees one or two."""
@@ -44,32 +49,69 @@ class Pair:
 
 
 def predict(
-    target: Buffer, *, dtype: str, base: Buffer | None = None, sample: int = 65536
+    target: Buffer,
+    *,
+    dtype: str,
+    base: Buffer | None = None,
+    base_dtype: str | None = None,
+    sample: int = 65536,
 ) -> Prediction:
     """The best codec for ``target`` and the length of its frame, from ``sample`` elements.
 
-    The elements are taken in 512 runs; all are looked at if there are no more. With a base of
-    another length the common part is foretold as a delta and the rest alone.
+    The elements are taken in 512 runs; all are looked at if there are no more, and if less than an
+    eighth of those taken differ from a base (a quarter where CTX codes no such dtype): few changes
+    can be counted, but not sampled. SPARSE has no estimate if more differ. With a base of another
+    length the common part is foretold as a delta and the rest alone. A base of another dtype,
+    ``base_dtype``, is cast; ValueError if it cannot be.
     """
-    layout = layout_of(dtype_of(dtype))
+    return foretell(target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample)[0]
+
+
+def foretell(
+    target: Buffer,
+    *,
+    dtype: str,
+    base: Buffer | None = None,
+    base_dtype: str | None = None,
+    sample: int = 65536,
+) -> tuple[Prediction, dict[Method, bytes]]:
+    """As :func:`predict`, and the tables of codecs if all changes were looked at."""
     view = byte_view(target)
-    count = view.size // layout.width
-    runs = sample_runs(count, _RUNS, max(1, sample // _RUNS))
-    alone = gather(view, runs, layout.width)
+    width = layout_of(dtype_of(dtype)).width
+    runs = sample_runs(view.size // width, _RUNS, max(1, sample // _RUNS))
+    alone = gather(view, runs, width)
+    narrow = None if view.size % width else narrow_dtype(alone, dtype=dtype)
+    words = Words.named(dtype, narrow, base_dtype or dtype)
+    nbytes = words.coded_nbytes(view.size)
+    own = np.array(narrowed(words, alone))
     if base is None:
-        return predict_sample(alone, layout, view.size)
+        return predict_sample(own, words.layout, nbytes), {}
     reference = byte_view(base)
-    common = min(view.size, reference.size)
-    runs = sample_runs(common // layout.width, _RUNS, max(1, sample // _RUNS))
+    common = words.common_nbytes(view.size, reference.size)
+    runs = sample_runs(common // width, _RUNS, max(1, sample // _RUNS))
     first, last = runs[0] if runs else (0, 0)
+    below = layout_of(dtype_of(base_dtype or dtype)).width
     pair = Pair(
-        gather(view, runs, layout.width),
-        gather(reference, runs, layout.width),
-        nbytes=common,
+        np.array(narrowed(words, gather(view, runs, width))),
+        np.array(cast_base(words, gather(reference, runs, below))),
+        nbytes=words.coded_nbytes(common),
         run=last - first,
         closely=True,
     )
-    return predict_sample(alone, layout, view.size, pair)
+    sampled = predict_sample(own, words.layout, nbytes, pair)
+    is_whole = narrow is None or narrow_dtype(view, dtype=dtype) == narrow
+    if Method.SPARSE.name not in sampled.estimates or not common or not is_whole:
+        return sampled, {}
+    contexts = tables_for(
+        view, reference, words=words, raw_nbytes=view.size, base_nbytes=reference.size
+    )
+    blocks = paired_blocks(view, reference, words)
+    changes = foretell_changes(blocks, words.layout, pair.nbytes, contexts)
+    head = head_nbytes(nbytes)
+    rest = (sampled.estimates["PLANE"] - head) * (nbytes - pair.nbytes) / nbytes
+    closer = {method: head + length + rest for method, length in changes.nbytes.items()}
+    known = {Method[name]: float(length) for name, length in sampled.estimates.items()}
+    return _prediction(known | closer, head + nbytes), changes.tables
 
 
 def predict_sample(
@@ -86,7 +128,7 @@ def predict_sample(
     head = head_nbytes(raw_nbytes)
     headed = head + blocks * layout.width * STREAM_HEADER.size
     is_whole = raw_nbytes - alone.size < layout.width
-    share = _planes_share(alone, layout, is_whole)
+    share = _lone_share(alone, layout, is_whole, raw_nbytes)
     estimates = {
         Method.RAW: head + raw_nbytes,
         Method.ZSTD: head + _bytes_share(alone) * raw_nbytes,
@@ -94,21 +136,49 @@ def predict_sample(
     }
     if pair is not None:
         rest = share * (raw_nbytes - pair.nbytes)
-        xored = _planes_share(pair.target, layout, is_whole, pair.base)
+        xored = _xored_share(pair.target, layout, is_whole, pair.base)
         estimates[Method.BITX] = headed + xored * pair.nbytes + rest
         if layout.exponent and raw_nbytes:
             estimates[Method.CTX] = head + _context_nbytes(pair, layout, raw_nbytes) + rest
-    rounded = {
-        method.name: min(round(nbytes), head + raw_nbytes) for method, nbytes in estimates.items()
-    }
+        sparse = sampled_changes_nbytes(pair.target, pair.base, layout, pair.nbytes)
+        if sparse is not None and raw_nbytes:
+            estimates[Method.SPARSE] = head + sparse + rest
+    return _prediction(estimates, head + raw_nbytes)
+
+
+def _prediction(estimates: dict[Method, float], most: int) -> Prediction:
+    """Estimates in whole bytes, none above that of RAW; the least of them first in line."""
+    rounded = {method.name: min(round(nbytes), most) for method, nbytes in estimates.items()}
     best = min(rounded, key=lambda name: rounded[name])
     return Prediction(best, rounded[best], rounded)
 
 
-def _planes_share(
-    target: Bytes, layout: Layout, is_whole: bool, base: Bytes | None = None
-) -> float:
-    """Coded length of the planes of a sample, as a share of its raw length."""
+def _lone_share(target: Bytes, layout: Layout, is_whole: bool, raw_nbytes: int) -> float:
+    """Coded length of the planes of a sample of ``raw_nbytes``, as a share of its raw length."""
+    if not target.size:
+        return 1.0
+    words = planes.split(target, layout)
+    if is_whole and raw_nbytes <= BLOCK_NBYTES:
+        return sum(len(pack_plane(plane)[1]) for plane in words) / target.size
+    blocks = -(-raw_nbytes // BLOCK_NBYTES)
+    scale = raw_nbytes / target.size / blocks
+    return sum(_lone_nbytes(plane, scale) for plane in words) / (scale * target.size)
+
+
+def _lone_nbytes(plane: Bytes, scale: float) -> float:
+    """Coded length of a plane in a block, of which there is a sample ``scale`` times as short.
+
+    To the entropy comes what Miller and Madow add for a sample.
+    """
+    counts = count_bytes(plane)
+    unseen = np.count_nonzero(counts) / (16 * math.log(2)) * scale
+    likely = stream_nbytes(counts, scale) + unseen
+    nbytes = min(likely, _stream_nbytes(plane, is_whole=False) * scale)
+    return nbytes if worth_coding(nbytes, plane.size * scale) else plane.size * scale
+
+
+def _xored_share(target: Bytes, layout: Layout, is_whole: bool, base: Bytes) -> float:
+    """Coded length of the planes of a sampled XOR with a base, as a share of its raw length."""
     if not target.size:
         return 1.0
     coded = sum(_stream_nbytes(plane, is_whole) for plane in planes.split(target, layout, base))

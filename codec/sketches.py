@@ -15,16 +15,19 @@ from typing import Final, Self
 import numpy as np
 
 from codec.buffers import Buffer, Bytes, byte_view
+from codec.casts import cast, narrow_dtype
 from codec.distance import differing_bits
 from codec.dtypes import DType, dtype_of, layout_of
 from codec.errors import CodecError
 from codec.prediction import Pair, Prediction, predict_sample
 from codec.sampling import sample_runs
+from codec.words import is_castable
 
 SKETCH_VERSION: Final = 1
 _RUNS: Final = 64
 _RUN_LENGTH: Final = 64
 _HEADER: Final = struct.Struct("<BBHQ")
+_PRECISION: Final = (DType.BF16, DType.F16, DType.F32)
 
 
 def sketch_ranges(nbytes: int, dtype: str) -> list[tuple[int, int]]:
@@ -58,35 +61,62 @@ def sketch(target: Buffer, *, dtype: str) -> bytes:
 def sketch_distance(a: Buffer, b: Buffer) -> float:
     """Differing bits per sampled element: an estimate of the bit distance of the two tensors.
 
-    Infinite if they differ in dtype or length, so cannot be compared. Raises CodecError if
-    either is no sketch.
+    Floats of 16 and 32 bits are compared in the less precise dtype of the two. Infinite if the
+    tensors differ in their number of elements or in any other dtype, so cannot be compared. Raises
+    CodecError if either is no sketch.
     """
     first, second = _Sketch.parse(a), _Sketch.parse(b)
-    if (first.dtype, first.nbytes) != (second.dtype, second.nbytes):
+    if not first.compares_with(second):
         return math.inf
     if not first.elements.size:
         return 0.0
-    width = layout_of(first.dtype).width
-    return differing_bits(first.elements, second.elements) * width / first.elements.size
+    dtype = first.dtype
+    if second.dtype is not dtype:
+        dtype = min(dtype, second.dtype, key=_PRECISION.index)
+    elements = first.elements_as(dtype)
+    width = layout_of(dtype).width
+    return differing_bits(elements, second.elements_as(dtype)) * width / elements.size
+
+
+def sketched_dtype(sketch: Buffer) -> str:
+    """The dtype of the tensor that a sketch was made of; CodecError if it is no sketch."""
+    return _Sketch.parse(sketch).dtype.name
+
+
+def cast_sketch(sketch: Buffer, dtype: str) -> bytes:
+    """The sketch that a tensor would have after a cast: sampled places are the same.
+
+    Raises CodecError if this is no sketch, ValueError if such a cast is not known.
+    """
+    parsed, target = _Sketch.parse(sketch), dtype_of(dtype)
+    if not is_castable(parsed.dtype, target):
+        raise ValueError(f"{parsed.dtype.name} is not cast to {dtype}")
+    count = parsed.nbytes // layout_of(parsed.dtype).width
+    header = _HEADER.pack(SKETCH_VERSION, target, 0, count * layout_of(target).width)
+    return header + parsed.elements_as(target).tobytes()
 
 
 def predict_from_sketches(
-    target_sketch: Buffer, base_sketch: Buffer | None, raw_nbytes: int
+    target_sketch: Buffer, base_sketch: Buffer | None, raw_nbytes: int | None = None
 ) -> Prediction:
     """As :func:`codec.predict`, from sketches alone: a few per cent wide of the real length.
 
     A base that cannot be compared is as good as none. Raises CodecError if either is no sketch,
-    ValueError if the target's is that of a tensor of another length.
+    ValueError if the target's is that of a tensor of another length than ``raw_nbytes``.
     """
     target = _Sketch.parse(target_sketch)
-    if target.nbytes != raw_nbytes:
+    if raw_nbytes is not None and target.nbytes != raw_nbytes:
         raise ValueError(f"the sketch is of {target.nbytes} bytes, not {raw_nbytes}")
+    narrow = narrow_dtype(target.elements, dtype=target.dtype.name)
+    if narrow is not None:
+        target = _Sketch.parse(cast_sketch(target_sketch, narrow))
     layout = layout_of(target.dtype)
     base = None if base_sketch is None else _Sketch.parse(base_sketch)
-    if base is None or (base.dtype, base.nbytes) != (target.dtype, target.nbytes):
-        return predict_sample(target.elements, layout, raw_nbytes)
-    pair = Pair(target.elements, base.elements, raw_nbytes, run=_RUN_LENGTH, closely=False)
-    return predict_sample(target.elements, layout, raw_nbytes, pair)
+    if base is None or not target.compares_with(base):
+        return predict_sample(target.elements, layout, target.nbytes)
+    below = base.elements_as(target.dtype)
+    pair = Pair(target.elements, below, target.nbytes, run=_RUN_LENGTH, closely=False)
+    return predict_sample(target.elements, layout, target.nbytes, pair)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +124,19 @@ class _Sketch:
     dtype: DType
     nbytes: int
     elements: Bytes
+
+    def compares_with(self, other: Self) -> bool:
+        """Whether both sampled the same places of tensors whose words can be compared."""
+        if self.dtype == other.dtype:
+            return self.nbytes == other.nbytes
+        counts = {each.nbytes / layout_of(each.dtype).width for each in (self, other)}
+        return is_castable(self.dtype, other.dtype) and len(counts) == 1
+
+    def elements_as(self, dtype: DType) -> Bytes:
+        """The sampled elements, cast to ``dtype``."""
+        if dtype is self.dtype:
+            return self.elements
+        return np.array(cast(self.elements, self.dtype, dtype))
 
     @classmethod
     def parse(cls, sketch: Buffer) -> Self:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Buffer, Bytes, byte_view
+from codec.casts import spread
 from codec.context import GROUP, gain_of, shape_of, words_of
 from codec.dtypes import Layout, dtype_of, layout_of
 from codec.sampling import sample_runs
@@ -29,7 +30,7 @@ _RUNS, _RUN_NBYTES = 32, 1 << 17
 
 
 def is_contextual(dtype: str) -> bool:
-    """Whether CTX can code a dtype: BF16, F16, F32 and C64."""
+    """Whether CTX can code a dtype: BF16, F16, F32, C64, and F8 with sign and mantissa."""
     return layout_of(dtype_of(dtype)).exponent > 0
 
 
@@ -55,7 +56,7 @@ def train(
     layout = layout_of(dtype_of(dtype))
     if not is_contextual(dtype):
         raise ValueError(f"CTX does not code {dtype}")
-    counts, seen = np.zeros(CONTEXTS * 256 * layout.width, np.uint32), 0
+    counts, seen = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32), 0
     for target, base in pairs:
         words, below = byte_view(target), byte_view(base)
         if words.size != below.size:
@@ -75,6 +76,9 @@ def count_symbols(
     """
     from codec import context_kernels
 
+    if layout.width == 1:
+        target, base = spread(target, "target"), spread(base, "base")
+        layout = layout.in_contexts
     count = target.size // layout.width
     whole = count * layout.width
     words = words_of(target[:whole], layout), words_of(base[:whole], layout)

@@ -24,7 +24,7 @@ _WORDS = ir.VectorType(_I32, LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
-class _VectorType(types.Type):
+class VectorType(types.Type):
     """A Numba type with an LLVM vector for its value."""
 
     def __init__(self, name: str, value: ir.VectorType) -> None:
@@ -32,19 +32,19 @@ class _VectorType(types.Type):
         self.value = value
 
 
-@register_model(_VectorType)
+@register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: _VectorType) -> None:
+    def __init__(self, manager: Any, kind: VectorType) -> None:
         super().__init__(manager, kind, kind.value)
 
 
-vector: Final = _VectorType("u32x16", _WORDS)
-mask: Final = _VectorType("bool16", _BITS)
+vector: Final = VectorType("u32x16", _WORDS)
+mask: Final = VectorType("bool16", _BITS)
 
 _Build = Callable[[Any, list[Any]], Any]
 
 
-def _operation(result: Any, arguments: tuple[Any, ...], build: _Build) -> Any:
+def operation(result: Any, arguments: tuple[Any, ...], build: _Build) -> Any:
     """An intrinsic of vectors and scalars from a function that writes its LLVM."""
 
     def generate(_context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -59,7 +59,7 @@ def _operation(result: Any, arguments: tuple[Any, ...], build: _Build) -> Any:
 
 
 def _binary(name: str) -> Any:
-    return _operation(vector, (vector, vector), lambda b, v: getattr(b, name)(*v))
+    return operation(vector, (vector, vector), lambda b, v: getattr(b, name)(*v))
 
 
 add: Any = _binary("add")
@@ -70,10 +70,10 @@ either: Any = _binary("or_")
 differ: Any = _binary("xor")
 shift_up: Any = _binary("shl")
 shift_down: Any = _binary("lshr")
-below: Any = _operation(mask, (vector, vector), lambda b, v: b.icmp_unsigned("<", *v))
-beyond: Any = _operation(mask, (vector, vector), lambda b, v: b.icmp_unsigned(">", *v))
-signed_below: Any = _operation(mask, (vector, vector), lambda b, v: b.icmp_signed("<", *v))
-choose: Any = _operation(vector, (mask, vector, vector), lambda b, v: b.select(*v))
+below: Any = operation(mask, (vector, vector), lambda b, v: b.icmp_unsigned("<", *v))
+beyond: Any = operation(mask, (vector, vector), lambda b, v: b.icmp_unsigned(">", *v))
+signed_below: Any = operation(mask, (vector, vector), lambda b, v: b.icmp_signed("<", *v))
+choose: Any = operation(vector, (mask, vector, vector), lambda b, v: b.select(*v))
 """``choose(mask, a, b)``: a where the mask is set, else b."""
 
 
@@ -87,8 +87,8 @@ def _build_count(builder: Any, values: list[Any]) -> Any:
     return builder.zext(builder.ctpop(builder.bitcast(values[0], _I16)), _I64)
 
 
-splat: Any = _operation(vector, (types.uint32,), _build_splat)
-count: Any = _operation(types.int64, (mask,), _build_count)
+splat: Any = operation(vector, (types.uint32,), _build_splat)
+count: Any = operation(types.int64, (mask,), _build_count)
 """How many lanes of a mask are set."""
 
 
@@ -97,8 +97,8 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.gep(data, [index])
 
 
-def _array_operation(result: Any, extra: tuple[Any, ...], build: Callable[..., Any]) -> Any:
-    """An intrinsic of an array, an index into it, and perhaps a vector or mask."""
+def array_operation(result: Any, extra: tuple[Any, ...], build: Callable[..., Any]) -> Any:
+    """An intrinsic of an array, an index into it, and perhaps vectors or masks."""
 
     def typed(array: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -108,6 +108,8 @@ def _array_operation(result: Any, extra: tuple[Any, ...], build: Callable[..., A
 
         return result(array, types.int64, *extra), generate
 
+    if len(extra) == 2:
+        return intrinsic(lambda _typing, array, _index, _extra, _other: typed(array))
     if extra:
         return intrinsic(lambda _typing, array, _index, _extra: typed(array))
     return intrinsic(lambda _typing, array, _index: typed(array))
@@ -206,15 +208,22 @@ def _ranks(module: Any) -> Any:
     return table
 
 
-load: Any = _array_operation(
-    vector, (), lambda builder, at, array: _read(builder, at, array, LANES)
-)
+load: Any = array_operation(vector, (), lambda builder, at, array: _read(builder, at, array, LANES))
 """``load(array, index)``: sixteen elements of 8, 16 or 32 bits."""
-store: Any = _array_operation(types.void, (vector,), _build_store)
+store: Any = array_operation(types.void, (vector,), _build_store)
 """``store(array, index, values)``: the low bits of each lane."""
-gather: Any = _array_operation(vector, (vector,), _build_gather)
+gather: Any = array_operation(vector, (vector,), _build_gather)
 """``gather(array, index, offsets)``: elements of 32 bits from index on."""
-spread: Any = _array_operation(vector, (mask,), _build_spread)
+spread: Any = array_operation(vector, (mask,), _build_spread)
 """``spread(array, index, mask)``: consecutive elements in the set lanes, others undefined.
 
 Sixteen elements from ``index`` on must be readable."""
+
+
+def _build_spread_pairs(builder: Any, at: Any, _array: Any, chosen: Any) -> Any:
+    pairs = types.Array(types.uint16, 1, "C")
+    return _build_spread(builder, builder.bitcast(at, _I16.as_pointer()), pairs, chosen)
+
+
+spread_pairs: Any = array_operation(vector, (mask,), _build_spread_pairs)
+"""As ``spread``, of pairs of the bytes of an array: little-endian words at any place."""

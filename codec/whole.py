@@ -1,23 +1,28 @@
 """Whole contents in memory: a frame from a buffer, and a buffer or a part of it from a frame."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
 from codec.buffers import Buffer, Bytes, Source, byte_view, read_range, writable_view
+from codec.casts import narrow_dtype
 from codec.coder import FrameEncoder, decode_block, method_of
 from codec.errors import BaseMismatch, CorruptFrame
-from codec.frame import BLOCK_NBYTES, FIXED_NBYTES, NEEDS_BASE, FrameHead, FrameInfo, Method
-from codec.prediction import predict
-from codec.training import train, training_ranges
+from codec.frame import FIXED_NBYTES, HAS_TABLES, NEEDS_BASE, FrameHead, FrameInfo, Method
+from codec.pairing import sparse_tables_for, tables_for
+from codec.prediction import foretell
+from codec.words import Words
 
 _CLOSE = 1.02
 """Codecs predicted within this factor of the best are all tried: the sample does not decide."""
 _SPARSE = 1 / 24
 _CLOSE_IF_SPARSE = 2.0
 """A sample sees too little of a tensor that shrinks below this share; trying is quick there."""
+_CLOSE_IF_COUNTED = 1.04
+"""Where all changes were counted, only what other codecs make of them is still a guess."""
 
 
 def encode(
@@ -25,31 +30,39 @@ def encode(
     *,
     dtype: str,
     base: Buffer | None = None,
+    base_dtype: str | None = None,
     codec: str = "auto",
     level: Literal["default", "best"] = "default",
     threads: int = 1,
 ) -> bytes:
     """One frame that decodes to exactly ``target``, never larger than RAW with its head.
 
-    ``codec`` is RAW, ZSTD, PLANE, BITX, CTX or "auto": what the sample predicts to be smallest, or,
-    where that is close or ``level`` is "best", the smallest of several tried. ``base`` may be of
-    another length; bytes beyond it are coded alone. Raises ValueError for an unknown name, for
-    BITX and CTX without a base, and for CTX with a dtype other than BF16, F16, F32 and C64.
+    ``codec`` is RAW, ZSTD, PLANE, BITX, CTX, SPARSE or "auto": what the sample predicts to be
+    smallest, or, where that is close or ``level`` is "best", the smallest of several tried.
+    ``base`` may be of another length; elements beyond it are coded alone. It may be of another
+    dtype among BF16, F16 and F32, ``base_dtype``, and is cast then. F32 of which every word is one
+    of BF16 or F16 cast up is coded as that. Raises ValueError for an unknown name, for BITX, CTX
+    and SPARSE without a base, for a base that cannot be cast, and for CTX with a dtype that is no
+    float of 8 to 32 bits.
     """
     view = byte_view(target)
     reference = None if base is None else byte_view(base)
     if level not in ("default", "best"):
         raise ValueError(f"unknown level {level!r}")
+    below = None if reference is None else base_dtype or dtype
+    words = Words.named(dtype, narrow_dtype(view, dtype=dtype), below)
     if codec != "auto":
         if reference is None and method_of(codec) in NEEDS_BASE:
             raise ValueError(f"codec {codec} needs a base")
-        return _encode_as(codec, view, dtype, reference, threads)
-    estimates = predict(view, dtype=dtype, base=reference).estimates
-    best = min(estimates.values())
+        return _encode_as(codec, view, words, reference, threads)
+    prediction, tables = foretell(view, dtype=dtype, base=reference, base_dtype=base_dtype)
+    estimates, best = prediction.estimates, prediction.nbytes
     close = _CLOSE if best > view.size * _SPARSE else _CLOSE_IF_SPARSE
+    if tables:
+        close = _CLOSE_IF_COUNTED
     limit = best * (close if level == "default" else float("inf"))
     frames = [
-        _encode_as(name, view, dtype, reference, threads)
+        _encode_as(name, view, words, reference, threads, tables)
         for name, nbytes in estimates.items()
         if nbytes <= limit
     ]
@@ -116,16 +129,30 @@ def inspect(frame: Buffer) -> FrameInfo:
     return FrameHead.parse(frame).info
 
 
-def _encode_as(codec: str, target: Bytes, dtype: str, base: Bytes | None, threads: int) -> bytes:
-    tables = b""
-    if base is not None and target.size and method_of(codec) is Method.CTX:
-        pairs = _training_pairs(target, base, dtype)
-        tables = train(pairs, dtype=dtype, raw_nbytes=min(target.size, base.size))
+def _encode_as(
+    codec: str,
+    target: Bytes,
+    words: Words,
+    base: Bytes | None,
+    threads: int,
+    known: Mapping[Method, bytes] = MappingProxyType({}),
+) -> bytes:
+    """A frame in one codec; ``known`` are tables made before."""
+    method = method_of(codec)
+    tables = known.get(method, b"")
+    if base is not None and target.size and not tables and method in HAS_TABLES:
+        if method is Method.SPARSE:
+            tables = sparse_tables_for(target, base, words=words)
+        else:
+            shape = {"raw_nbytes": target.size, "base_nbytes": base.size}
+            tables = tables_for(target, base, words=words, **shape)
     encoder = FrameEncoder(
-        dtype=dtype,
+        dtype=words.content.name,
         raw_nbytes=target.size,
         codec=codec,
         base_nbytes=None if base is None else base.size,
+        base_dtype=None if words.base is None else words.base.name,
+        narrow=words.coded.name if words.is_narrow else None,
         tables=tables,
     )
     blocks: list[bytes] = [b""] * encoder.block_count
@@ -138,16 +165,6 @@ def _encode_as(codec: str, target: Bytes, dtype: str, base: Bytes | None, thread
 
     _spread(work, range(encoder.block_count), threads)
     return b"".join([encoder.finish(), *blocks])
-
-
-def _training_pairs(target: Bytes, base: Bytes, dtype: str) -> Iterator[tuple[Bytes, Bytes]]:
-    """Samples of the common part, and of what is coded against zeros behind the base's end."""
-    common = min(target.size, base.size)
-    for start, stop in training_ranges(common, dtype=dtype):
-        yield target[start:stop], base[start:stop]
-    beyond = target[common : min(target.size, -(-common // BLOCK_NBYTES) * BLOCK_NBYTES)]
-    if beyond.size:
-        yield beyond, np.zeros(beyond.size, np.uint8)
 
 
 def _spread(work: Callable[[int], Any], indexes: Iterable[int], threads: int) -> None:

@@ -12,10 +12,14 @@ import numpy as np
 
 import codec
 from codec.dtypes import DType, layout_of
-from tests.codec import tensors
+from tests.codec import naive_casts, tensors
 
 FOLDER = Path(__file__).parent / "golden" / f"v{codec.frame.VERSION}"
 CODECS = ("RAW", "ZSTD", "PLANE", "BITX", "CTX")
+SPARSE_DTYPES = ("U8", "F8_E4M3", "I16", "BF16", "F16", "F32", "I64", "F64")
+"""Every width, as integers and as floats."""
+PLANE_DTYPES = ("BF16", "F32", "F64", "F8_E4M3")
+"""Few values in a plane and many, with fields and without."""
 
 
 def content(dtype: str) -> tuple[bytes, bytes]:
@@ -49,15 +53,19 @@ def mixture(seed: int) -> tuple[bytes, bytes]:
 
 def streamed(target: bytes, base: bytes, name: str, dtype: str = "BF16") -> bytes:
     """A frame of several small blocks."""
-    common = min(len(target), len(base)) & ~3
+    common = min(len(target), len(base)) & ~7
     pair = target[:common], base[:common]
+    tables = codec.train([pair], dtype=dtype) if name == "CTX" else b""
+    if name == "SPARSE":
+        blocks = ((target[at : at + 4096], base[at : at + 4096]) for at in range(0, common, 4096))
+        tables = codec.train_sparse(blocks, dtype=dtype, raw_nbytes=1 << 24)
     encoder = codec.FrameEncoder(
         dtype=dtype,
         raw_nbytes=len(target),
         codec=name,
         base_nbytes=len(base),
         block_log2=12,
-        tables=codec.train([pair], dtype=dtype) if name == "CTX" else b"",
+        tables=tables,
     )
     blocks = [
         encoder.encode_block(
@@ -66,6 +74,104 @@ def streamed(target: bytes, base: bytes, name: str, dtype: str = "BF16") -> byte
         for index in range(encoder.block_count)
     ]
     return b"".join([encoder.finish(), *blocks])
+
+
+def converted(target: bytes, base: bytes, name: str, words: codec.Words) -> bytes:
+    """A frame of several small blocks, of a base of another dtype or of narrow words."""
+    assert words.base is not None
+    lengths = {"raw_nbytes": len(target), "base_nbytes": len(base)}
+    encoder = codec.FrameEncoder(
+        dtype=words.content.name,
+        codec=name,
+        base_dtype=words.base.name,
+        narrow=words.coded.name if words.is_narrow else None,
+        block_log2=12,
+        tables=codec.tables_for(target, base, words=words, **lengths) if name == "CTX" else b"",
+        **lengths,
+    )
+    blocks = [
+        encoder.encode_block(
+            index, target[slice(*encoder.raw_range(index))], base[slice(*encoder.base_range(index))]
+        )
+        for index in range(encoder.block_count)
+    ]
+    return b"".join([encoder.finish(), *blocks])
+
+
+def conversions() -> dict[str, tuple[bytes, bytes, codec.Words]]:
+    """Target, base and dtypes of every cast, with every awkward value on both sides.
+
+    The base ends early, within a word.
+    """
+    cases = {}
+    floats = ("BF16", "F16", "F32")
+    for dtype, below in ((a, b) for a in floats for b in floats if a != b):
+        words = 3000 if dtype == "F32" else 5000
+        target = np.concatenate([tensors.awkward(dtype), tensors.pair(dtype, words, seed=6)[1]])
+        base = tensors.pair(below, words - 400, seed=6)[0]
+        base = np.concatenate([np.roll(tensors.awkward(below), 1), base]).tobytes() + b"\x3c"
+        cases[f"{dtype}-on-{below}"] = (
+            target.tobytes() + b"\1",
+            base,
+            codec.Words.named(dtype, None, below),
+        )
+    for narrow, below in (("BF16", "BF16"), ("F16", "F32"), ("BF16", "F16")):
+        plain = [tensors.pair(narrow, 5000, seed=7)[1], tensors.awkward(narrow)]
+        target = naive_casts.cast(np.concatenate(plain), narrow, "F32")
+        if narrow == "F16":  # a NaN that signals is not what any cast down gives
+            target = target[~np.isnan(target.view(np.float32))]
+        base = tensors.pair(below, 4000, seed=7)[0].tobytes()
+        cases[f"{narrow}-in-F32-on-{below}"] = (
+            target.tobytes(),
+            base,
+            codec.Words.named("F32", narrow, below),
+        )
+    return cases
+
+
+def sparse(dtype: str) -> tuple[bytes, bytes]:
+    """Target and base of several small blocks: small words changed more often, by little or by all.
+
+    One block is the base's, one has no relation to it, and the last is beyond its end. Bytes are
+    left over.
+    """
+    width = layout_of(DType[dtype]).width
+    count = 6 * 4096 // width
+    rng = np.random.default_rng(8)
+    if dtype in tensors.FLOATS:
+        base = tensors.pair(dtype, count, seed=8)[0]
+        special = tensors.awkward(dtype)
+        base[50 : 50 + special.size] = special
+    else:
+        base = (rng.standard_normal(count) * 40).astype(f"<i{width}").view(f"<u{width}")
+    magnitudes = base & base.dtype.type((1 << (8 * width - 1)) - 1)
+    order = np.argsort(np.argsort(magnitudes)) / count
+    changed = rng.random(count) < np.select([order < 0.1, order < 0.3], [0.8, 0.2], 0.004)
+    steps = rng.integers(1, 4, count).astype(base.dtype)
+    target = np.where(changed, base + np.where(rng.random(count) < 0.5, steps, -steps), base)
+    far = rng.random(count) < 0.002
+    target[far] = np.frombuffer(rng.bytes(count * width), base.dtype)[far]
+    block = 4096 // width
+    target[block : 2 * block] = base[block : 2 * block]
+    target[2 * block : 3 * block] = np.frombuffer(rng.bytes(4096), base.dtype)
+    tail = bytes(range(width - 1))
+    return target.astype(base.dtype).tobytes() + tail, base.tobytes()[: 5 * 4096 + 1]
+
+
+def planes(dtype: str) -> bytes:
+    """Words whose upper bytes are mostly alike, among them every awkward one, and bytes left over.
+
+    So rANS is shorter than zstd although there are not many.
+    """
+    rng = np.random.default_rng(9)
+    alike = rng.random(16_001) < 0.93
+    values = np.where(alike, rng.uniform(0.016, 0.031, alike.size), rng.standard_normal(alike.size))
+    if dtype not in tensors.FLOATS:
+        return np.where(alike, 3, values * 40).astype(np.int8).tobytes()
+    words = tensors.floats(values, dtype)
+    special = tensors.awkward(dtype)
+    words[4000 : 4000 + special.size] = special
+    return words.tobytes() + bytes(range(words.itemsize - 1))
 
 
 def write(case: str, files: dict[str, bytes]) -> None:
@@ -99,6 +205,21 @@ def main() -> None:
     target, base = mixture(seed=5)
     frame = streamed(target, base, "CTX", "F32")
     write("mixture", {"target": target, "base": base, "ctx.frame": frame})
+    for dtype in SPARSE_DTYPES:
+        target, base = sparse(dtype)
+        frame = streamed(target, base, "SPARSE", dtype)
+        write(f"sparse-{dtype}", {"target": target, "base": base, "sparse.frame": frame})
+    for dtype in PLANE_DTYPES:
+        target = planes(dtype)
+        frame = codec.encode(target, dtype=dtype, codec="PLANE")
+        write(f"planes-{dtype}", {"target": target, "base": b"", "plane.frame": frame})
+    for case, (target, base, words) in conversions().items():
+        frames = {
+            f"{name.lower()}.frame": converted(target, base, name, words)
+            for name in ("RAW", "PLANE", "BITX", "CTX")
+            if name in ("BITX", "CTX") or words.is_narrow
+        }
+        write(case, {"target": target, "base": base} | frames)
 
 
 if __name__ == "__main__":

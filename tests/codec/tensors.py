@@ -14,6 +14,13 @@ def floats(values: np.ndarray, dtype: str) -> np.ndarray:
     return values.astype(numpy_dtype).view(f"u{numpy_dtype().itemsize}")
 
 
+def values(words: np.ndarray, dtype: str) -> np.ndarray:
+    """What words of BF16, F16 or F32 stand for."""
+    if dtype == "BF16":
+        return (words.astype(np.uint32) << 16).view(np.float32)
+    return words.view(np.float16 if dtype == "F16" else np.float32)
+
+
 def pair(dtype: str, count: int, *, drift: float = 1.2e-4, seed: int = 0):
     """A base and its fine-tune: gaussian weights with a gaussian step."""
     rng = np.random.default_rng(seed)

@@ -32,7 +32,7 @@ def pair_of(data: bytes, seed: int, dtype: str) -> tuple[np.ndarray, np.ndarray]
 
 def portable(streams, base, out, *shape):
     """The portable kernel with the arguments of the fastest one."""
-    return context_kernels.decode(*streams, base, out, 0, *shape)
+    return context_decode.PORTABLE[out.itemsize](*streams, base, out, 0, *shape)
 
 
 def symbolise(target, base, dtype, folds):
@@ -49,15 +49,17 @@ def symbolise(target, base, dtype, folds):
 def decode(words, raws, scales, tables, base, dtype, kernel=context_decode.decode):
     """What a decoder restores, and whether all streams were used up."""
     layout = layout_of(DType[dtype])
+    stored = words.astype("<u2").tobytes()
     bounds = np.cumsum([0, *map(len, raws)])
-    cursors = np.array([128, *bounds[:-1]], np.int64)
-    ends = np.array([len(words), *bounds[1:]], np.int64)
+    cursors = np.array([256, *bounds[:-1]], np.int64)
+    ends = np.array([len(stored), *bounds[1:]], np.int64)
     states = words[:128].view(np.uint32).copy()
     out = np.empty_like(base)
-    padded = np.append(words, np.zeros(600, np.uint16))
-    plain = np.frombuffer(b"".join(raws) + bytes(600), np.uint8)
-    slots = decode_slots(tables, layout.width)
-    streams = (padded, plain, ends, cursors, states, scales, slots)
+    streams = (
+        *(np.frombuffer(stored, np.uint8), np.zeros(2048, np.uint8)),
+        *(np.frombuffer(b"".join(raws) + bytes(512), np.uint8), ends, cursors, states, scales),
+        decode_slots(tables, layout.width),
+    )
     fits = kernel(streams, base, out, *shape_of(layout))
     return out, bool(fits and np.array_equal(cursors, ends) and np.all(states == 1 << 16))
 

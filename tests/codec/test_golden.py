@@ -6,6 +6,7 @@ import pytest
 
 import codec
 from codec.dtypes import DType
+from codec.streams import Coding
 from tests.codec import independent_reader
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -38,3 +39,16 @@ def test_every_codec_and_dtype_has_a_golden_frame():
 def test_context_frames_have_golden_ones_too(dtype):
     info = codec.inspect((GOLDEN / "v1" / dtype / "ctx.frame").read_bytes())
     assert info.methods["CTX"] > 0
+
+
+@pytest.mark.parametrize("dtype", ["U8", "F8_E4M3", "I16", "BF16", "F16", "F32", "I64", "F64"])
+def test_sparse_frames_of_every_width_have_golden_ones(dtype):
+    info = codec.inspect((GOLDEN / "v1" / f"sparse-{dtype}" / "sparse.frame").read_bytes())
+    assert info.methods["SPARSE"] > 1
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F32", "F64", "F8_E4M3"])
+def test_planes_in_rans_have_golden_frames(dtype):
+    frame = (GOLDEN / "v1" / f"planes-{dtype}" / "plane.frame").read_bytes()
+    first, _ = codec.FrameHead.parse(frame).block_range(0)
+    assert Coding(frame[first]) is Coding.RANS

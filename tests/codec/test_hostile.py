@@ -16,7 +16,18 @@ from tests.codec import tensors
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 CASES = [
     (path.read_bytes(), (path.parent / "target").read_bytes(), (path.parent / "base").read_bytes())
-    for case in ("BF16", "F32", "I64", "blocks", "mixture")
+    for case in (
+        "BF16",
+        "F32",
+        "I64",
+        "F8_E4M3",
+        "F32-on-F16",
+        "F16-in-F32-on-F32",
+        "blocks",
+        "mixture",
+        "sparse-BF16",
+        "sparse-I64",
+    )
     for path in sorted((GOLDEN / case).glob("*.frame"))
 ]
 
@@ -72,16 +83,17 @@ def test_mutations_under_true_checksums_raise_nothing_else(data):
         return
 
 
-CONTEXT_CASES = [
-    tuple((GOLDEN / case / name).read_bytes() for name in ("ctx.frame", "base"))
-    for case in ("BF16", "F16", "F32", "C64", "blocks", "mixture")
+TABLED_CASES = [
+    (path.read_bytes(), (path.parent / "base").read_bytes())
+    for pattern in ("*/ctx.frame", "sparse-*/sparse.frame", "planes-*/plane.frame")
+    for path in sorted(GOLDEN.glob(pattern))
 ]
 
 
 @given(data=st.data())
 @settings(max_examples=3000)
 def test_mutated_tables_and_streams_under_true_checksums_raise_nothing_else(data):
-    frame, base = data.draw(st.sampled_from(CONTEXT_CASES))
+    frame, base = data.draw(st.sampled_from(TABLED_CASES))
     altered = bytearray(frame)
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(FIXED_NBYTES, len(frame) - 1))
@@ -114,7 +126,10 @@ CRAFTED = {
     "base length beyond the limit": ("<Q", 16, 1 << 63),
     "tiny blocks": ("<B", 24, 3),
     "huge blocks": ("<B", 24, 63),
-    "reserved bytes": ("<H", 26, 1),
+    "a narrow dtype of words that are not F32": ("<B", 26, 16),
+    "a base dtype that is not cast": ("<B", 25, 19),
+    "a base of no dtype": ("<B", 25, 0),
+    "reserved byte": ("<B", 27, 1),
     "tables without use": ("<I", 28, 8),
     "more blocks": ("<I", 32, MAX_BLOCKS),
     "stored length too long": ("<I", 40, 1 << 31),
@@ -136,6 +151,33 @@ def test_crafted_heads_and_blocks_are_refused(name):
         codec.decode(with_field(FRAME, *CRAFTED[name]), base=BASE)
 
 
+NARROW = GOLDEN / "BF16-in-F32-on-F16"
+
+
+@pytest.mark.parametrize(
+    ("layout", "offset", "value"),
+    [("<Q", 8, 20057), ("<B", 26, 18), ("<I", 40, 4096), ("<B", 6, 6), ("<B", 26, 16)],
+)
+def test_crafted_heads_of_narrow_contents_are_refused(layout, offset, value):
+    base = (NARROW / "base").read_bytes()
+    for name in ("raw.frame", "ctx.frame"):
+        frame = (NARROW / name).read_bytes()
+        with pytest.raises(codec.CodecError):
+            codec.decode(with_field(frame, layout, offset, value), base=base)
+
+
+@pytest.mark.parametrize("below", ["BF16", "F16"])
+def test_another_base_dtype_is_a_mismatch(below):
+    base, target = tensors.pair("BF16", 2000)
+    frame = codec.encode(target, dtype="BF16", base=base, codec="CTX")
+    altered = with_field(frame, "<B", 25, codec.Words.named(below).content)
+    if below == "BF16":
+        assert codec.decode(altered, base=base).tobytes() == target.tobytes()
+        return
+    with pytest.raises(codec.BaseMismatch):
+        codec.decode(altered, base=base)
+
+
 def test_context_frames_of_integers_are_refused():
     for case in ("BF16", "F32"):
         frame = (GOLDEN / case / "ctx.frame").read_bytes()
@@ -145,7 +187,9 @@ def test_context_frames_of_integers_are_refused():
             codec.decode(reseal(altered), base=bytes(1229))
 
 
-@pytest.mark.parametrize(("offset", "value"), [(4, 2), (5, 5), (5, 250), (25, 18)])
+@pytest.mark.parametrize(
+    ("offset", "value"), [(4, 2), (5, 6), (5, 250), (25, 24), (26, 16), (26, 250)]
+)
 def test_later_versions_and_codecs_are_told_from_damage(offset, value):
     with pytest.raises(codec.UnsupportedFrame):
         codec.decode(with_field(FRAME, "<B", offset, value), base=BASE)
@@ -161,7 +205,7 @@ def test_a_zstd_stream_that_announces_more_than_it_may_hold_is_not_decoded():
         codec.decode(bytes(bomb))
 
 
-@pytest.mark.parametrize("name", ["BITX", "CTX"])
+@pytest.mark.parametrize("name", ["BITX", "CTX", "SPARSE"])
 def test_another_base_is_a_mismatch_and_not_damage(name):
     base, target = tensors.pair("BF16", 800_000)
     frame = codec.encode(target, dtype="BF16", base=base, codec=name)
@@ -177,7 +221,7 @@ def test_another_base_is_a_mismatch_and_not_damage(name):
     assert codec.decode_range(frame, 0, 10, base=other) == target.tobytes()[:10]
 
 
-@pytest.mark.parametrize("name", ["BITX", "CTX"])
+@pytest.mark.parametrize("name", ["BITX", "CTX", "SPARSE"])
 def test_damage_is_not_blamed_on_the_base(name):
     base, target = tensors.pair("BF16", 2000)
     frame = bytearray(codec.encode(target, dtype="BF16", base=base, codec=name))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import codec
@@ -16,6 +17,16 @@ from tests.codec.test_instructions import frames_digest
 from codec.instructions import instruction_set
 print(instruction_set(), frames_digest())
 """
+
+
+def lone_tensor(dtype: str) -> bytes:
+    """Words of two blocks, of which the last is short, and bytes left over."""
+    if dtype not in tensors.FLOATS:
+        values = np.random.default_rng(0).standard_normal(1_300_001) * 20
+        return values.astype(np.int8).tobytes()
+    words = tensors.pair(dtype, 1_300_001 // {"F32": 4, "F64": 8}.get(dtype, 2))[0]
+    words[9000 : 9000 + 14] = tensors.awkward(dtype)
+    return words.tobytes() + b"\1"
 
 
 def frames_digest() -> str:
@@ -30,6 +41,13 @@ def frames_digest() -> str:
             if codec.decode(frame, base=base[:-37]).tobytes() != target[:-37].tobytes():
                 raise SystemExit(f"{dtype} with {drift} did not come back")
             digest.update(frame)
+    for dtype, below in (("F32", "BF16"), ("F16", "F32"), ("BF16", "F16")):
+        base, target = tensors.pair(below, 20_000)[0], tensors.pair(dtype, 20_000)[1]
+        base[:14], target[-14:] = tensors.awkward(below), tensors.awkward(dtype)
+        frame = codec.encode(target, dtype=dtype, base=base, base_dtype=below, codec="CTX")
+        if codec.decode(frame, base=base).tobytes() != target.tobytes():
+            raise SystemExit(f"{dtype} over {below} did not come back")
+        digest.update(frame)
     return digest.hexdigest()
 
 

@@ -229,4 +229,5 @@ def test_inspect_needs_no_more_than_the_head():
         block_nbytes=1 << 20,
         blocks=2,
         methods={"BITX": 2},
+        base_dtype="BF16",
     )

@@ -1,4 +1,4 @@
-"""Decoding CTX sixteen words at a time; the same bytes as ``codec.context_kernels.decode``.
+"""Decoding CTX of 32-bit words, 64 at a time; the same bytes as ``codec.context_portable``.
 
 Imported only where ``codec.instructions`` finds vectors. All is done in one pass: context from the
 base, table entry, next state, raw bytes, difference, word.
@@ -7,9 +7,11 @@ base, table entry, next state, raw bytes, difference, word.
 from typing import Any, Final
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from codec.compiling import njit
 from codec.context_kernels import GROUP, UNCHANGED
+from codec.context_portable import compiled, compiled_whole, in_two
 from codec.vectors import (
     LANES,
     add,
@@ -27,6 +29,7 @@ from codec.vectors import (
     signed_below,
     splat,
     spread,
+    spread_pairs,
     store,
     subtract,
 )
@@ -34,16 +37,15 @@ from codec.vectors import below as lower
 
 _U32: Any = np.uint32
 _STRIDE: Final = 4 * LANES
-_u16, _u32, _i64 = (types.Array(kind, 1, "C") for kind in (types.uint16, types.uint32, types.int64))
-_in8, _in16, _in32, _in64 = (
-    types.Array(kind, 1, "C", readonly=True)
-    for kind in (types.uint8, types.uint16, types.uint32, types.int64)
+_u8, _u32, _i64 = (types.Array(kind, 1, "C") for kind in (types.uint8, types.uint32, types.int64))
+_in8, _in32, _in64 = (
+    types.Array(kind, 1, "C", readonly=True) for kind in (types.uint8, types.uint32, types.int64)
 )
 _compiled: dict[str, Any] = {"nogil": True, "cache": True}
 
 
 def _signature(word: Any, out: Any) -> Any:
-    streams = (_in16, _in8, _in64, _i64, _u32, _in8, _in32)
+    streams = (_in8, _u8, _in8, _in64, _i64, _u32, _in8, _in32)
     shape = (types.uint32, types.uint32, types.int32)
     return types.boolean(*streams, word, out, *shape)
 
@@ -60,29 +62,14 @@ def _entries(states: Any, slots: Any, under: Any, mantissa: Any, mask: Any, shif
 
 
 @njit(inline="always")
-def _next(states: Any, entries: Any, words: Any, at: Any) -> Any:
+def next_states(states: Any, entries: Any, words: Any, at: Any) -> Any:
     """States after their symbols, and the next word to read."""
     frequencies = both(shift_down(entries, splat(_U32(10))), splat(_U32(2047)))
     grown = multiply(frequencies, shift_down(states, splat(_U32(11))))
     states = add(grown, shift_down(entries, splat(_U32(21))))
     short = lower(states, splat(_U32(1 << 16)))
-    filled = either(shift_up(states, splat(_U32(16))), spread(words, at, short))
-    return choose(short, filled, states), at + count(short)
-
-
-@njit(inline="always")
-def _narrow(entries: Any, raws: Any, first: Any, second: Any) -> Any:
-    """Differences of 16 bits, and where the two raw streams go on."""
-    symbols = both(entries, splat(_U32(1023)))
-    one = beyond(symbols, splat(_U32(255)))
-    two = beyond(symbols, splat(_U32(510)))
-    tops = both(symbols, splat(_U32(255)))
-    taken = count(two)
-    if taken:
-        tops = choose(two, spread(raws, second, two), tops)
-        second += taken
-    joined = either(shift_up(tops, splat(_U32(8))), spread(raws, first, one))
-    return choose(one, joined, symbols), first + count(one), second
+    filled = either(shift_up(states, splat(_U32(16))), spread_pairs(words, at, short))
+    return choose(short, filled, states), at + 2 * count(short)
 
 
 @njit(inline="always")
@@ -130,9 +117,11 @@ def _copy(base: Any, out: Any, start: int) -> None:
         store(out, i, load(base, i))
 
 
-@njit(_signature(_in16, _u16), **_compiled)
-def decode16(
-    words: Any,
+@compiled(_in32, _u32)
+def groups(
+    stored: Any,
+    safe: int,
+    end: int,
     raws: Any,
     ends: Any,
     cursors: Any,
@@ -141,80 +130,30 @@ def decode16(
     slots: Any,
     base: Any,
     out: Any,
+    start: int,
     mantissa: Any,
     exponents: Any,
     lift: Any,
-) -> bool:
-    """Restore all whole groups of 16-bit words; False if a stream is too short.
+) -> int:
+    """Restore whole groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
-    As for the portable kernel, and 16 entries more of each stream must be readable.
+    As :func:`codec.context_portable.groups32`, and 16 bytes more of raw streams must be readable.
     """
     x0, x1 = load(states, 0), load(states, 16)
     x2, x3 = load(states, 32), load(states, 48)
-    at, first, second = cursors[0], cursors[1], cursors[2]
-    bits, mask, top = splat(mantissa), splat(exponents), _U32(15)
-    for start in range(0, out.size - GROUP + 1, GROUP):
-        scale = scales[start // GROUP]
-        if scale == UNCHANGED:
-            _copy(base, out, start)
-            continue
-        shift = splat(_U32(lift - np.int32(scale)))
-        for i in range(start, start + GROUP, _STRIDE):
-            b0, b1 = load(base, i), load(base, i + 16)
-            b2, b3 = load(base, i + 32), load(base, i + 48)
-            t0 = _entries(x0, slots, b0, bits, mask, shift)
-            t1 = _entries(x1, slots, b1, bits, mask, shift)
-            t2 = _entries(x2, slots, b2, bits, mask, shift)
-            t3 = _entries(x3, slots, b3, bits, mask, shift)
-            z0, first, second = _narrow(t0, raws, first, second)
-            z1, first, second = _narrow(t1, raws, first, second)
-            z2, first, second = _narrow(t2, raws, first, second)
-            z3, first, second = _narrow(t3, raws, first, second)
-            store(out, i, _restored(z0, b0, top))
-            store(out, i + 16, _restored(z1, b1, top))
-            store(out, i + 32, _restored(z2, b2, top))
-            store(out, i + 48, _restored(z3, b3, top))
-            x0, at = _next(x0, t0, words, at)
-            x1, at = _next(x1, t1, words, at)
-            x2, at = _next(x2, t2, words, at)
-            x3, at = _next(x3, t3, words, at)
-        if at > ends[0] or first > ends[1] or second > ends[2]:
-            return False
-    store(states, 0, x0)
-    store(states, 16, x1)
-    store(states, 32, x2)
-    store(states, 48, x3)
-    cursors[0], cursors[1], cursors[2] = at, first, second
-    return True
-
-
-@njit(_signature(_in32, _u32), **_compiled)
-def decode32(
-    words: Any,
-    raws: Any,
-    ends: Any,
-    cursors: Any,
-    states: Any,
-    scales: Any,
-    slots: Any,
-    base: Any,
-    out: Any,
-    mantissa: Any,
-    exponents: Any,
-    lift: Any,
-) -> bool:
-    """Restore all whole groups of 32-bit words; as :func:`decode16`."""
-    x0, x1 = load(states, 0), load(states, 16)
-    x2, x3 = load(states, 32), load(states, 48)
     at, first, second, third, fourth = cursors[0], cursors[1], cursors[2], cursors[3], cursors[4]
+    stopped = out.size - out.size % GROUP
     bits, mask, top = splat(mantissa), splat(exponents), _U32(31)
-    for start in range(0, out.size - GROUP + 1, GROUP):
-        scale = scales[start // GROUP]
+    for first_word in range(start, stopped, GROUP):
+        scale = scales[first_word // GROUP]
         if scale == UNCHANGED:
-            _copy(base, out, start)
+            _copy(base, out, first_word)
             continue
+        if at > safe:
+            stopped = first_word
+            break
         shift = splat(_U32(lift - np.int32(scale)))
-        for i in range(start, start + GROUP, _STRIDE):
+        for i in range(first_word, first_word + GROUP, _STRIDE):
             b0, b1 = load(base, i), load(base, i + 16)
             b2, b3 = load(base, i + 32), load(base, i + 48)
             t0 = _entries(x0, slots, b0, bits, mask, shift)
@@ -229,16 +168,40 @@ def decode32(
             store(out, i + 16, _restored(z1, b1, top))
             store(out, i + 32, _restored(z2, b2, top))
             store(out, i + 48, _restored(z3, b3, top))
-            x0, at = _next(x0, t0, words, at)
-            x1, at = _next(x1, t1, words, at)
-            x2, at = _next(x2, t2, words, at)
-            x3, at = _next(x3, t3, words, at)
-        spent = at > ends[0] or first > ends[1] or second > ends[2]
+            x0, at = next_states(x0, t0, stored, at)
+            x1, at = next_states(x1, t1, stored, at)
+            x2, at = next_states(x2, t2, stored, at)
+            x3, at = next_states(x3, t3, stored, at)
+        spent = at > end or first > ends[1] or second > ends[2]
         if spent or third > ends[3] or fourth > ends[4]:
-            return False
+            return -1
     store(states, 0, x0)
     store(states, 16, x1)
     store(states, 32, x2)
     store(states, 48, x3)
-    cursors[0], cursors[1], cursors[2], cursors[3], cursors[4] = at, first, second, third, fourth
-    return True
+    cursors[0], cursors[1], cursors[2] = at, first, second
+    cursors[3], cursors[4] = third, fourth
+    return stopped
+
+
+@compiled_whole(_in32, _u32)
+def decode(
+    stored: Any,
+    room: Any,
+    raws: Any,
+    ends: Any,
+    cursors: Any,
+    states: Any,
+    scales: Any,
+    slots: Any,
+    base: Any,
+    out: Any,
+    start: int,
+    mantissa: Any,
+    exponents: Any,
+    lift: Any,
+) -> bool:
+    """Restore all whole groups from ``start`` on; False if a stream is too short."""
+    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift)
+    whole = out.size - out.size % GROUP
+    return in_two(groups, stored, room, ends, cursors, start, whole, rest)

@@ -1,0 +1,285 @@
+"""Compiled loops of SPARSE, by word width: where a target leaves its base, and putting it back.
+
+The *class* of a word of the base is the number of ``limits`` that its magnitude (the word without
+its top bit) reaches; a *rank* counts the words of a class. Whatever is not a comparison of two
+arrays grows with the number of changes, so nothing here is wide. Kernels trust the lengths of what
+they are given, and nothing inside it. ``tests/codec/naive_sparse.py`` says in plain Python what
+each means.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from codec.compiling import njit
+
+GROUP: Final = 64
+"""Words that are compared, and counted, at a time."""
+
+_U64 = np.uint64
+
+_TYPES = (types.uint8, types.uint16, types.uint32, types.uint64)
+_inputs = [types.Array(kind, 1, "C", readonly=True) for kind in _TYPES]
+_outputs = [types.Array(kind, 1, "C") for kind in _TYPES]
+_u8, _, _u32, _u64 = _outputs
+_in8, _, _in32, _in64 = _inputs
+_i64, _ini64 = (types.Array(types.int64, 1, "C", readonly=kept) for kept in (False, True))
+_compiled: dict[str, Any] = {"nogil": True, "cache": True}
+_ONE = _U64(1)
+_GATHER_BITS: Final = _U64(0x0102040810204080)
+"""Times eight bytes that are 0 or 1: their bits, in the upper byte."""
+
+
+def _generate_count(_typing_context: Any, _word: Any) -> tuple[Any, Any]:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
+def _generate_lowest(_typing_context: Any, _word: Any) -> tuple[Any, Any]:
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, False))
+
+    return types.int64(types.uint64), generate
+
+
+_count: Any = intrinsic(_generate_count)
+"""How many bits are set."""
+_lowest: Any = intrinsic(_generate_lowest)
+"""Place of the lowest bit that is set."""
+
+
+@njit(inline="always")
+def _differs(target: Any, base: Any) -> bool:
+    word = target.dtype.type
+    found = word(0)
+    for i in range(target.size):
+        found = word(found | word(target[i] ^ base[i]))
+    return found != word(0)
+
+
+@njit(inline="always")
+def _number(word: Any, below: Any, bits: int, fold: Any) -> Any:
+    """Zigzag of the difference of two unequal words, less one; see ``sparse.fold_of``."""
+    top = _U64(bits - 1)
+    full = _U64(0xFFFFFFFFFFFFFFFF) >> _U64(64 - bits)
+    here = _U64(word) ^ (fold if _U64(word) >> top else _U64(0))
+    there = _U64(below) ^ (fold if _U64(below) >> top else _U64(0))
+    step = (here - there) & full
+    if step >> top:
+        return (((~step) << _U64(1)) & full) | _U64(0)
+    return (step << _U64(1)) - _U64(1)
+
+
+@njit(inline="always")
+def _changed(number: Any, below: Any, bits: int, fold: Any) -> Any:
+    """The word that differs from ``below`` by what :func:`_number` made a number."""
+    top = _U64(bits - 1)
+    full = _U64(0xFFFFFFFFFFFFFFFF) >> _U64(64 - bits)
+    zigzag = (number + _U64(1)) & full
+    step = zigzag >> _U64(1)
+    if zigzag & _U64(1):
+        step = ~step
+    there = _U64(below) ^ (fold if _U64(below) >> top else _U64(0))
+    place = (there + step) & full
+    return place ^ (fold if place >> top else _U64(0))
+
+
+@njit(inline="always")
+def _gathered(flags: Any) -> Any:
+    """One bit for each of 64 bytes that are 0 or 1."""
+    eights = flags.view(np.uint64)
+    mask = _U64(0)
+    for k in range(8):
+        mask |= ((eights[k] * _GATHER_BITS) >> _U64(56)) << _U64(8 * k)
+    return mask
+
+
+@njit(inline="always")
+def _difference_mask(target: Any, base: Any, flags: Any) -> Any:
+    """A bit for every word of a group that differs."""
+    if target.size < GROUP:
+        flags[:] = 0
+    for i in range(target.size):
+        flags[i] = target[i] != base[i]
+    return _gathered(flags)
+
+
+@njit(inline="always")
+def _reach_mask(words: Any, limit: Any, magnitude: Any, flags: Any) -> Any:
+    """A bit for every word of a group that reaches a limit."""
+    word = words.dtype.type
+    least, mask = word(limit), word(magnitude)
+    if words.size < GROUP:
+        flags[:] = 0
+    for i in range(words.size):
+        flags[i] = word(words[i] & mask) >= least
+    return _gathered(flags)
+
+
+@njit(inline="always")
+def _at_least(words: Any, limit: Any, magnitude: Any) -> Any:
+    """How many words of a group reach a limit; counted in their own width, which vectors like."""
+    word = words.dtype.type
+    least, mask, reached = word(limit), word(magnitude), word(0)
+    for i in range(words.size):
+        reached = word(reached + word(word(words[i] & mask) >= least))
+    return np.int64(reached)
+
+
+@njit([types.void(word, word, types.int64, _i64) for word in _inputs], **_compiled)
+def survey(target: Any, base: Any, shift: int, changed: Any) -> None:
+    """Add the changed words to ``changed``, by the magnitude of their base shifted down."""
+    magnitude = (_U64(1) << _U64(8 * target.itemsize - 1)) - _U64(1)
+    for first in range(0, target.size, GROUP):
+        words, below = target[first : first + GROUP], base[first : first + GROUP]
+        if _differs(words, below):
+            for i in range(words.size):
+                if words[i] != below[i]:
+                    changed[(_U64(below[i]) & magnitude) >> _U64(shift)] += 1
+
+
+@njit([types.void(word, word, types.int64, _u8, _i64) for word in _inputs], **_compiled)
+def mark(target: Any, base: Any, length: int, changed: Any, totals: Any) -> None:
+    """How many words of every ``length`` differ, up to 255, and ``totals[0]`` of all."""
+    for group in range(changed.size):
+        start = group * length
+        words, below = target[start : start + length], base[start : start + length]
+        count = 0
+        if _differs(words, below):
+            for i in range(words.size):
+                count += words[i] != below[i]
+        changed[group] = min(count, 255)
+        totals[0] += count
+
+
+@njit(
+    [types.void(word, word, _in64, _in8, types.uint64, _i64, _u32, _u64) for word in _inputs],
+    **_compiled,
+)
+def collect(
+    target: Any,
+    base: Any,
+    limits: Any,
+    reached: Any,
+    fold: Any,
+    cursors: Any,
+    gaps: Any,
+    numbers: Any,
+) -> None:
+    """Write gap and number of every change to the region of its class; only count behind the room.
+
+    ``cursors`` are the beginnings of the regions and then their ends; ``reached`` is what
+    :func:`class_sizes` says.
+    """
+    bits, classes, writes = 8 * target.itemsize, limits.size + 1, gaps.size > 0
+    magnitude = (_ONE << _U64(bits - 1)) - _ONE
+    groups = (target.size + GROUP - 1) // GROUP
+    flags = np.empty(GROUP, np.uint8)
+    masks = np.zeros(classes + 1, np.uint64)
+    before, after = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+    for group in range(groups):
+        start = group * GROUP
+        words, below = target[start : start + GROUP], base[start : start + GROUP]
+        if _differs(words, below):
+            changed = _difference_mask(words, below, flags)
+            masks[0] = ~_U64(0)
+            for k in range(1, classes):
+                masks[k] = _reach_mask(below, limits[k - 1], magnitude, flags)
+            for k in range(classes):
+                mine = masks[k] & ~masks[k + 1]
+                left = changed & mine
+                if not writes:
+                    cursors[k] += _count(left)
+                    continue
+                while left:
+                    i = _lowest(left)
+                    left &= left - _ONE
+                    rank = before[k] + _count(mine & ((_ONE << _U64(i)) - _ONE))
+                    if cursors[k] < gaps.size:
+                        gaps[cursors[k]] = rank - after[k]
+                        numbers[cursors[k]] = _number(words[i], below[i], bits, fold)
+                    after[k] = rank + 1
+                    cursors[k] += 1
+        if classes == 1:
+            before[0] += words.size
+            continue
+        above = 0
+        for k in range(classes - 1, 0, -1):
+            found = np.int64(reached[(k - 1) * groups + group])
+            before[k] += found - above
+            above = found
+        before[0] += words.size - above
+
+
+@njit([types.void(word, _in64, _i64, _u8) for word in _inputs], **_compiled)
+def class_sizes(base: Any, limits: Any, sizes: Any, reached: Any) -> None:
+    """Words of every class, and how many of every group reach each limit, limit by limit."""
+    magnitude = (_U64(1) << _U64(8 * base.itemsize - 1)) - _U64(1)
+    groups = (base.size + GROUP - 1) // GROUP
+    sizes[0] = base.size
+    for k in range(limits.size):
+        total = 0
+        for group in range(groups):
+            found = _at_least(base[group * GROUP : (group + 1) * GROUP], limits[k], magnitude)
+            reached[k * groups + group] = found
+            total += found
+        sizes[k] -= total
+        sizes[k + 1] = total
+
+
+@njit(
+    [
+        types.void(word, _in64, _in8, _ini64, _in32, _in64, types.uint64, out)
+        for word, out in zip(_inputs, _outputs, strict=True)
+    ],
+    **_compiled,
+)
+def scatter(
+    base: Any,
+    limits: Any,
+    reached: Any,
+    bounds: Any,
+    ranks: Any,
+    numbers: Any,
+    fold: Any,
+    out: Any,
+) -> None:
+    """Change the words of ``out``, a copy of ``base``, that have these ranks in their classes."""
+    bits = 8 * base.itemsize
+    if limits.size == 0:
+        for j in range(bounds[0], bounds[1]):
+            place = ranks[j]
+            out[place] = _changed(numbers[j], base[place], bits, fold)
+        return
+    magnitude = (_ONE << _U64(bits - 1)) - _ONE
+    groups = (base.size + GROUP - 1) // GROUP
+    flags = np.empty(GROUP, np.uint8)
+    for k in range(limits.size + 1):
+        group, before, inside, passed, left = -1, 0, 0, 0, _U64(0)
+        for j in range(bounds[k], bounds[k + 1]):
+            rank = np.int64(ranks[j])
+            if rank >= before + inside:
+                while rank >= before + inside:
+                    before += inside
+                    group += 1
+                    inside = min(GROUP, base.size - group * GROUP)
+                    if k > 0:
+                        inside = np.int64(reached[(k - 1) * groups + group])
+                    if k < limits.size:
+                        inside -= np.int64(reached[k * groups + group])
+                below = base[group * GROUP : (group + 1) * GROUP]
+                left = ~_U64(0)
+                if k > 0:
+                    left = _reach_mask(below, limits[k - 1], magnitude, flags)
+                if k < limits.size:
+                    left &= ~_reach_mask(below, limits[k], magnitude, flags)
+                passed = before
+            while passed < rank:
+                left &= left - _ONE
+                passed += 1
+            place = group * GROUP + _lowest(left)
+            out[place] = _changed(numbers[j], base[place], bits, fold)
