@@ -16,6 +16,7 @@ ENV PATH=/opt/clade/bin:$PATH NUMBA_CACHE_DIR=/var/cache/clade CLADE_DATA=/data 
 RUN useradd --system --create-home clade && mkdir -p /data /var/cache/clade \
     && chown clade /data /var/cache/clade
 USER clade
+RUN clade warm
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]

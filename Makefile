@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 INSTALL = UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt
 DATA ?= data
 PORT ?= 8000
+LANE ?= xet
+HF ?= 2.4.0
 
-.PHONY: help up demo test check bench fmt migration clean
+.PHONY: help up demo test test-hf check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +23,9 @@ test: $(VENV)/.dev ## Run the tests, real servers included (installs Debian's wh
 	@scripts/services.sh
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
+test-hf: $(VENV)/.dev ## Run the client's own tests on a fresh hub (LANE=lfs: without hf_xet; HF=version)
+	@$(BIN)/python -m tests.hf_suite --lane $(LANE) --version $(HF) $(ARGS)
+
 check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -31,6 +36,12 @@ check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 bench: $(VENV)/.bench ## Every bench, ours beside its peers (bench/README.md)
 	@scripts/services.sh
 	@$(BIN)/python -m bench
+
+bench-codec: $(VENV)/.bench ## The codec's figures beside its promises and peers (bench/README.md)
+	@$(BIN)/python -m bench.codec
+
+fuzz: $(VENV)/.bench ## A million damaged frames; then with bounds checks
+	@$(BIN)/python -m bench.fuzz_frames --checked
 
 fmt: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import closing, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.settings import Settings
+from app.settings import Settings, unknown_setting
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,12 +21,15 @@ app = typer.Typer(
 )
 user_app = typer.Typer(no_args_is_help=True, help="Users and their tokens.")
 app.add_typer(user_app, name="user")
+org_app = typer.Typer(no_args_is_help=True, help="Organisations and who belongs to them.")
+app.add_typer(org_app, name="org")
 
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Data directory of the hub. Default: CLADE_DATA or ./data."),
 ]
 TokenRole = Literal["read", "write"]
+OrgRole = Literal["admin", "write", "contributor", "read"]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -117,6 +121,41 @@ def user_token(
     _print({"name": name, "token": given, "role": role}, as_json)
 
 
+@org_app.command("create")
+def org_create(
+    name: Annotated[str, typer.Argument(help="Any name the Hub allows.")],
+    admin: Annotated[list[str], typer.Option("--admin", help="A user who runs it.")],
+    fullname: Annotated[str, typer.Option(help="Shown by whoami.")] = "",
+    private: Annotated[
+        bool, typer.Option("--private", help="Its new repositories are private by default.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create an organisation."""
+    from app.accounts.users import create_org
+
+    with _open(data) as hub:
+        create_org(hub, name, fullname=fullname, admins=admin, private_by_default=private)
+    _print({"name": name, "admins": ", ".join(admin)}, as_json)
+
+
+@org_app.command("member")
+def org_member(
+    name: Annotated[str, typer.Argument(help="The organisation.")],
+    user: Annotated[str, typer.Argument(help="Who joins it, or gets another role.")],
+    role: Annotated[OrgRole, typer.Option(help="contributor: own repositories only.")] = "read",
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a user into an organisation, or give him another role in it."""
+    from app.accounts.users import join_org
+
+    with _open(data) as hub:
+        join_org(hub, name, user, role)
+    _print({"name": name, "user": user, "role": role}, as_json)
+
+
 @app.command()
 def jobs(
     wait: Annotated[
@@ -179,6 +218,34 @@ def gc(
 
     with _open(data) as hub:
         _print(console.gc_facts(hub, now=now), as_json)
+
+
+@app.command()
+def reencode(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Code again what an older version stored, where that saves bytes."""
+    from app import console
+
+    with _open(data) as hub:
+        _print(console.reencode_facts(hub, wait=wait, show=not as_json), as_json)
+
+
+@app.command()
+def warm(as_json: JsonOption = False) -> None:
+    """Compile the codec ahead of its first use. Exit status 1 if that cannot be kept on disk."""
+    import codec
+
+    loaded = codec.load()
+    _print(asdict(loaded), as_json)
+    if loaded.directory is None:
+        place = "no cache directory can be written; set NUMBA_CACHE_DIR to one that can"
+        print(f"clade: {place}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -252,6 +319,10 @@ def hub_exists(settings: Settings) -> bool:
 
 def _bad_setting(error: ErrorDetails) -> str:
     name = "CLADE_" + "__".join(str(part) for part in error["loc"]).upper()
+    if error["type"] == "extra_forbidden":
+        return unknown_setting(name)
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
     return f"{name}: {error['msg']}"
 
 

@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from app.db.tables import Job
+from app.deltas.reencode import outdated, owe_reencoding
 from app.gc.collect import collect
 from app.gc.fsck import fsck
 from app.hub import Hub
@@ -108,6 +109,23 @@ def fsck_facts(hub: Hub, *, deep: bool, show: bool) -> tuple[dict[str, Any], boo
 def gc_facts(hub: Hub, *, now: bool) -> dict[str, Any]:
     """What one collection did."""
     return asdict(collect(hub, now=now))
+
+
+def reencode_facts(hub: Hub, *, wait: bool, show: bool) -> dict[str, Any]:
+    """Queue the job that codes again what an older encoder stored; how much that is, or was.
+
+    With ``wait`` all jobs are done on return, and the facts tell what is left.
+    """
+    with hub.db.read() as session:
+        old = outdated(session)
+    facts = asdict(old) | {"queued": bool(old.contents)}
+    if old.contents:
+        hub.db.run(lambda session: owe_reencoding(session, hub))
+    if old.contents and wait:
+        follow_jobs(hub, show=show, until_done=True)
+        with hub.db.read() as session:
+            facts |= {"queued": False, "contents_left": outdated(session).contents}
+    return facts
 
 
 def as_lines(facts: dict[str, Any]) -> list[str]:

@@ -8,14 +8,17 @@
     │   └── MissingUploads     a commit names files whose bytes must be sent first; lists them
     ├── Unauthorized           no credentials, or wrong ones
     ├── Forbidden              known caller, not allowed
+    │   └── GatedRepo          the repo exists for the caller, its files are for those let in
     ├── NotFound
     │   ├── RepoNotFound
+    │   │   └── RepoMoved      it is found under another name
     │   ├── RevisionNotFound
     │   ├── EntryNotFound
     │   └── ContentNotFound    an oid, xorb or upload that the caller has not stored here
     ├── Conflict               the name is taken, or the state forbids it
     │   └── StaleParent        parentCommit is no longer the head of the branch
     ├── RangeNotSatisfiable
+    ├── NotOffered             the Hugging Face Hub has this, this hub does not
     └── Unavailable            transient: the store or database did not answer; retry
         └── Damaged            stored bytes fail their checksum and no other copy is at hand
 
@@ -70,12 +73,24 @@ class Forbidden(HubError):
     """The caller is known and may not do this."""
 
 
+class GatedRepo(Forbidden):
+    """A gated repository whose files this caller was not let in to."""
+
+
 class NotFound(HubError):
     """Something does not exist, or not for this caller."""
 
 
 class RepoNotFound(NotFound):
     """No such repository for this caller."""
+
+
+class RepoMoved(RepoNotFound):
+    """The repository was renamed or transferred; ``repo_id`` is ``namespace/name`` today."""
+
+    def __init__(self, repo_id: str) -> None:
+        super().__init__(f"Repository not found: it was moved to {repo_id}")
+        self.repo_id = repo_id
 
 
 class RevisionNotFound(NotFound):
@@ -112,6 +127,10 @@ class RangeNotSatisfiable(HubError):
     def __init__(self, message: str, *, size: int) -> None:
         super().__init__(message)
         self.size = size
+
+
+class NotOffered(HubError):
+    """A part of the Hugging Face Hub that this hub leaves out; the message says why."""
 
 
 class Unavailable(HubError):

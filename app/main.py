@@ -11,18 +11,25 @@ from app import __version__
 from app.api import families, health, jobs, plans, stats, storage
 from app.api.errors import install_error_responses
 from app.api.hf import (
+    accounts,
     commit,
+    history,
     info,
     lfs,
+    listings,
     one_segment,
+    out_of_scope,
     preupload,
     refs,
     repos,
     resolve,
+    tensor_headers,
     tree,
     validate,
+    visitors,
     whoami,
     xet,
+    xet_reads,
 )
 from app.api.metrics import HubCollector, RequestMetrics, StoreCollector
 from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
@@ -36,10 +43,12 @@ from app.web import pages
 
 ROUTERS = (
     *(health.router, whoami.router, repos.router, preupload.router, commit.router, refs.router),
+    *(history.router, xet_reads.router),
     *(tree.router, validate.router, lfs.router, xet.router, resolve.router),
     *(storage.router, families.router, jobs.router, stats.router, plans.router),
+    *(accounts.router, visitors.router, tensor_headers.router, out_of_scope.router),
     # Wide patterns last: api/{type}/{namespace}/{name}, then ids of one segment, then pages.
-    *(info.router, one_segment.router, pages.router),
+    *(listings.router, info.router, one_segment.router, pages.router),
 )
 
 

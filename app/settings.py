@@ -5,6 +5,8 @@ values stop the start with the name of the field.
 """
 
 import os
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
         for name in os.environ:
             top = name.removeprefix("CLADE_").partition("__")[0]
             if name.startswith("CLADE_") and top.upper() not in known:
-                raise ValueError(f"{name} is no setting of the hub; see app/settings.py")
+                raise ValueError(unknown_setting(name))
         return self
 
     @property
@@ -157,3 +159,20 @@ class Settings(BaseSettings):
     def resolved_store_url(self) -> str:
         """The store URL with the embedded default filled in."""
         return self.store_url or (self.data.absolute() / "objects").as_uri()
+
+
+def unknown_setting(name: str) -> str:
+    """What to say of a variable that is no setting: the known one that is nearest."""
+    near = get_close_matches(name.upper(), list(_variables("CLADE_", Settings)), 1, 0.8)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{name} is no setting of the hub{hint}"
+
+
+def _variables(prefix: str, model: type[BaseModel]) -> Iterator[str]:
+    """Names of the environment variables that set the fields of ``model``."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _variables(f"{prefix}{name.upper()}__", kind)
+        else:
+            yield prefix + name.upper()

@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping
 
+from app.catalog.indexing import JOB as INDEX
+from app.catalog.indexing import index_job
 from app.deltas.encode import encode_file
 from app.deltas.rebase import rebase
+from app.deltas.reencode import reencode
 from app.deltas.repack import repack
 from app.families.membership import measure_membership
 from app.gc.periodic import collect_garbage
 from app.jobs.runner import Handler
 
 HANDLERS: Mapping[str, Handler] = {
+    INDEX: index_job,
     "encode": encode_file,
     "rebase": rebase,
+    "reencode": reencode,
     "repack": repack,
     "family": measure_membership,
     "gc": collect_garbage,
 }
 """Job kind -> handler. Every handler may run twice and may be stopped at any point."""
 
-PERIODS: Mapping[str, float] = {"gc": 6 * 3600.0}
+PERIODS: Mapping[str, float] = {"gc": 6 * 3600.0, "reencode": 24 * 3600.0}
 """Job kind -> seconds between two runs, for work that is owed again and again."""

@@ -1,7 +1,9 @@
 """What can go wrong between a client and a hub.
 
 ClientError
+├── BadEndpoint        the address of the hub is none
 ├── Unreachable        no answer, or a broken one, after all retries
+│   └── NoConnection   nobody listens there, or the name is not known
 ├── Refused            the hub said no; carries status and X-Error-Code
 │   └── StaleLocation  the URL of stored bytes has expired or its object is gone: plan anew
 ├── BadAnswer          the hub answered something that makes no sense
@@ -16,8 +18,16 @@ class ClientError(Exception):
     """Base of all errors of this package; the message is fit to be shown."""
 
 
+class BadEndpoint(ClientError):
+    """An endpoint that is no URL of a server."""
+
+
 class Unreachable(ClientError):
     """The hub or its store did not answer."""
+
+
+class NoConnection(Unreachable):
+    """There is no connection to be had; the message is the system's word for it."""
 
 
 class Refused(ClientError):

@@ -1,8 +1,6 @@
 """A hub over HTTP: typed answers, typed errors, retries, and a count of what crossed the wire."""
 
-import random
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +9,22 @@ from urllib.parse import quote, urlsplit
 
 from urllib3 import BaseHTTPResponse
 
-from client.errors import BadAnswer, Refused, StaleLocation, Unreachable
+from client.errors import (
+    BadAnswer,
+    BadEndpoint,
+    NoConnection,
+    Refused,
+    StaleLocation,
+    Unreachable,
+)
+from client.patience import Patience
 from client.plan import Extent, RestorePlan
 from client.wire import Wire, read_into
 
-TRIES = 5
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 GONE = frozenset({403, 404, 410})
 DAMAGED = "Damaged"
 """X-Error-Code of stored bytes that fail their checks: asking again does not help."""
-LONGEST_WAIT_S = 20.0
 
 _NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 
@@ -62,12 +66,25 @@ class RemoteFile:
 
 
 class HubClient:
-    """One hub. Thread-safe. Every method raises Unreachable, Refused or BadAnswer."""
+    """One hub. Thread-safe. Every method raises Unreachable, Refused or BadAnswer.
 
-    def __init__(self, endpoint: str, *, token: str | None = None, timeout_s: float = 30) -> None:
-        self._endpoint = endpoint.rstrip("/")
+    Raises BadEndpoint for an endpoint that is no http(s) URL.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30,
+        patience: Patience | None = None,
+    ) -> None:
+        self._endpoint = checked_endpoint(endpoint)
         self._authorization = {"authorization": f"Bearer {token}"} if token else {}
         self._wire = Wire(timeout_s)
+        self._patience = patience or Patience()
+        self._heard: set[str] = set()
+        """Servers that answered."""
 
     def __enter__(self) -> Self:
         return self
@@ -142,9 +159,9 @@ class HubClient:
                     raise Unreachable("the answer ended early")
             except Unreachable as error:
                 failures = 1 if got > before else failures + 1
-                if failures >= TRIES:
-                    raise Unreachable(f"{_host(url)} does not deliver: {error}") from error
-                time.sleep(_wait_s(failures))
+                if self._is_lost(url, error, failures):
+                    raise Unreachable(f"{_server(url)} does not deliver: {error}") from error
+                self._patience.wait(failures)
 
     @contextmanager
     def _answer(
@@ -152,33 +169,57 @@ class HubClient:
     ) -> Iterator[BaseHTTPResponse]:
         """A successful answer whose body is still to come."""
         with self._wire.get(url, headers) as answer:
+            self._heard.add(_server(url))
             if answer.status >= 300:
                 answer.drain_conn()
-                raise _refusal(answer, url, stale)
+                raise self._refusal(answer, url, stale)
             yield answer
 
     def _json(self, url: str) -> tuple[Any, str]:
         """The body and the Link header of an API answer."""
-        for attempt in range(1, TRIES + 1):
+        failures = 0
+        while True:
             try:
                 with self._answer(url, self._authorization, frozenset()) as answer:
                     return answer.json(), answer.headers.get("link", "")
             except Unreachable as error:
-                if attempt == TRIES:
-                    raise Unreachable(f"{_host(url)} does not answer: {error}") from error
-                time.sleep(_wait_s(attempt))
+                failures += 1
+                if self._is_lost(url, error, failures):
+                    raise Unreachable(f"{_server(url)} does not answer: {error}") from error
+                self._patience.wait(failures)
             except ValueError as error:
-                raise BadAnswer(f"{_host(url)} did not answer with JSON") from error
-        raise AssertionError("unreachable")
+                raise BadAnswer(f"{_server(url)} did not answer with JSON") from error
+
+    def _is_lost(self, url: str, error: Unreachable, failures: int) -> bool:
+        """Whether trying again is no use."""
+        absent = isinstance(error, NoConnection) and _server(url) not in self._heard
+        return absent or failures >= self._patience.tries
+
+    def _refusal(
+        self, answer: BaseHTTPResponse, url: str, stale: frozenset[int]
+    ) -> Unreachable | Refused:
+        status, code = answer.status, answer.headers.get("x-error-code", "")
+        told = answer.headers.get("x-error-message") or answer.reason
+        message = f"{told} ({status} from {_server(url)})"
+        if status in RETRIED and code != DAMAGED:
+            return Unreachable(message)
+        if status == 401 and not self._authorization:
+            message += "; if it is private, set HF_TOKEN or pass --token"
+        return (StaleLocation if status in stale else Refused)(message, status=status, code=code)
 
 
-def _refusal(answer: BaseHTTPResponse, url: str, stale: frozenset[int]) -> Unreachable | Refused:
-    status, code = answer.status, answer.headers.get("x-error-code", "")
-    if status in RETRIED and code != DAMAGED:
-        return Unreachable(_message(answer, url))
-    return (StaleLocation if status in stale else Refused)(
-        _message(answer, url), status=status, code=code
-    )
+def checked_endpoint(endpoint: str) -> str:
+    """The address of a hub without a slash at its end. Raises BadEndpoint."""
+    try:
+        parts = urlsplit(endpoint)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise BadEndpoint(
+            f"{endpoint!r} is no address of a hub; write http:// or https://, a host and its port"
+        )
+    return endpoint.rstrip("/")
 
 
 def _check_range(answer: BaseHTTPResponse, url: str, start: int, fixed: bool) -> None:
@@ -186,7 +227,7 @@ def _check_range(answer: BaseHTTPResponse, url: str, start: int, fixed: bool) ->
         return
     sent = answer.headers.get("content-range", "")
     if answer.status != 206 or not sent.startswith(f"bytes {start}-"):
-        raise BadAnswer(f"{_host(url)} does not serve ranges")
+        raise BadAnswer(f"{_server(url)} does not serve ranges")
 
 
 def _remote_file(row: Mapping[str, Any]) -> RemoteFile:
@@ -204,14 +245,6 @@ def _field(answer: Any, name: str) -> str:
     return answer[name]
 
 
-def _message(answer: BaseHTTPResponse, url: str) -> str:
-    told = answer.headers.get("x-error-message") or answer.reason
-    return f"{told} ({answer.status} from {_host(url)})"
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
-
-
-def _wait_s(failures: int) -> float:
-    return min(LONGEST_WAIT_S, random.uniform(0.5, 1) * 0.5 * 2**failures)
+def _server(url: str) -> str:
+    """Host and port, without the credentials that a URL may hold."""
+    return urlsplit(url).netloc.rpartition("@")[2]

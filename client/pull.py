@@ -66,8 +66,8 @@ def pull(
     """
     repo = RepoName.parse(repo_id) if repo_type == "model" else RepoName(repo_type, repo_id)
     with (
-        _locked(to),
         HubClient(endpoint, token=token) as hub,
+        _locked(to),
         LocalContents(cache or default_cache_dir()) as local,
         ThreadPoolExecutor(threads, thread_name_prefix="pull") as pool,
     ):

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
-from client.errors import Unreachable
+from client.errors import NoConnection, Unreachable
 
 CONNECTIONS = 32
 """Connections kept per host."""
@@ -41,7 +41,8 @@ class Wire:
     def get(self, url: str, headers: Mapping[str, str]) -> Iterator[urllib3.BaseHTTPResponse]:
         """An answer of any status whose body is still to come; redirects are not followed.
 
-        Raises Unreachable, also for what goes wrong while the body is read.
+        Raises Unreachable, also for what goes wrong while the body is read, and NoConnection if the
+        server is not there at all.
         """
         try:
             answer = self._pool(url).request(
@@ -59,6 +60,8 @@ class Wire:
                 with self._lock:
                     self._nbytes += answer.tell()
                 answer.close()  # goes back to the pool before, if its body was read to the end
+        except NewConnectionError as error:
+            raise NoConnection(_reason(error)) from error
         except HTTPError as error:
             raise Unreachable(str(error)) from error
 
@@ -73,6 +76,12 @@ class Wire:
                     else urllib3.ProxyManager(proxy, maxsize=CONNECTIONS)
                 )
             return self._pools[proxy]
+
+
+def _reason(error: NewConnectionError) -> str:
+    cause = error.__cause__ or error.__context__
+    strerror = cause.strerror if isinstance(cause, OSError) else None
+    return (strerror or str(error)).lower()
 
 
 def read_into(answer: urllib3.BaseHTTPResponse, sink: memoryview) -> Iterator[int]:

@@ -1,14 +1,15 @@
-"""Who may read and write which repo, and whose bytes may be named.
+"""Who may see, read and write which repo, and whose bytes may be named.
 
-A private repo does not exist for others. Bytes are readable where a tree of a readable repo names
-them: that, or having sent them, is the only way to use a file by its digest.
+A private repo does not exist for others. A gated one does, but its files are for the members of its
+namespace and for those who were let in. Bytes are readable where a tree of a repo whose files are
+readable names them: that, or having sent them, is the only way to use a file by its digest.
 """
 
 from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
-from app.db.tables import File, FileGrant, Repo, TreeEntry
+from app.db.tables import AccessRequest, File, FileGrant, Repo, TreeEntry
 
 
 def readable_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
@@ -17,44 +18,97 @@ def readable_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
         return Repo.private == false()
     if principal.is_admin:
         return true()
-    return or_(Repo.private == false(), Repo.namespace_id.in_(_namespaces(principal)))
+    return or_(Repo.private == false(), Repo.namespace_id.in_(principal.namespaces))
+
+
+def open_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
+    """SQL condition on ``Repo``: rows whose files this principal may read."""
+    if principal is None:
+        return (Repo.private == false()) & Repo.gated.is_(None)
+    if principal.is_admin:
+        return true()
+    let_in = (
+        select(AccessRequest.id)
+        .where(
+            AccessRequest.repo_id == Repo.id,
+            AccessRequest.account_id == principal.account_id,
+            AccessRequest.status == "accepted",
+        )
+        .exists()
+    )
+    return or_(
+        Repo.namespace_id.in_(principal.namespaces),
+        (Repo.private == false()) & or_(Repo.gated.is_(None), let_in),
+    )
 
 
 def can_read(_session: Session, principal: Principal | None, repo: Repo) -> bool:
     """Whether the repo exists for this principal."""
-    if not repo.private:
+    return not repo.private or is_member(principal, repo.namespace_id)
+
+
+def can_open(session: Session, principal: Principal | None, repo: Repo) -> bool:
+    """Whether this principal may read the files of a repo that exists for him."""
+    if repo.gated is None or is_member(principal, repo.namespace_id):
         return True
-    return principal is not None and (
-        principal.is_admin or repo.namespace_id in _namespaces(principal)
+    if principal is None:
+        return False
+    accepted = select(AccessRequest.id).where(
+        AccessRequest.repo_id == repo.id,
+        AccessRequest.account_id == principal.account_id,
+        AccessRequest.status == "accepted",
     )
+    return session.scalar(accepted) is not None
 
 
 def can_write(_session: Session, principal: Principal | None, repo: Repo) -> bool:
     """Whether this principal may commit to, change and delete the repo."""
-    return can_write_namespace(principal, repo.namespace_id)
+    if principal is None or principal.role != "write":
+        return False
+    if principal.is_admin or principal.account_id == repo.namespace_id:
+        return True
+    match principal.orgs.get(repo.namespace_id):
+        case "admin" | "write":
+            return True
+        case "contributor":
+            return repo.creator_id == principal.account_id
+        case _:
+            return False
 
 
-def can_write_namespace(principal: Principal | None, namespace_id: int) -> bool:
-    """Whether this principal may create repos under an account and write to them."""
+def can_create(principal: Principal | None, namespace_id: int) -> bool:
+    """Whether this principal may make repos under an account."""
     if principal is None or principal.role != "write":
         return False
     if principal.is_admin or principal.account_id == namespace_id:
         return True
-    return principal.orgs.get(namespace_id) in {"admin", "write"}
+    return principal.orgs.get(namespace_id) in {"admin", "write", "contributor"}
+
+
+def can_administer(principal: Principal | None, org_id: int) -> bool:
+    """Whether this principal may change an organisation and who belongs to it."""
+    if principal is None or principal.role != "write":
+        return False
+    return principal.is_admin or principal.orgs.get(org_id) == "admin"
+
+
+def is_member(principal: Principal | None, namespace_id: int) -> bool:
+    """Whether the private things of a namespace exist for this principal."""
+    return principal is not None and (principal.is_admin or namespace_id in principal.namespaces)
 
 
 def can_read_file(session: Session, principal: Principal | None, file_id: int) -> bool:
-    """Whether a tree of some repo that the principal may read names this file."""
+    """Whether a tree of some repo whose files the principal may read names this file."""
     query = select(File.id).where(File.id == file_id, readable_file_clause(principal))
     return session.scalar(query) is not None
 
 
 def readable_file_clause(principal: Principal | None) -> ColumnElement[bool]:
-    """SQL condition on ``File``: some tree of a readable repo names it."""
+    """SQL condition on ``File``: some tree of a repo whose files are readable names it."""
     return (
         select(TreeEntry.file_id)
         .join(Repo, Repo.id == TreeEntry.repo_id)
-        .where(TreeEntry.file_id == File.id, readable_repos_clause(principal))
+        .where(TreeEntry.file_id == File.id, open_repos_clause(principal))
         .exists()
     )
 
@@ -71,7 +125,3 @@ def possessed_file_clause(principal: Principal | None, repo_id: int) -> ColumnEl
         .exists()
     )
     return or_(granted, readable_file_clause(principal))
-
-
-def _namespaces(principal: Principal) -> list[int]:
-    return [principal.account_id, *principal.orgs]

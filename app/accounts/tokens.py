@@ -19,7 +19,7 @@ from app.errors import Conflict, InvalidRequest, Unauthorized
 from app.hub import Hub
 
 TokenRole = Literal["read", "write"]
-OrgRole = Literal["admin", "write", "read"]
+OrgRole = Literal["admin", "write", "contributor", "read"]
 
 BAD_CREDENTIALS = "Invalid credentials in Authorization header"
 """The clients tell a bad token from a missing repo by exactly these words."""
@@ -42,6 +42,11 @@ class Principal:
     email: str | None
     token_name: str
     token_created_at: datetime
+
+    @property
+    def namespaces(self) -> list[int]:
+        """Accounts whose private repos exist for it: its own and its organisations."""
+        return [self.account_id, *self.orgs]
 
 
 def authenticate(session: Session, token: str) -> Principal:

@@ -78,14 +78,23 @@ def give_token(hub: Hub, name: str, *, token: str | None = None, role: TokenRole
     return secret
 
 
-def create_org(hub: Hub, name: str, *, fullname: str = "", admins: Sequence[str] = ()) -> int:
+def create_org(
+    hub: Hub,
+    name: str,
+    *,
+    fullname: str = "",
+    admins: Sequence[str] = (),
+    private_by_default: bool = False,
+) -> int:
     """Create an organisation, run by the users named; returns its account id.
 
+    ``private_by_default``: whether its new repos are private unless their maker says otherwise.
     Raises Conflict if the name is taken, NotFound for an unknown user.
     """
 
     def work(session: Session) -> int:
         org = _add_account(session, hub, name, kind="org", fullname=fullname)
+        org.private_by_default = private_by_default
         for user_name in admins:
             user = find_account(session, user_name)
             if user is None:
@@ -94,6 +103,20 @@ def create_org(hub: Hub, name: str, *, fullname: str = "", admins: Sequence[str]
         return org.id
 
     return hub.db.run(work)
+
+
+def join_org(hub: Hub, org_name: str, user_name: str, role: OrgRole) -> None:
+    """Give a user a role in an organisation. Raises NotFound, Conflict for what is none."""
+
+    def work(session: Session) -> None:
+        org, user = find_account(session, org_name), find_account(session, user_name)
+        if org is None:
+            raise NotFound(f"no organisation {org_name!r}")
+        if user is None or user.kind != "user":
+            raise NotFound(f"no user {user_name!r}")
+        set_membership(session, org, user.id, role)
+
+    hub.db.run(work)
 
 
 def has_users(hub: Hub) -> bool:

@@ -16,7 +16,7 @@ from app.accounts.names import check_name
 from app.accounts.permissions import can_write
 from app.accounts.tokens import BAD_CREDENTIALS, Principal, authenticate
 from app.api.routing import RepoType, repo_path_prefix
-from app.catalog.repos import find_readable_repo, repo_id
+from app.catalog.repos import check_open, find_readable_repo, repo_id
 from app.db.tables import Commit, Repo
 from app.errors import Forbidden, InvalidRequest, RepoNotFound, Unauthorized
 from app.hub import Hub
@@ -64,6 +64,12 @@ class RepoName:
     def find(self, session: Session, caller: Principal | None) -> Repo:
         """The repo. Raises RepoNotFound if it does not exist for this caller."""
         return find_readable_repo(session, caller, self.repo_type, self.namespace, self.name)
+
+    def find_open(self, session: Session, caller: Principal | None) -> Repo:
+        """The repo, whose files this caller may read. Raises RepoNotFound, or GatedRepo."""
+        repo = self.find(session, caller)
+        check_open(session, caller, repo)
+        return repo
 
     def find_writable(self, session: Session, caller: Principal) -> Repo:
         """The repo. RepoNotFound if it does not exist for this caller, Forbidden if read-only."""

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from app import errors
+from app.api.moved import moved_location
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.MissingUploads: (422, "MissingUploads"),
     errors.Unauthorized: (401, "Unauthorized"),
     errors.Forbidden: (403, "Forbidden"),
+    errors.GatedRepo: (403, "GatedRepo"),
     errors.NotFound: (404, "NotFound"),
     errors.RepoNotFound: (404, "RepoNotFound"),
     errors.RevisionNotFound: (404, "RevisionNotFound"),
@@ -36,6 +38,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.Conflict: (409, "Conflict"),
     errors.StaleParent: (412, "StaleParent"),
     errors.RangeNotSatisfiable: (416, "RangeNotSatisfiable"),
+    errors.NotOffered: (501, "NotOffered"),
     errors.Unavailable: (503, "Unavailable"),
     errors.Damaged: (503, "Damaged"),
 }
@@ -50,7 +53,7 @@ def error_response(error: errors.HubError, *, anonymous: bool = False) -> Respon
     status, code = _look_up(type(error))
     body: dict[str, Any] = {"error": error.message}
     headers = {"X-Error-Code": code, "X-Error-Message": header_text(error.message)}
-    if isinstance(error, errors.RepoNotFound) and anonymous:
+    if isinstance(error, errors.RepoNotFound | errors.GatedRepo) and anonymous:
         status = 401
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="clade", charset="UTF-8"'
@@ -97,7 +100,13 @@ async def _hub_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.Unavailable):
         # What broke below is worth a traceback; a client that went away is not.
         log.warning("unavailable: %s", error.message, exc_info=error.__cause__)
-    return error_response(error, anonymous="authorization" not in request.headers)
+    response = error_response(error, anonymous="authorization" not in request.headers)
+    if isinstance(error, errors.RepoMoved):
+        location = moved_location(request, error.repo_id)
+        if location is not None:
+            response.status_code = 307
+            response.headers["Location"] = location
+    return response
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:

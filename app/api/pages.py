@@ -36,5 +36,15 @@ def cursor_position(cursor: str | None) -> Any:
         raise InvalidRequest("the cursor is not one of ours") from None
 
 
+def whole_number(cursor: str | None) -> int:
+    """A position that is a row's id; 0 on the first page."""
+    position = cursor_position(cursor)
+    if position is None:
+        return 0
+    if type(position) is not int or not 0 <= position < 1 << 63:
+        raise InvalidRequest("the cursor is not one of ours")
+    return position
+
+
 def _encode(position: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()

@@ -21,7 +21,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.errors import error_response
-from app.catalog.repos import RepoType
+from app.catalog.naming import RepoType
 from app.errors import InvalidPath
 
 ENCODED_SLASH = "\x00"

@@ -1,7 +1,7 @@
 """Appending to history: one transaction that checks, links, moves the branch and owes the jobs."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
 from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases, files_to_encode
+from app.catalog.cuts import hold_history
 from app.catalog.git_objects import blob_oid, commit_body, lfs_pointer, object_oid
+from app.catalog.indexing import owe_indexing
 from app.catalog.operations import AddFile, AddLfsFile, DeleteFile, DeleteFolder, Operation
 from app.catalog.paths import check_path
 from app.catalog.refs import BRANCH
@@ -59,7 +61,7 @@ def apply_commit(
     digest = payload_digest and _request_digest(principal, ref, payload_digest)
 
     def work(session: Session) -> Commit:
-        branch = _lock_ref(session, repo, ref)
+        branch = lock_branch(session, repo, ref)
         head = session.get_one(Commit, (repo.id, branch.commit_oid))
         recent = hub.clock.now() - head.created_at <= RETRY_WINDOW
         if digest is not None and head.request_digest == digest and recent:
@@ -68,6 +70,7 @@ def apply_commit(
             raise StaleParent(
                 "The branch was updated since you opened this page. Please refresh and try again."
             )
+        hold_history(session, repo.id)
         files = claim_files(session, principal, repo, operations)
         tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
         commit = record_commit(
@@ -85,20 +88,25 @@ def apply_commit(
     return hub.db.run(work)
 
 
-def found_history(hub: Hub, principal: Principal, repo: Repo, path: str, file: NewFile) -> Commit:
-    """Give a reserved repo its initial commit, of one file. Raises Conflict if it has one."""
+def found_history(
+    hub: Hub, principal: Principal, repo: Repo, files: Mapping[str, NewFile]
+) -> Commit:
+    """Give a reserved repo its initial commit, of these files. Raises Conflict if it has one."""
 
     def work(session: Session) -> Commit:
         changes = TreeChanges()
-        changes.put(path, file)
+        for path, file in files.items():
+            changes.put(path, file)
         tree = changes.apply(session, repo.id, None)
         commit = record_commit(session, hub, repo, principal, tree, None, "initial commit", "")
         branch = BRANCH + hub.settings.default_branch
         row = {"repo_id": repo.id, "name": branch, "commit_oid": commit.oid}
         if not insert_if_absent(session, Ref, row):
             raise Conflict(f"Reference {branch} already exists")
-        drop_upload_leases(session, [file.file_id])
-        _owe_encoding(session, hub, [file.file_id])
+        file_ids = [file.file_id for file in files.values()]
+        drop_upload_leases(session, file_ids)
+        _owe_encoding(session, hub, file_ids)
+        owe_indexing(session, hub, repo.id)
         return commit
 
     return hub.db.run(work)
@@ -144,6 +152,16 @@ def record_commit(
     return session.get_one(Commit, (repo.id, oid))
 
 
+def check_message(hub: Hub, title: str, message: str) -> None:
+    """Raises InvalidRequest or LimitExceeded for what cannot be a commit's message."""
+    if not title.strip():
+        raise InvalidRequest("the commit needs a summary")
+    if "\x00" in title + message:
+        raise InvalidRequest("a commit message holds no NUL")
+    if len(title.encode()) + len(message.encode()) > hub.settings.limits.message_nbytes:
+        raise LimitExceeded("commit message too long", setting="limits.message_nbytes")
+
+
 def _check_request(
     hub: Hub,
     ref: str,
@@ -153,12 +171,7 @@ def _check_request(
     parent: str | None,
 ) -> None:
     limits = hub.settings.limits
-    if not title.strip():
-        raise InvalidRequest("the commit needs a summary")
-    if "\x00" in title + message:
-        raise InvalidRequest("a commit message holds no NUL")
-    if len(title.encode()) + len(message.encode()) > limits.message_nbytes:
-        raise LimitExceeded("commit message too long", setting="limits.message_nbytes")
+    check_message(hub, title, message)
     if len(operations) > limits.commit_operations:
         raise LimitExceeded("too many operations", setting="limits.commit_operations")
     if parent is not None and len(parent) < MIN_PARENT_LENGTH:
@@ -170,7 +183,8 @@ def _check_request(
             check_path(operation.path, limits)
 
 
-def _lock_ref(session: Session, repo: Repo, ref: str) -> Ref:
+def lock_branch(session: Session, repo: Repo, ref: str) -> Ref:
+    """The row of a ref, locked. Raises RevisionNotFound, RepoNotFound."""
     branch = session.get(Ref, (repo.id, ref), with_for_update=True)
     if branch is not None:
         return branch
@@ -211,6 +225,7 @@ def _owe_encoding(session: Session, hub: Hub, file_ids: Iterable[int]) -> None:
 
 def _owe_jobs(session: Session, hub: Hub, repo: Repo, files: ClaimedFiles) -> None:
     _owe_encoding(session, hub, files.by_id)
+    owe_indexing(session, hub, repo.id)
     if repo.type == "model":
         enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
 

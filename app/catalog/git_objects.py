@@ -63,6 +63,17 @@ def commit_body(
     return "\n".join(head).encode()
 
 
+def commit_parents(body: bytes) -> tuple[str, ...]:
+    """Ids of a commit's parents, the first one first, from its content."""
+    parents: list[str] = []
+    for line in body.split(b"\n\n", 1)[0].split(b"\n")[1:]:
+        word, _, value = line.partition(b" ")
+        if word != b"parent":
+            break
+        parents.append(value.decode())
+    return tuple(parents)
+
+
 def lfs_pointer(sha256: bytes, nbytes: int) -> bytes:
     """The text that git stores in place of a big file."""
     return (

@@ -25,7 +25,7 @@ class AddLfsFile:
 
 @dataclass(frozen=True, slots=True)
 class DeleteFile:
-    """Removal of one file."""
+    """Removal of one file; of a directory, if that is what the path names."""
 
     path: str
 

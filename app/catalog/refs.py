@@ -5,6 +5,7 @@ import re
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.catalog.cuts import owe_pruning
 from app.db.inserting import insert_if_absent
 from app.db.tables import Commit, Ref, Repo
 from app.errors import Conflict, Forbidden, InvalidRequest, RevisionNotFound
@@ -55,8 +56,11 @@ def list_refs(session: Session, repo: Repo) -> list[Ref]:
 def create_branch(hub: Hub, repo: Repo, name: str, starting_point: str | None) -> None:
     """Make a branch at a revision (default: the default branch).
 
-    Raises Conflict if it exists, RevisionNotFound, InvalidRequest for a name git would refuse.
+    Raises Conflict if it exists, RevisionNotFound, InvalidRequest for a name git would refuse or
+    that reads like the full name of another ref.
     """
+    if name.startswith("refs/"):
+        raise InvalidRequest(f"Invalid reference for a branch: {name[:120]}")
     _create(hub, repo, BRANCH + name, starting_point)
 
 
@@ -87,10 +91,9 @@ def check_ref_name(name: str) -> str:
 
 
 def _create(hub: Hub, repo: Repo, name: str, revision: str | None) -> None:
-    check_ref_name(name)
-
     def work(session: Session) -> None:
         commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
+        check_ref_name(name)
         row = {"repo_id": repo.id, "name": name, "commit_oid": commit.oid}
         if not insert_if_absent(session, Ref, row):
             raise Conflict(f"Reference {name} already exists")
@@ -102,8 +105,10 @@ def _delete(hub: Hub, repo: Repo, name: str) -> None:
     def work(session: Session) -> None:
         ref = session.get(Ref, (repo.id, name), with_for_update=True)
         if ref is None:
-            raise RevisionNotFound(f"Reference {name} does not exist")
+            raise RevisionNotFound(f"Invalid rev id: {name.removeprefix(BRANCH).removeprefix(TAG)}")
         session.delete(ref)
+        session.flush()
+        owe_pruning(session, hub, repo.id)
 
     hub.db.run(work)
 

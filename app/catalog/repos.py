@@ -1,41 +1,24 @@
-"""Repositories: reserved, found in any case of letters, changed, listed and removed."""
+"""Repositories: reserved, found in any case of letters, changed and removed."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.accounts.names import check_name, name_key
-from app.accounts.permissions import can_read, can_write_namespace, readable_repos_clause
+from app.accounts.names import check_name
+from app.accounts.permissions import can_create, can_open, can_read
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
+from app.catalog.naming import RepoType, find_by_former_name, repo_key, take_name
 from app.db.inserting import insert_if_absent
 from app.db.tables import Account, Commit, FamilyMember, Ref, Repo, Tree, TreeEntry
-from app.errors import Conflict, Forbidden, RepoNotFound
+from app.errors import Conflict, Forbidden, GatedRepo, RepoMoved, RepoNotFound
 from app.hub import Hub
 from app.jobs.outbox import enqueue
 
-RepoType = Literal["model", "dataset", "space"]
-SortKey = Literal["createdAt", "lastModified", "downloads"]
-
-_SORT_COLUMNS = {
-    "createdAt": Repo.created_at,
-    "lastModified": Repo.updated_at,
-    "downloads": Repo.downloads,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RepoQuery:
-    """Which repos to list, and in what order."""
-
-    repo_type: RepoType
-    search: str = ""
-    author: str = ""
-    sort: SortKey = "lastModified"
-    ascending: bool = False
+Gate = Literal["auto", "manual", False]
+"""Who is let in to the files: who asks, who an owner accepts; False: whoever sees the repo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +34,34 @@ class ListedRepo:
         return f"{self.namespace}/{self.repo.name}"
 
 
-Cursor = tuple[datetime | int, int]
-"""Sort value and row id of the last repo seen."""
-
-
 def find_readable_repo(
     session: Session, principal: Principal | None, repo_type: RepoType, namespace: str, name: str
 ) -> Repo:
-    """The repo of this name. Raises RepoNotFound if it does not exist for this principal."""
-    repo = session.scalar(select(Repo).where(Repo.key == _key(repo_type, namespace, name)))
-    if repo is None or not can_read(session, principal, repo):
-        raise RepoNotFound("Repository not found")
-    return repo
+    """The repo of this name. Raises RepoNotFound if it does not exist for this principal.
+
+    RepoMoved if it had this name once, and nobody has it now.
+    """
+    key = repo_key(repo_type, namespace, name)
+    repo = session.scalar(select(Repo).where(Repo.key == key))
+    if repo is not None and can_read(session, principal, repo):
+        return repo
+    moved = find_by_former_name(session, key) if repo is None else None
+    if moved is not None and can_read(session, principal, moved):
+        raise RepoMoved(repo_id(session, moved))
+    raise RepoNotFound("Repository not found")
+
+
+def check_open(session: Session, principal: Principal | None, repo: Repo) -> None:
+    """Raise GatedRepo unless this principal may read the files of a repo that exists for him."""
+    if can_open(session, principal, repo):
+        return
+    message = (
+        f"Access to {repo.type} {repo_id(session, repo)} is restricted and you are not in the"
+        " authorized list."
+    )
+    if principal is None:
+        raise GatedRepo(f"{message} Log in with an account that was let in.")
+    raise GatedRepo(f"{message} Ask for access on its page.")
 
 
 def repo_id(session: Session, repo: Repo) -> str:
@@ -77,32 +76,78 @@ def reserve_repo(
     namespace: str | None,
     name: str,
     *,
-    private: bool = False,
+    private: bool | None = None,
 ) -> Repo:
     """Take the name for a repo that has no commit yet; ``app.ingest.creation`` gives it one.
 
-    Raises Conflict if it exists, Forbidden if the principal may not write to the namespace. A repo
-    whose creation was cut short before its first commit is handed out again.
+    ``private``: as the owner has it by default, if None. Raises Conflict if it exists, Forbidden if
+    the principal may not make repos in the namespace. A repo whose creation was cut short before
+    its first commit is handed out again.
     """
     check_name(name, "repository name")
 
     def work(session: Session) -> Repo:
-        owner = find_account(session, namespace or principal.name)
-        if owner is None or not can_write_namespace(principal, owner.id):
-            raise Forbidden(
-                f"You don't have the rights to create a {repo_type} under the namespace"
-                f' "{namespace or principal.name}"'
-            )
-        return _reserve(session, hub, owner, repo_type, name, private)
+        owner = find_owner(session, principal, repo_type, namespace or principal.name)
+        is_private = owner.private_by_default if private is None else private
+        return reserve_name(
+            session, hub, principal, owner, repo_type, name, private=is_private, gated=None
+        )
 
     return hub.db.run(work)
+
+
+def find_owner(
+    session: Session, principal: Principal, repo_type: RepoType, namespace: str
+) -> Account:
+    """Who is to own a repo. Raises Forbidden if the principal may not make one there."""
+    owner = find_account(session, namespace)
+    if owner is None or not can_create(principal, owner.id):
+        raise Forbidden(
+            f'You don\'t have the rights to create a {repo_type} under the namespace "{namespace}"'
+        )
+    return owner
+
+
+def reserve_name(
+    session: Session,
+    hub: Hub,
+    principal: Principal,
+    owner: Account,
+    repo_type: RepoType,
+    name: str,
+    *,
+    private: bool,
+    gated: str | None,
+) -> Repo:
+    """A new repo without any commit, or one that never got one. Raises Conflict if it exists."""
+    now = hub.clock.now()
+    key = repo_key(repo_type, owner.name, name)
+    row = {
+        "type": repo_type,
+        "namespace_id": owner.id,
+        "name": name,
+        "key": key,
+        "private": private,
+        "gated": gated,
+        "creator_id": principal.account_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+    inserted = insert_if_absent(session, Repo, row)
+    repo = session.scalars(select(Repo).where(Repo.key == key)).one()
+    has_history = session.scalar(select(Ref.name).where(Ref.repo_id == repo.id).limit(1))
+    if not inserted and has_history is not None:
+        raise Conflict(f"You already created this {repo_type} repo")
+    if inserted:
+        take_name(session, repo)
+    return repo
 
 
 def delete_repo(hub: Hub, repo: Repo) -> None:
     """Remove a repo with its history. Bytes go when garbage collection finds nobody else's use."""
 
     def work(session: Session) -> None:
-        _owe_measurement(session, hub, repo.id)
+        owe_measurement(session, hub, repo.id)
         # Refs first, in a statement of their own: commits in flight hold them.
         session.execute(select(Ref.name).where(Ref.repo_id == repo.id).with_for_update())
         for table in (Ref, Commit, TreeEntry, Tree):
@@ -114,20 +159,36 @@ def delete_repo(hub: Hub, repo: Repo) -> None:
 
 def set_private(hub: Hub, repo: Repo, private: bool) -> Repo:
     """Change who may see a repo; returns its new state."""
+    return change_settings(hub, repo, private=private)
+
+
+def change_settings(
+    hub: Hub, repo: Repo, *, private: bool | None = None, gated: Gate | None = None
+) -> Repo:
+    """Change who may see a repo and who may read its files; None leaves as it is."""
 
     def work(session: Session) -> Repo:
-        row = session.get(Repo, repo.id, with_for_update=True)
-        if row is None:
-            raise RepoNotFound("Repository not found")
-        row.private = private
+        row = lock_repo(session, repo.id)
         row.updated_at = hub.clock.now()
-        _owe_measurement(session, hub, repo.id)
+        if gated is not None:
+            row.gated = gated or None
+        if private is not None:
+            row.private = private
+            owe_measurement(session, hub, repo.id)
         return row
 
     return hub.db.run(work)
 
 
-def _owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
+def lock_repo(session: Session, repo_id: int) -> Repo:
+    """The row of a repo, locked. Raises RepoNotFound if it was deleted meanwhile."""
+    row = session.get(Repo, repo_id, with_for_update=True)
+    if row is None:
+        raise RepoNotFound("Repository not found")
+    return row
+
+
+def owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
     """Its family needs another root, or other parents: measure it again around who is left."""
     family = select(FamilyMember.family_id).where(FamilyMember.repo_id == repo_id)
     others = session.execute(
@@ -141,80 +202,3 @@ def _owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
     private = {namespace: member for member, namespace, _ in reversed(others)}
     for member in public or sorted(private.values()):
         enqueue(session, hub, "family", key=f"repo:{member}", payload={"repo_id": member})
-
-
-def list_repos(
-    session: Session,
-    principal: Principal | None,
-    query: RepoQuery,
-    *,
-    after: Cursor | None = None,
-    limit: int = 100,
-) -> tuple[list[ListedRepo], Cursor | None]:
-    """A page of the repos that exist for this principal, and where the next one starts."""
-    column = _SORT_COLUMNS[query.sort]
-    statement = (
-        select(Repo, Account.name)
-        .join(Account, Account.id == Repo.namespace_id)
-        .where(Repo.type == query.repo_type, readable_repos_clause(principal))
-        .limit(limit + 1)
-    )
-    if query.search:
-        prefix = f"{query.repo_type}/"
-        found = func.substr(Repo.key, len(prefix) + 1).contains(
-            name_key(query.search), autoescape=True
-        )
-        statement = statement.where(found)
-    if query.author:
-        statement = statement.where(Account.key == name_key(query.author))
-    if after is not None:
-        value, row_id = after
-        beyond = (
-            or_(column > value, and_(column == value, Repo.id > row_id))
-            if query.ascending
-            else or_(column < value, and_(column == value, Repo.id < row_id))
-        )
-        statement = statement.where(beyond)
-    ways = (column.asc(), Repo.id.asc()) if query.ascending else (column.desc(), Repo.id.desc())
-    rows = [ListedRepo(repo, name) for repo, name in session.execute(statement.order_by(*ways))]
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1].repo
-    return rows[:limit], (getattr(last, column.key), last.id)
-
-
-def used_storage_nbytes(session: Session, repo: Repo) -> int:
-    """Logical bytes of every version of every file in the repo's history, each once."""
-    files = (
-        select(TreeEntry.file_id, TreeEntry.size)
-        .where(TreeEntry.repo_id == repo.id, TreeEntry.file_id.is_not(None))
-        .distinct()
-        .subquery()
-    )
-    return int(session.scalar(select(func.sum(files.c.size))) or 0)
-
-
-def _reserve(
-    session: Session, hub: Hub, owner: Account, repo_type: RepoType, name: str, private: bool
-) -> Repo:
-    now = hub.clock.now()
-    key = _key(repo_type, owner.name, name)
-    row = {
-        "type": repo_type,
-        "namespace_id": owner.id,
-        "name": name,
-        "key": key,
-        "private": private,
-        "created_at": now,
-        "updated_at": now,
-    }
-    inserted = insert_if_absent(session, Repo, row)
-    repo = session.scalars(select(Repo).where(Repo.key == key)).one()
-    has_history = session.scalar(select(Ref.name).where(Ref.repo_id == repo.id).limit(1))
-    if not inserted and has_history is not None:
-        raise Conflict(f"You already created this {repo_type} repo")
-    return repo
-
-
-def _key(repo_type: RepoType, namespace: str, name: str) -> str:
-    return f"{repo_type}/{name_key(namespace)}/{name_key(name)}"

@@ -41,7 +41,7 @@ class _Change:
 
     put: NewFile | None = None
     removed: bool = False
-    """What was there goes first; ``folder`` says whether that must be a directory."""
+    """What was there goes first; with ``folder`` that must be a directory."""
     folder: bool = False
     path: str = ""
     below: dict[str, "_Change"] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class TreeChanges:
         change.put, change.path = file, path
 
     def remove(self, path: str, *, folder: bool) -> None:
-        """Remove a file, or a directory with all that is in it."""
+        """Remove a file, or a directory with all that is in it; ``folder``: nothing else."""
         change = self._at(path)
         change.put, change.below = None, {}
         change.removed, change.folder, change.path = True, folder, path
@@ -71,7 +71,9 @@ class TreeChanges:
         to remove is not there, InvalidPath if a name would be a file and a directory at once or a
         twin of another name.
         """
-        return _rewrite(session, repo_id, root, self._root, "") or _store(session, repo_id, {})
+        return _rewrite(session, repo_id, root, self._root, "") or store_directory(
+            session, repo_id, {}
+        )
 
     def _at(self, path: str) -> _Change:
         change = self._root
@@ -99,7 +101,7 @@ def _rewrite(
         if inner.put is not None:
             _put_file(entries, name, inner.put, path)
     _refuse_twins(entries, frozenset(entries) - before, prefix)
-    return _store(session, repo_id, entries) if entries else None
+    return store_directory(session, repo_id, entries) if entries else None
 
 
 def load_directory(session: Session, repo_id: int, tree: str) -> dict[str, Columns]:
@@ -119,7 +121,7 @@ def load_directory(session: Session, repo_id: int, tree: str) -> dict[str, Colum
 
 def _check_removal(entry: Columns | None, change: _Change) -> None:
     is_directory = entry is not None and entry["mode"] == DIRECTORY_MODE
-    if entry is None or is_directory != change.folder:
+    if entry is None or (change.folder and not is_directory):
         what = "folder" if change.folder else "file"
         raise EntryNotFound(f"A {what} with this name doesn't exist: {change.path}")
 
@@ -183,7 +185,8 @@ def _refuse_twins(entries: Mapping[str, Columns], added: Iterable[str], prefix: 
             )
 
 
-def _store(session: Session, repo_id: int, entries: Mapping[str, Columns]) -> str:
+def store_directory(session: Session, repo_id: int, entries: Mapping[str, Columns]) -> str:
+    """Write a directory unless it is there; returns its id."""
     oid = tree_oid(
         GitEntry(name, str(columns["mode"]), str(columns["oid"]))
         for name, columns in entries.items()

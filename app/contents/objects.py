@@ -6,13 +6,14 @@ bytes (so a crash between the two halves of a deletion repeats the deletion). re
 intents and tombstones of the upload and encoding-swap protocols, as one state machine.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db.inserting import batches
 from app.db.tables import Encoding, LfsPart, StoredObject, Xorb
 from app.errors import Conflict
 from app.hub import Hub
@@ -68,6 +69,20 @@ def publish(session: Session, pending: PendingObject, nbytes: int) -> None:
     row.state = "live"
     row.nbytes = nbytes
     row.expires_at = None
+
+
+def hold(session: Session, object_ids: Collection[int]) -> None:
+    """Lock live objects that encodings are about to name; none is retired before the commit.
+
+    Raises :class:`ObjectLost` if one is live no more.
+    """
+    for ids in batches(sorted(object_ids)):
+        rows = select(StoredObject.id).where(StoredObject.id.in_(ids))
+        session.execute(rows.order_by(StoredObject.id).with_for_update()).all()
+        # Looked at in a statement after the lock: on PostgreSQL the first one may see the past.
+        live = session.scalars(rows.where(StoredObject.state == "live")).all()
+        if len(live) < len(ids):
+            raise ObjectLost("bytes of the upload were dropped meanwhile; send it again")
 
 
 def abandon(hub: Hub, pending: PendingObject) -> None:

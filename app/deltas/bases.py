@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contents.refs import EncodingRef, load_refs
+from app.contents.refs import EncodingRef
 from app.db.tables import Encoding
 from app.deltas.choose import Offer, choose
 from app.deltas.domain import held_by, holding_repos, load_holders
@@ -21,7 +21,7 @@ from app.deltas.prices import SketchPrices
 from app.deltas.relatives import Relatives, family_roots, find_relatives
 from app.deltas.sketches import MIN_SKETCHED_NBYTES, load_sketches
 from app.deltas.tensors import Waiting
-from app.deltas.variants import Read, reader_of, variant_price
+from app.deltas.variants import Read, Variant, load_variants, reader_of, variant_price
 from app.hub import Hub
 
 
@@ -68,7 +68,7 @@ class BaseFinder:
             variants = {c for found in candidates.values() for c in found.variants}
             sketches = load_sketches(session, [*same, *mine])
             holders = load_holders(session, [*same, *mine, *variants])
-            refs = load_refs(session, variants)
+            known = load_variants(session, variants)
             roots = relatives.roots | family_roots(session, holding_repos(session, same | variants))
             of_root = held_by(session, same | variants, roots)
             self._bases.update(
@@ -78,9 +78,7 @@ class BaseFinder:
                 )
                 if base is not None
             )
-        # Comparable sketches are of one dtype and length.
-        nbytes = {c: t.nbytes for t in tensors for c in candidates[t.content_id].same_shape}
-        nbytes.update({tensor.content_id: tensor.nbytes for tensor in tensors})
+        nbytes = {tensor.content_id: tensor.nbytes for tensor in tensors}
         prices = SketchPrices(sketches, nbytes, holders)
         refs_of = {each.ref.content_id: each.ref for each in batch}
         chosen: dict[int, int] = {}
@@ -89,9 +87,9 @@ class BaseFinder:
             if target in self._bases:
                 continue
             variant_ids = sorted(candidates[target].variants, key=lambda c: c not in of_root)
-            usable = [refs[c] for c in variant_ids if c in refs]
+            usable = [known[c] for c in variant_ids if c in known]
             offers = self._offers(prices, target, candidates[target].same_shape, of_root)
-            allowed = [r for r in usable if holders[r.content_id].may_serve(holders[target])]
+            allowed = [v for v in usable if holders[v.content_id].may_serve(holders[target])]
             if allowed:
                 read = self._reader(refs_of[target], data.get(target))
                 offers += self._variant_offers(tensor, read, allowed, prices)
@@ -152,22 +150,13 @@ class BaseFinder:
         self,
         tensor: Tensor,
         read: Read,
-        variants: Sequence[EncodingRef],
+        variants: Sequence[Variant],
         prices: SketchPrices,
     ) -> list[Offer]:
         """Bases with other row counts."""
-        others = [r for r in variants if r.nbytes != tensor.nbytes]
+        others = [v for v in variants if v.has_other_rows(tensor)]
+        alone_nbytes = prices.alone(tensor.content_id)
         return [
-            Offer(
-                ref.content_id,
-                variant_price(
-                    read,
-                    reader_of(self._hub, ref),
-                    dtype=tensor.dtype,
-                    nbytes=tensor.nbytes,
-                    base_nbytes=ref.nbytes,
-                    alone_nbytes=prices.alone(tensor.content_id),
-                ),
-            )
-            for ref in [r for r in others if r.content_id not in self._deltas][:NEAREST]
+            Offer(each.content_id, variant_price(self._hub, tensor, read, each, alone_nbytes))
+            for each in [v for v in others if v.content_id not in self._deltas][:NEAREST]
         ]

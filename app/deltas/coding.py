@@ -3,12 +3,20 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import SEEK_END
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from app.contents.reading import RAW, read_content
 from app.contents.refs import EncodingRef
 from app.hub import Hub
+
+if TYPE_CHECKING:
+    import codec
+
+ENCODER = 1
+"""Generation of what is written here: one more whenever something would be written smaller than
+before. What an older generation decided on is then coded again (``app.deltas.reencode``)."""
 
 STREAMED_NBYTES = 32 << 20
 """Contents beyond this are never whole in memory."""
@@ -18,6 +26,9 @@ MIN_GAIN = 0.03
 
 WINDOW_BLOCKS = 8
 """Blocks read per request while streaming."""
+
+GLANCE_NBYTES = 64 << 10
+"""What is looked at, in three places, to see of which precision a content really is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +47,12 @@ def code_whole(
     dtype: str | None,
     base: memoryview | None = None,
     base_id: int | None = None,
+    base_dtype: str | None = None,
 ) -> Coded:
     """Code a content in memory, against a base if given; the base is dropped if it does not pay.
 
-    Without ``dtype`` it is no tensor: text and the like, for which only zstd is tried.
+    ``base_dtype`` is that of the content if not given, or one that is cast to it. Without ``dtype``
+    it is no tensor: text and the like, for which only zstd is tried.
     """
     import codec
 
@@ -48,7 +61,7 @@ def code_whole(
     if dtype is None:
         frame = codec.encode(data, dtype="U8", codec="ZSTD")
     else:
-        frame = codec.encode(data, dtype=dtype, base=base)
+        frame = codec.encode(data, dtype=dtype, base=base, base_dtype=base_dtype)
     if not _pays(len(frame), len(data)):
         return Coded(RAW, None, bytes(data), len(data))
     info = codec.inspect(frame)
@@ -63,6 +76,7 @@ def code_streaming(
     base: EncodingRef | None,
     directory: Path,
     check: Callable[[], None],
+    base_dtype: str | None = None,
 ) -> Coded:
     """Code a content block by block into a file; memory is some blocks whatever its size.
 
@@ -71,65 +85,106 @@ def code_streaming(
     """
     import codec
 
-    tables = b"" if base is None else _tables(hub, ref, base, dtype or "U8")
-    name = ("CTX" if tables else "BITX") if base is not None else _alone_codec(hub, ref, dtype)
-    encoder = codec.FrameEncoder(
-        dtype=dtype or "U8",
-        raw_nbytes=ref.nbytes,
-        codec=name,
-        base_nbytes=None if base is None else base.nbytes,
-        tables=tables,
-    )
+    name = dtype or "U8"
+    below = None if base is None else base_dtype or name
+    words = codec.Words.named(name, _narrow_dtype(hub, ref, name), below)
     with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
-        file.seek(encoder.head_nbytes)
-        for first in range(0, encoder.block_count, WINDOW_BLOCKS):
-            check()
-            last = min(first + WINDOW_BLOCKS, encoder.block_count)
-            start, stop = encoder.raw_range(first)[0], encoder.raw_range(last - 1)[1]
-            data = read_content(hub, ref, start, stop)
-            lower, upper = encoder.base_range(first)[0], encoder.base_range(last - 1)[1]
-            below = memoryview(b"")
-            if base is not None and lower < upper:
-                below = read_content(hub, base, lower, upper)
-            for index in range(first, last):
-                begin, end = (at - start for at in encoder.raw_range(index))
-                low, high = (at - lower for at in encoder.base_range(index))
-                part = below[low:high] if base is not None else None
-                file.write(encoder.encode_block(index, data[begin:end], part))
-        nbytes = file.tell()
-        file.seek(0)
-        file.write(encoder.finish())
+        try:
+            used = _stream(hub, ref, words, base, file, check, is_tensor=dtype is not None)
+        except codec.NotNarrow:
+            words = codec.Words.named(name, None, below)
+            file.truncate(0)
+            used = _stream(hub, ref, words, base, file, check, is_tensor=dtype is not None)
+        nbytes = file.seek(0, SEEK_END)
         path = Path(file.name)
     if _pays(nbytes, ref.nbytes):
-        return Coded(name, None if base is None else base.content_id, path, nbytes)
+        return Coded(used, None if base is None else base.content_id, path, nbytes)
     with path.open("wb") as raw:
         _copy(hub, ref, raw, check)
     return Coded(RAW, None, path, ref.nbytes)
 
 
-def _alone_codec(hub: Hub, ref: EncodingRef, dtype: str | None) -> str:
+def _stream(
+    hub: Hub,
+    ref: EncodingRef,
+    words: "codec.Words",
+    base: EncodingRef | None,
+    file: IO[bytes],
+    check: Callable[[], None],
+    *,
+    is_tensor: bool,
+) -> str:
+    """Write the frame of a content; its codec. Raises NotNarrow if its words are not."""
+    import codec
+
+    if base is None:
+        name, tables = _alone_codec(hub, ref, words, is_tensor=is_tensor), b""
+    else:
+        name, tables = _delta_codec(hub, ref, base, words)
+    encoder = codec.FrameEncoder(
+        dtype=words.content.name,
+        raw_nbytes=ref.nbytes,
+        codec=name,
+        base_nbytes=None if base is None else base.nbytes,
+        base_dtype=None if words.base is None else words.base.name,
+        narrow=words.coded.name if words.is_narrow else None,
+        tables=tables,
+    )
+    file.seek(encoder.head_nbytes)
+    for first in range(0, encoder.block_count, WINDOW_BLOCKS):
+        check()
+        last = min(first + WINDOW_BLOCKS, encoder.block_count)
+        start, stop = encoder.raw_range(first)[0], encoder.raw_range(last - 1)[1]
+        data = read_content(hub, ref, start, stop)
+        lower, upper = encoder.base_range(first)[0], encoder.base_range(last - 1)[1]
+        below = memoryview(b"")
+        if base is not None and lower < upper:
+            below = read_content(hub, base, lower, upper)
+        for index in range(first, last):
+            begin, end = (at - start for at in encoder.raw_range(index))
+            low, high = (at - lower for at in encoder.base_range(index))
+            part = below[low:high] if base is not None else None
+            file.write(encoder.encode_block(index, data[begin:end], part))
+    file.seek(0)
+    file.write(encoder.finish())
+    return name
+
+
+def _narrow_dtype(hub: Hub, ref: EncodingRef, dtype: str) -> str | None:
+    """What the words of a content seem to be, by samples of it; None for what they are called."""
+    import codec
+
+    if ref.nbytes % 4 or ref.nbytes < GLANCE_NBYTES:
+        return None
+    last = (ref.nbytes - GLANCE_NBYTES) // GLANCE_NBYTES * GLANCE_NBYTES
+    starts = (0, last // 2 // GLANCE_NBYTES * GLANCE_NBYTES, last)
+    parts = (read_content(hub, ref, start, start + GLANCE_NBYTES) for start in starts)
+    return codec.narrow_dtype(b"".join(parts), dtype=dtype)
+
+
+def _alone_codec(hub: Hub, ref: EncodingRef, words: "codec.Words", *, is_tensor: bool) -> str:
     """The codec that its first block suggests."""
     import codec
 
-    if dtype is None:
+    if not is_tensor:
         return "ZSTD"
-    return codec.predict(
-        read_content(hub, ref, 0, min(ref.nbytes, codec.BLOCK_NBYTES)), dtype=dtype
-    ).codec
+    block = read_content(hub, ref, 0, min(ref.nbytes, codec.BLOCK_NBYTES))
+    return codec.predict(block, dtype=words.content.name).codec
 
 
-def _tables(hub: Hub, ref: EncodingRef, base: EncodingRef, dtype: str) -> bytes:
-    """Code tables from samples of content and base; empty if the dtype has no use for any."""
+def _delta_codec(
+    hub: Hub, ref: EncodingRef, base: EncodingRef, words: "codec.Words"
+) -> tuple[str, bytes]:
+    """The codec that samples of content and base suggest, and its code tables."""
     import codec
 
-    if not codec.is_contextual(dtype):
-        return b""
-    common = min(ref.nbytes, base.nbytes)
-    pairs = (
-        (read_content(hub, ref, start, stop), read_content(hub, base, start, stop))
-        for start, stop in codec.training_ranges(common, dtype=dtype)
+    return codec.choose_delta(
+        lambda start, stop: read_content(hub, ref, start, stop),
+        lambda start, stop: read_content(hub, base, start, stop),
+        words=words,
+        raw_nbytes=ref.nbytes,
+        base_nbytes=base.nbytes,
     )
-    return codec.train(pairs, dtype=dtype, raw_nbytes=common)
 
 
 def _copy(hub: Hub, ref: EncodingRef, raw: BinaryIO, check: Callable[[], None]) -> None:

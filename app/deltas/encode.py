@@ -16,11 +16,11 @@ from app.contents.reading import read_content, read_whole
 from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Encoding, Repo, Segment, Sketch, StoredObject, TreeEntry
 from app.deltas.bases import BaseFinder
-from app.deltas.coding import STREAMED_NBYTES, code_streaming, code_whole
+from app.deltas.coding import ENCODER, STREAMED_NBYTES, code_streaming, code_whole
 from app.deltas.recode import Recoder, leases
 from app.deltas.sketches import MIN_SKETCHED_NBYTES, make_sketch, save_sketch
 from app.deltas.swap import SwapRefused
-from app.deltas.tensors import Waiting, load_waiting
+from app.deltas.tensors import Waiting, base_dtype_of, load_tensors, load_waiting
 from app.errors import Damaged, Unavailable
 from app.hub import Hub
 from app.jobs.context import JobContext
@@ -109,7 +109,8 @@ def _encode_batch(
     _sketch(hub, batch, data)
     bases = finder.choose([each for each in batch if each.tensor is not None], data)
     with hub.db.read() as session:
-        refs = load_refs(session, {base for base in bases.values() if base is not None})
+        refs = load_refs(session, set(bases.values()))
+        tensors = load_tensors(session, refs)
     small = [ref for ref in refs.values() if ref.nbytes <= STREAMED_NBYTES]
     below = dict(zip((ref.content_id for ref in small), read_whole(hub, small), strict=True))
     for each in batch:
@@ -118,12 +119,14 @@ def _encode_batch(
         base = None if base_id is None else refs.get(base_id)
         if base_id is not None and base is None:
             raise SwapRefused([], [base_id])
+        base_dtype = base_dtype_of(each.dtype, tensors.get(base_id or 0))
         if each.ref.content_id in data and (base is None or base.content_id in below):
             under = None if base is None else below[base.content_id]
-            coded = code_whole(data[each.ref.content_id], each.dtype, under, base_id)
+            raw = data[each.ref.content_id]
+            coded = code_whole(raw, each.dtype, under, base_id, base_dtype)
         else:
             coded = code_streaming(
-                hub, each.ref, each.dtype, base, recoder.directory, context.check
+                hub, each.ref, each.dtype, base, recoder.directory, context.check, base_dtype
             )
         recoder.add(each.ref, coded)
 
@@ -213,7 +216,7 @@ def _keep(session: Session, content_ids: Sequence[int], object_id: int) -> None:
             select(Encoding).where(Encoding.content_id.in_(ids), Encoding.object_id == object_id)
         )
         for row in rows:
-            row.final = True
+            row.final, row.encoder = True, ENCODER
 
 
 def _owe_follow_up(session: Session, hub: Hub, file_id: int) -> None:

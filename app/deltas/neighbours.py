@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db.tables import Content, Encoding, Repo, Segment, Sketch, TreeEntry
 from app.deltas.domain import Holders
+from app.deltas.sketches import castable, comparable_keys
 
 POOL = 96
 """Sketches compared per tensor and way of finding them."""
@@ -34,10 +35,13 @@ def same_shape_contents(
     """Sketched contents of the tensor's shape that ``holders`` may use, the likeliest first.
 
     Without ``holders``: of whomever, to find those that may use a public tensor. Those of its own
-    name first, then any; within each, those in ``preferred`` repositories, then the newest. A
-    search by shape alone finds parents whose card is missing or wrong, and renamed tensors.
+    name first, then any; within each, those in ``preferred`` repositories, then those of its own
+    dtype before those that would be cast, then the newest. A search by shape alone finds parents
+    whose card is missing or wrong, and renamed tensors.
     """
     found: dict[int, None] = {}
+    keys = comparable_keys(tensor.dtype, tensor.nbytes)
+    is_alike = func.max(case((Sketch.shape_key == tensor.shape_key, 1), else_=0))
     for named in (Segment.name == tensor.name, None):
         query = (
             select(Sketch.content_id)
@@ -46,14 +50,14 @@ def same_shape_contents(
             .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
             .join(Repo, Repo.id == TreeEntry.repo_id)
             .where(
-                Sketch.shape_key == tensor.shape_key,
+                Sketch.shape_key.in_(keys),
                 Sketch.content_id != tensor.content_id,
                 Content.state == "live",
                 Content.health == "ok",
                 true() if holders is None else _may_serve(holders),
             )
             .group_by(Sketch.content_id)
-            .order_by(_is_preferred(preferred).desc(), Sketch.content_id.desc())
+            .order_by(_is_preferred(preferred).desc(), is_alike.desc(), Sketch.content_id.desc())
             .limit(POOL)
         )
         found.update(dict.fromkeys(session.scalars(query if named is None else query.where(named))))
@@ -63,7 +67,7 @@ def same_shape_contents(
 def row_variants(session: Session, tensor: Tensor, preferred: Collection[int]) -> list[int]:
     """Contents of the tensor's name in preferred repositories that have more or fewer rows of it.
 
-    So an embedding with added tokens finds the one it grew from.
+    So an embedding with added tokens finds the one it grew from, in whatever precision.
     """
     if len(tensor.shape) < 2 or not preferred:
         return []
@@ -74,8 +78,8 @@ def row_variants(session: Session, tensor: Tensor, preferred: Collection[int]) -
         .where(
             TreeEntry.repo_id.in_(preferred),
             Segment.name == tensor.name,
-            Segment.dtype == tensor.dtype,
-            Segment.nbytes != tensor.nbytes,
+            Segment.dtype.in_(castable(tensor.dtype)),
+            Segment.shape != _shape(tensor.shape),
             Content.state == "live",
             Content.health == "ok",
         )
@@ -83,7 +87,7 @@ def row_variants(session: Session, tensor: Tensor, preferred: Collection[int]) -
         .order_by(Segment.content_id)
         .limit(POOL)
     )
-    tail = "[" + ",".join(map(str, tensor.shape[1:])) + "]"
+    tail = _shape(tensor.shape[1:])
     return [content_id for content_id, shape in rows if shape and _tail(shape) == tail]
 
 
@@ -102,6 +106,11 @@ def _may_serve(holders: Holders) -> ColumnElement[bool]:
 
 def _is_preferred(preferred: Collection[int]) -> ColumnElement[int]:
     return func.max(case((TreeEntry.repo_id.in_(sorted(preferred)), 1), else_=0))
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    """A shape as segments have it."""
+    return "[" + ",".join(map(str, shape)) + "]"
 
 
 def _tail(shape: str) -> str:

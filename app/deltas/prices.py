@@ -61,11 +61,20 @@ class SketchPrices:
         return float("inf") if first is None or second is None else sketch_distance(first, second)
 
     def _mirrored(self, content_id: int, base_id: int) -> int | None:
-        """Tensors of different row counts have no comparable sketches, but deltas are symmetric."""
+        """Tensors of different row counts have no comparable sketches, but deltas are symmetric.
+
+        Not so across dtypes.
+        """
         base_of_base, stored_nbytes = self._stored.get(base_id, (None, 0))
-        if base_of_base != content_id:
+        if base_of_base != content_id or not self._are_alike(content_id, base_id):
             return None
         return stored_nbytes + max(0, self._nbytes[content_id] - self._nbytes[base_id])
+
+    def _are_alike(self, a: int, b: int) -> bool:
+        from codec import sketched_dtype
+
+        known = (self._sketches.get(content) for content in (a, b))
+        return len({sketched_dtype(sketch) for sketch in known if sketch is not None}) < 2
 
     def _may_serve(self, base_id: int, content_id: int) -> bool:
         target = self._holders.get(content_id, NOBODY)
@@ -87,7 +96,7 @@ class SketchPrices:
         if base_id is None:
             return predict_from_sketches(target, None, nbytes).nbytes
         base = self._sketches.get(base_id)
-        if base is None or self._nbytes.get(base_id) != nbytes:
+        if base is None:
             return None
         estimates = predict_from_sketches(target, base, nbytes).estimates
         return min(

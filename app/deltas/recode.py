@@ -22,7 +22,7 @@ from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Lease
 from app.deltas.coding import STREAMED_NBYTES, Coded, code_streaming, code_whole
 from app.deltas.swap import SwapRefused, swap
-from app.hub import Hub
+from app.deltas.tensors import base_dtype_of, load_tensors
 from app.jobs.context import JobContext
 
 PACK_CONTENTS = 1000
@@ -94,38 +94,50 @@ def code_moves(
     moves: Iterable[tuple[int, int | None]],
     dtypes: dict[int, str],
     on_done: Callable[[int], None],
+    accept: Callable[[EncodingRef, Coded], bool] = lambda _ref, _coded: True,
 ) -> None:
     """Code contents against given bases (None: alone) from wherever they lie now, and swap them.
 
-    Raises as :meth:`Recoder.flush` does. ``on_done`` is told raw bytes.
+    Raises as :meth:`Recoder.flush` does. ``on_done`` is told raw bytes. What ``accept`` refuses
+    stays as it is stored.
     """
     hub = context.hub
     for content_id, base_id in moves:
         context.check()
         with hub.db.read() as session:
-            refs = load_refs(session, [content_id, *([] if base_id is None else [base_id])])
+            bases = [] if base_id is None else [base_id]
+            refs = load_refs(session, [content_id, *bases])
+            below = load_tensors(session, bases)
         ref, base = refs.get(content_id), None if base_id is None else refs.get(base_id)
         if ref is None or (base_id is not None and base is None):
-            raise SwapRefused([content_id], [] if base_id is None else [base_id])
-        recoder.add(ref, _code(hub, recoder, context, ref, base, dtypes.get(content_id, "U8")))
+            raise SwapRefused([content_id], bases)
+        dtype = dtypes.get(content_id, "U8")
+        base_dtype = base_dtype_of(dtype, below.get(base_id or 0))
+        coded = _code(recoder, context, ref, base, dtype, base_dtype)
+        if accept(ref, coded):
+            recoder.add(ref, coded)
+        elif isinstance(coded.body, Path):
+            coded.body.unlink(missing_ok=True)
         on_done(ref.nbytes)
     recoder.flush()
 
 
 def _code(
-    hub: Hub,
     recoder: Recoder,
     context: JobContext,
     ref: EncodingRef,
     base: EncodingRef | None,
     dtype: str,
+    base_dtype: str | None,
 ) -> Coded:
-    if ref.nbytes > STREAMED_NBYTES:
-        return code_streaming(hub, ref, dtype, base, recoder.directory, context.check)
+    hub = context.hub
+    if max(ref.nbytes, 0 if base is None else base.nbytes) > STREAMED_NBYTES:
+        directory = recoder.directory
+        return code_streaming(hub, ref, dtype, base, directory, context.check, base_dtype)
     if base is None:
         return code_whole(read_whole(hub, [ref])[0], dtype)
     data, below = read_whole(hub, [ref, base])
-    return code_whole(data, dtype, below, base.content_id)
+    return code_whole(data, dtype, below, base.content_id, base_dtype)
 
 
 @contextmanager

@@ -14,10 +14,30 @@ MIN_SKETCHED_NBYTES = 4096
 
 
 def shape_key(dtype: str, nbytes: int) -> str:
-    """``{dtype}:{elements}``: tensors with equal keys have comparable sketches."""
+    """``{dtype}:{elements}``: sketches of tensors with equal keys are of the same places."""
     from codec.dtypes import dtype_of, layout_of
 
     return f"{dtype}:{nbytes // layout_of(dtype_of(dtype)).width}"
+
+
+def comparable_keys(dtype: str, nbytes: int) -> tuple[str, ...]:
+    """Shape keys of all tensors whose sketches compare with that of such a tensor, its own first.
+
+    Those of as many elements, and of the same dtype or one that bases are cast from.
+    """
+    from codec.dtypes import dtype_of, layout_of
+
+    own = shape_key(dtype, nbytes)
+    elements = nbytes // layout_of(dtype_of(dtype)).width
+    return (own, *(f"{twin}:{elements}" for twin in castable(dtype) if twin != dtype))
+
+
+def castable(dtype: str) -> tuple[str, ...]:
+    """Dtypes of bases that serve tensors of ``dtype``, itself among them."""
+    from codec.words import CASTABLE
+
+    twins = sorted(each.name for each in CASTABLE)
+    return tuple(twins) if dtype in twins else (dtype,)
 
 
 def coded_dtype(dtype: str | None) -> str:

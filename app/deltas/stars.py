@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Encoding
 from app.deltas.domain import Holders, held_by, holding_repos, load_holders
 from app.deltas.neighbours import NEAREST, Tensor, row_variants, same_shape_contents, self_contained
@@ -14,7 +13,13 @@ from app.deltas.prices import ALONE_CODECS, RootPrices, SketchPrices
 from app.deltas.regroup import Regrouping, Star, best_opening
 from app.deltas.relatives import Relatives, family_roots
 from app.deltas.sketches import load_sketches
-from app.deltas.variants import MOST_VARIANTS, price_variants, variant_pairs
+from app.deltas.variants import (
+    MOST_VARIANTS,
+    Variant,
+    load_variants,
+    price_variants,
+    variant_pairs,
+)
 from app.hub import Hub
 
 MOST_LEAVES = 256
@@ -38,7 +43,7 @@ class Surroundings:
     prices: RootPrices
     centres: tuple[int, ...]
     """Tensors that might become bases."""
-    variants: Mapping[int, EncodingRef]
+    variants: Mapping[int, Variant]
     """Those with other row counts, and what they are compared with."""
     pairs: tuple[tuple[int, int], ...]
     """Content and base that only their bytes can price."""
@@ -52,7 +57,7 @@ def plan_around(
         around = _look_around(session, tensor, relatives)
     if around is None:
         return None
-    price_variants(hub, around.prices.prices, around.variants, around.pairs, tensor.dtype)
+    price_variants(hub, around.prices.prices, around.variants, around.pairs)
     plan = best_opening(around.centres, around.stars, around.prices)
     return None if plan is None else (plan, around.stars)
 
@@ -101,9 +106,9 @@ def _look_around(session: Session, tensor: Tensor, relatives: Relatives) -> Surr
     of_root = held_by(session, there, relatives.roots | roots_around)
     centres = _centres(tensor, stars, prices, of_root)
     compared = {tensor.content_id} | (of_root & set(centres))
-    refs = load_refs(session, [*variants, *compared] if variants else ())
-    pairs = variant_pairs(refs, sorted(compared), sorted(set(variants) & there))
-    return Surroundings(stars, RootPrices(prices, of_root), centres, refs, tuple(pairs))
+    known = load_variants(session, [*variants, *compared] if variants else ())
+    pairs = variant_pairs(known, sorted(compared), sorted(set(variants) & there))
+    return Surroundings(stars, RootPrices(prices, of_root), centres, known, tuple(pairs))
 
 
 def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> list[int]:
@@ -122,7 +127,7 @@ def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> lis
     related: list[int] = []
     strangers = 0
     for _, content in near[:MOST_RELATED]:
-        estimates = predict_from_sketches(sketches[content], mine, tensor.nbytes).estimates
+        estimates = predict_from_sketches(sketches[content], mine).estimates
         if min(estimates, key=lambda name: estimates[name]) not in ALONE_CODECS:
             related.append(content)
         else:

@@ -17,6 +17,7 @@ from app.contents.packs import PackedEncoding
 from app.contents.refs import EncodingRef, load_refs
 from app.contents.verifying import verify_content
 from app.db.tables import Content, Encoding, FormerEncoding
+from app.deltas.coding import ENCODER
 from app.deltas.domain import load_holders
 from app.deltas.sparse import owe_repacking
 from app.errors import Conflict
@@ -168,6 +169,8 @@ def _replace(session: Session, hub: Hub, row: Encoding, new: PackedEncoding) -> 
             replaced_at=now,
         )
     )
+    if not row.final or row.checks != new.checks:  # else a copy: nobody decided anew
+        row.encoder = ENCODER
     row.codec, row.base_id = new.codec, new.base_id
     row.object_id, row.start, row.nbytes, row.checks = (
         new.object_id,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Encoding, Segment
 from app.deltas.neighbours import Tensor
-from app.deltas.sketches import coded_dtype, shape_key
+from app.deltas.sketches import castable, coded_dtype, shape_key
 
 BATCH = 1000
 """Ids in one IN list."""
@@ -64,6 +64,16 @@ def load_tensors(session: Session, content_ids: Collection[int]) -> dict[int, Te
         )
         found.update((row.content_id, tensor_of(row)) for row in rows)
     return found
+
+
+def base_dtype_of(dtype: str | None, base: Tensor | None) -> str | None:
+    """In which dtype a base serves a tensor of ``dtype``; None for its bytes as they are.
+
+    Bytes have the dtype of whoever named them first, which may be another than this tensor knows.
+    """
+    if dtype is None or base is None or base.dtype not in castable(dtype):
+        return None
+    return base.dtype
 
 
 def tensor_of(row: Segment) -> Tensor:

@@ -3,9 +3,6 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
-
-import numpy as np
 
 from app.deltas.neighbours import Tensor
 from app.families.models import Model
@@ -97,12 +94,14 @@ class Comparison:
         return (first, second) if is_float or a.dtype == b.dtype else None
 
     def _sketch(self, tensor: Tensor, name: str) -> bytes | None:
+        from codec import cast_sketch
+
         sketch, precision = self._sketches.get(tensor.content_id), self._precision[name]
         if sketch is None or not self._is_cast(tensor, name):
             return sketch
         key = tensor.content_id, precision
         if key not in self._cast:
-            self._cast[key] = _rounded(sketch, tensor, precision)
+            self._cast[key] = cast_sketch(sketch, precision)
         return self._cast[key]
 
     def _nbytes(self, tensor: Tensor, name: str) -> int:
@@ -133,27 +132,6 @@ def _price(first: bytes, second: bytes, nbytes: int) -> tuple[float, float]:
     estimates = predict_from_sketches(first, second, nbytes).estimates
     alone = min(estimates[name] for name in ("PLANE", "ZSTD", "RAW"))
     return float(min(estimates.values())), float(alone)
-
-
-def _rounded(sketch: bytes, tensor: Tensor, precision: str) -> bytes:
-    """The sketch that the tensor would have after a cast: the sampled positions are the same."""
-    import codec
-
-    nbytes = 2 * _elements(tensor)
-    ranges = codec.sketch_ranges(nbytes, precision)
-    count = sum(stop - start for start, stop in ranges) // 2
-    dtype = np.dtype("<f2" if tensor.dtype == "F16" else "<f4")
-    offset = len(sketch) - count * dtype.itemsize
-    values = np.frombuffer(sketch, dtype, count=count, offset=offset).astype("<f4")
-    if precision == "F16":
-        with np.errstate(over="ignore"):
-            halves = values.astype("<f2").tobytes()
-    else:
-        words = values.view("<u4").astype(np.uint64)
-        halves = ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype("<u2").tobytes()
-    cuts = accumulate((stop - start for start, stop in ranges), initial=0)
-    samples = (halves[start:stop] for start, stop in pairwise(cuts))
-    return codec.sketch_from_samples(samples, nbytes=nbytes, dtype=precision)
 
 
 def _elements(tensor: Tensor) -> int:

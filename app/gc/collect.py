@@ -8,6 +8,7 @@ Grace periods are convenience: with ``now`` they are zero and the protocol is as
 from dataclasses import dataclass
 from datetime import timedelta
 
+from app.catalog.pruning import prune_cut_histories
 from app.db.tables import Content, File
 from app.gc import marking, reaping, sweeping
 from app.hub import Hub
@@ -30,6 +31,8 @@ class CollectReport:
     uploads_dropped: int = 0
     intents_expired: int = 0
     xorbs_dropped: int = 0
+    commits_dropped: int = 0
+    """Commits that a squash or the removal of a branch had cut off."""
     files_condemned: int = 0
     files_deleted: int = 0
     contents_condemned: int = 0
@@ -71,6 +74,7 @@ def _collect_once(hub: Hub, report: CollectReport, *, now: bool) -> None:
     report.leases_dropped += marking.drop_expired_leases(hub)
     report.uploads_dropped += marking.drop_expired_uploads(hub)
     report.intents_expired += marking.expire_intents(hub)
+    report.commits_dropped += prune_cut_histories(hub, cut_before=condemn_before)
     report.files_condemned += marking.condemn_files(hub, created_before=condemn_before)
     report.files_deleted += marking.kill_files(
         hub, condemned_before=kill_before, at_most=_cap(hub, File, now=now)

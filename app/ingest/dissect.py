@@ -20,10 +20,10 @@ class Dissector:
     """Fed the bytes of one file in order. Holds no more of them than the header needs.
 
     ``nbytes`` is the file's size if it is known; without it the file is opaque, for no header can
-    be checked against it.
+    be checked against it. ``layout`` is the file's, if its header was read before.
     """
 
-    def __init__(self, nbytes: int | None, limits: Limits) -> None:
+    def __init__(self, nbytes: int | None, limits: Limits, layout: Layout | None = None) -> None:
         self._nbytes = nbytes
         self._limits = limits
         self._held: list[memoryview] = []
@@ -35,6 +35,8 @@ class Dissector:
         self._content_start = 0
         self._content: _ContentHasher | None = None
         self._segments: list[HashedSegment] = []
+        if layout is not None and layout.segments:
+            self._begin(layout, chunked=False)
 
     def feed(self, buffer: memoryview) -> None:
         """Take the next bytes; the buffer must not change afterwards."""

@@ -1,4 +1,4 @@
-"""Insert or link the contents of received files, and point the new ones at the received object."""
+"""Insert or link the contents of received files, and point the new ones at where they lie."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from app.ingest.files import ReceivedFile
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a content lies, raw, in the received object."""
+    """Where a content lies, raw: in the received object, or (``object_id``) in one that is live."""
 
+    object_id: int | None
     start: int
     nbytes: int
     checks: bytes
@@ -59,8 +60,13 @@ class ContentLinker:
             if content_id in damaged or content_id not in encoded
         }
         if missing:
-            objects.publish(self._session, self._pending, self._object_nbytes)
-            self.used_object = True
+            objects.hold(
+                self._session,
+                {place.object_id for place in missing.values() if place.object_id is not None},
+            )
+            if any(place.object_id is None for place in missing.values()):
+                objects.publish(self._session, self._pending, self._object_nbytes)
+                self.used_object = True
             self._heal({i: missing[i] for i in missing if i in encoded})
             self._encode({i: missing[i] for i in missing if i not in encoded})
             self._declare_sound(sorted(damaged))
@@ -162,7 +168,7 @@ class ContentLinker:
         return {
             "codec": "raw",
             "base_id": None,
-            "object_id": self._pending.id,
+            "object_id": self._pending.id if place.object_id is None else place.object_id,
             "start": place.start,
             "nbytes": place.nbytes,
             "checks": place.checks,
@@ -175,8 +181,7 @@ def _places(files: Iterable[ReceivedFile]) -> dict[bytes, _Place]:
     """One place per distinct content, the first; tied tensors have several segments."""
     places: dict[bytes, _Place] = {}
     for file in files:
-        for part in file.dissection.segments:
+        for part, object_id, start in file.placed():
             if part.digest not in places:
-                start = file.object_start + part.segment.start
-                places[part.digest] = _Place(start, part.segment.nbytes, part.checks)
+                places[part.digest] = _Place(object_id, start, part.segment.nbytes, part.checks)
     return places

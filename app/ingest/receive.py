@@ -12,6 +12,7 @@ from app.errors import IntegrityError, LimitExceeded
 from app.ingest.dissect import Dissector
 from app.ingest.files import ReceivedFile
 from app.ingest.lane import Lane, regroup
+from app.ingest.resting import NOTHING_RESTS, RestingFile
 from app.settings import Limits
 
 
@@ -54,6 +55,7 @@ class Receiver:
         nbytes: int | None,
         sha256: bytes | None,
         on_buffer: Callable[[], None],
+        resting: RestingFile = NOTHING_RESTS,
     ) -> None:
         if nbytes is not None and nbytes > limits.file_nbytes:
             raise _too_long(nbytes, limits)
@@ -61,6 +63,7 @@ class Receiver:
         self._nbytes = nbytes
         self._sha256 = sha256
         self._on_buffer = on_buffer
+        self._resting = resting
         self._received: ReceivedFile | None = None
 
     @property
@@ -70,14 +73,15 @@ class Receiver:
         return self._received
 
     def verified(self, chunks: Iterable[bytes]) -> Iterator[memoryview]:
-        """The bytes of ``chunks``, ending only if they are what was announced.
+        """The bytes of ``chunks``, less what rests, ending only if they are what was announced.
 
         Raises :class:`~app.errors.IntegrityError` for another size (as soon as one byte too many
         arrives) or another SHA-256, and LimitExceeded beyond ``limits.file_nbytes``: whoever
         stores the stream stores nothing then.
         """
         digests = FileDigests(self._nbytes, self._limits)
-        dissector = Dissector(self._nbytes, self._limits)
+        dissector = Dissector(self._nbytes, self._limits, self._resting.layout)
+        rest = self._resting.cutter()
         received_nbytes = 0
         with ExitStack() as stack:
             lanes = [
@@ -89,7 +93,7 @@ class Receiver:
                 self._check_not_beyond(received_nbytes)
                 for lane in lanes:
                     lane.push(buffer)
-                yield buffer
+                yield from rest.without(buffer)
                 self._on_buffer()
             if self._nbytes is not None and received_nbytes < self._nbytes:
                 raise _wrong_size(self._nbytes, f"only {received_nbytes}")
@@ -105,6 +109,7 @@ class Receiver:
             nbytes=received_nbytes,
             git_oid=digests.git_oid,
             dissection=dissector.finish(),
+            resting=self._resting.places,
         )
 
     def _check_not_beyond(self, received_nbytes: int) -> None:

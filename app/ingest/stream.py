@@ -14,6 +14,7 @@ from app.hub import Hub
 from app.ingest.files import IngestedFile, ReceivedFile
 from app.ingest.publish import publish_files
 from app.ingest.receive import Receiver
+from app.ingest.resting import NOTHING_RESTS, RestingFile
 
 
 def ingest_stream(
@@ -23,12 +24,14 @@ def ingest_stream(
     nbytes: int | None,
     sha256: bytes | None,
     repo_id: int,
+    resting: RestingFile = NOTHING_RESTS,
 ) -> IngestedFile:
     """Store the file that ``chunks`` make up; durable, read back and visible when this returns.
 
     ``nbytes`` and ``sha256`` are what the sender announced; without ``nbytes`` the file is stored
     as opaque bytes. The repository is granted the file and a lease holds it until a commit names
-    it. Bytes that are stored already are linked, not stored again.
+    it. Contents that are stored already are linked; ``resting`` segments are read from ``chunks``
+    like all others, and stay in the objects where they lie.
 
     Raises :class:`~app.errors.IntegrityError` (other bytes than announced), LimitExceeded,
     RepoNotFound, :class:`~app.contents.objects.ObjectLost` (took too long) or Unavailable. Nothing
@@ -37,21 +40,24 @@ def ingest_stream(
     pending = objects.begin(hub, "upload")
     try:
         beat = _Heartbeat(hub, pending)
-        receiver = Receiver(hub.settings.limits, nbytes=nbytes, sha256=sha256, on_buffer=beat)
-        hub.store.put(pending.key, receiver.verified(chunks))
+        receiver = Receiver(
+            hub.settings.limits, nbytes=nbytes, sha256=sha256, on_buffer=beat, resting=resting
+        )
+        stored_nbytes = hub.store.put(pending.key, receiver.verified(chunks))
         file = receiver.file
         read_back(hub, pending.key, placements(file))
-        return publish_files(hub, [file], pending, file.nbytes, repo_id=repo_id)[0]
+        return publish_files(hub, [file], pending, stored_nbytes, repo_id=repo_id)[0]
     except BaseException:
         give_up(hub, pending)
         raise
 
 
 def placements(file: ReceivedFile) -> Iterable[Placement]:
-    """Where the segments of a received file lie in its object."""
+    """Where segments of a received file lie in its object."""
     return (
-        Placement(file.object_start + each.segment.start, each.segment.nbytes, each.checks)
-        for each in file.dissection.segments
+        Placement(start, part.segment.nbytes, part.checks)
+        for part, object_id, start in file.placed()
+        if object_id is None
     )
 
 

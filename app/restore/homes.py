@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.accounts.permissions import readable_repos_clause
+from app.accounts.permissions import open_repos_clause
 from app.accounts.tokens import Principal
 from app.db.tables import Account, Repo, Segment, TreeEntry
 
@@ -37,7 +37,7 @@ def find_homes(
             .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
             .join(Repo, Repo.id == TreeEntry.repo_id)
             .join(Account, Account.id == Repo.namespace_id)
-            .where(Segment.content_id.in_(ids[at : at + _BATCH]), readable_repos_clause(principal))
+            .where(Segment.content_id.in_(ids[at : at + _BATCH]), open_repos_clause(principal))
             .distinct()
         )
         for content_id, number, repo_type, namespace, name in rows:

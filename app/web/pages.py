@@ -12,7 +12,8 @@ from app.api.deps import Caller, HubDep, RepoNameDep, base_url
 from app.api.routing import repo_path_prefix
 from app.catalog.listing import list_files
 from app.catalog.refs import resolve_revision
-from app.catalog.repos import RepoQuery, list_repos, repo_id
+from app.catalog.repos import repo_id
+from app.catalog.search import RepoQuery, list_repos
 
 router = APIRouter(include_in_schema=False)
 

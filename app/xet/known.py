@@ -15,8 +15,8 @@ from app.db.inserting import upsert
 from app.db.tables import File, FileGrant, Lease, Repo
 from app.errors import RepoNotFound
 from app.hub import Hub
-from app.xet.assemble import XorbShelf, checked_rows, raw_nbytes
 from app.xet.shard import ShardFile, Term
+from app.xet.shelf import XorbShelf, checked_rows, raw_nbytes
 from app.xet.staging import StagedXorb
 
 

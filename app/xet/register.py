@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from app.db.tables import Repo
-from app.errors import RepoNotFound
+from app.errors import IntegrityError, RepoNotFound
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
-from app.xet.assemble import Assembly, XorbShelf
+from app.xet.assemble import Assembly
 from app.xet.known import link_known
 from app.xet.shard import ShardFile
+from app.xet.shelf import XorbShelf
 from app.xet.terms import enter_holder
 from app.xet.tokens import XetGrantee
 
@@ -48,13 +49,18 @@ def register_shard(
                 advance(file.nbytes)
                 continue
             assembly = Assembly(hub, shelf, file, executor)
-            ingested = ingest_stream(
-                hub,
-                assembly.stream(advance),
-                nbytes=file.nbytes,
-                sha256=file.sha256,
-                repo_id=grantee.repo_id,
-            )
+            try:
+                ingested = ingest_stream(
+                    hub,
+                    assembly.stream(advance),
+                    nbytes=file.nbytes,
+                    sha256=file.sha256,
+                    repo_id=grantee.repo_id,
+                    resting=assembly.resting(),
+                )
+            except IntegrityError:
+                assembly.check(advance)  # ours is to blame if stored chunks are damaged
+                raise
             hub.db.run(
                 lambda session, file_id=ingested.file_id, assembly=assembly: enter_holder(
                     session, hub, file_id, assembly.named, assembly.spans

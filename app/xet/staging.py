@@ -29,8 +29,10 @@ class StagedXorb:
     id: int
     table: np.ndarray
     """Rows of :data:`app.xet.xorb.TABLE`."""
+    object_id: int | None
+    """Object of the raw chunks; None once they were dropped."""
     key: str | None
-    """Object key of the raw chunks; None once they were dropped."""
+    """Its key."""
     stored_nbytes: int
     holders: tuple[terms.Holder, ...]
 
@@ -98,6 +100,7 @@ def load_xorb(session: Session, account_id: int, digest: bytes) -> StagedXorb:
         ).one()
     return StagedXorb(
         id=row.id,
+        object_id=row.object_id,
         table=np.frombuffer(row.chunks, TABLE),
         key=key,
         stored_nbytes=nbytes,

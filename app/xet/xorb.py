@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 import lz4.frame
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import IntegrityError, LimitExceeded
 from app.settings import Limits
@@ -53,33 +54,37 @@ def parse_header(header: bytes | bytearray | memoryview) -> tuple[int, int, int]
     return stored, scheme, raw
 
 
-def decode_chunk(scheme: int, stored: bytes | bytearray | memoryview, raw_nbytes: int) -> bytes:
-    """Raw bytes of a chunk, exactly ``raw_nbytes``. Raises :class:`XorbInvalid`."""
+def decode_chunk(
+    scheme: int, stored: bytes | bytearray | memoryview, out: NDArray[np.uint8]
+) -> None:
+    """Write the raw bytes of a chunk, exactly as many as fit. Raises :class:`XorbInvalid`."""
     if scheme == AS_IS:
-        if len(stored) != raw_nbytes:
+        if len(stored) != out.size:
             raise XorbInvalid("an uncompressed chunk has two lengths")
-        return bytes(stored)
+        out[:] = np.frombuffer(stored, np.uint8)
+        return
     decoder = lz4.frame.LZ4FrameDecompressor()
     try:
         # One byte more than declared is enough to see that there is more.
-        plain = decoder.decompress(stored, max_length=raw_nbytes + 1)
+        plain = decoder.decompress(stored, max_length=out.size + 1)
     except RuntimeError as error:
         raise XorbInvalid("a chunk is no LZ4 frame") from error
-    if len(plain) != raw_nbytes or not decoder.eof or decoder.unused_data:
+    if len(plain) != out.size or not decoder.eof or decoder.unused_data:
         raise XorbInvalid("a chunk does not decode to its declared length")
-    return ungroup(plain) if scheme == GROUPED_LZ4 else plain
+    decoded = np.frombuffer(plain, np.uint8)
+    if scheme == GROUPED_LZ4:
+        ungroup(decoded, out)
+    else:
+        out[:] = decoded
 
 
-def ungroup(grouped: bytes) -> bytes:
+def ungroup(grouped: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Undo byte grouping: four runs, of the bytes at positions 0, 1, 2 and 3 modulo four."""
-    source = np.frombuffer(grouped, np.uint8)
-    plain = np.empty_like(source)
     start = 0
     for position in range(4):
-        target = plain[position::4]
-        target[:] = source[start : start + len(target)]
-        start += len(target)
-    return plain.tobytes()
+        target = out[position::4]
+        target[:] = grouped[start : start + target.size]
+        start += target.size
 
 
 class XorbReader:
@@ -96,8 +101,10 @@ class XorbReader:
         self._table: list[tuple[bytes, int, int]] = []
         self._raw_nbytes = 0
         self._in_footer = False
+        self._run = np.empty(0, np.uint8)
+        self._run_nbytes = 0
 
-    def read(self, buffers: Iterable[bytes]) -> Iterator[bytes]:
+    def read(self, buffers: Iterable[bytes]) -> Iterator[memoryview]:
         """The raw chunks of the xorb in runs of about a MiB, each chunk checked.
 
         Raises :class:`XorbInvalid` for anything that is not the announced xorb and
@@ -118,6 +125,7 @@ class XorbReader:
             raise XorbInvalid("the xorb ends inside a chunk")
         if not self._table or self._tree.xorb_digest() != self._digest:
             raise XorbInvalid("the chunks are not those of the announced xorb")
+        yield self._end_run()
 
     def table(self) -> bytes:
         """The chunk table, rows of :data:`TABLE`, once everything was read."""
@@ -129,10 +137,9 @@ class XorbReader:
             rows["nbytes"] = lengths
         return rows.tobytes()
 
-    def _take_chunks(self, pending: bytearray) -> Generator[bytes, None, int]:
-        """Runs of all whole chunks at the front; returns the length of what these were sent as."""
-        at = run_nbytes = 0
-        run: list[bytes] = []
+    def _take_chunks(self, pending: bytearray) -> Generator[memoryview, None, int]:
+        """Runs as they fill up; returns how much of ``pending`` was taken: all whole chunks."""
+        at = 0
         with memoryview(pending) as view:
             while len(view) - at >= HEADER_NBYTES:
                 if view[at : at + len(FOOTER_IDENT)] == FOOTER_IDENT:
@@ -142,27 +149,31 @@ class XorbReader:
                 stop = at + HEADER_NBYTES + stored
                 if stop > len(view):
                     break
-                run.append(self._take_chunk(scheme, view[at + HEADER_NBYTES : stop], raw))
-                run_nbytes += raw
+                self._take_chunk(scheme, view[at + HEADER_NBYTES : stop], raw)
                 at = stop
-                if run_nbytes >= RUN_NBYTES:
-                    yield b"".join(run)
-                    run, run_nbytes = [], 0
-        if run:
-            yield b"".join(run)
+                if self._run_nbytes >= RUN_NBYTES:
+                    yield self._end_run()
         return at
 
-    def _take_chunk(self, scheme: int, stored: memoryview, raw_nbytes: int) -> bytes:
+    def _take_chunk(self, scheme: int, stored: memoryview, raw_nbytes: int) -> None:
         if self._raw_nbytes + raw_nbytes > self._limits.xorb_nbytes:
             raise LimitExceeded("the xorb decodes to too much", setting="limits.xorb_nbytes")
         if len(self._table) == self._limits.xorb_chunks:
             raise LimitExceeded("the xorb has too many chunks", setting="limits.xorb_chunks")
-        chunk = decode_chunk(scheme, stored, raw_nbytes)
-        digest = chunk_digest(chunk)
+        if not self._run.size:
+            self._run = np.empty(RUN_NBYTES + CHUNK_RAW_NBYTES, np.uint8)
+        chunk = self._run[self._run_nbytes : self._run_nbytes + raw_nbytes]
+        decode_chunk(scheme, stored, chunk)
+        digest = chunk_digest(chunk.data)
         self._tree.add(digest, raw_nbytes)
         self._table.append((digest, self._raw_nbytes, raw_nbytes))
         self._raw_nbytes += raw_nbytes
-        return chunk
+        self._run_nbytes += raw_nbytes
+
+    def _end_run(self) -> memoryview:
+        run = self._run[: self._run_nbytes].data
+        self._run, self._run_nbytes = np.empty(0, np.uint8), 0
+        return run
 
 
 def check_run(run: bytes | memoryview, table: np.ndarray) -> None:

@@ -24,6 +24,7 @@ def upgrade() -> None:
     sa.Column('fullname', sa.String(length=256), nullable=False),
     sa.Column('email', sa.String(length=320), nullable=True),
     sa.Column('is_admin', sa.Boolean(), nullable=False),
+    sa.Column('private_by_default', sa.Boolean(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("kind IN ('user', 'org')", name=op.f('ck_account_kind')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_account')),
@@ -137,6 +138,7 @@ def upgrade() -> None:
     sa.Column('nbytes', sa.BigInteger(), nullable=False),
     sa.Column('checks', sa.LargeBinary(), nullable=False),
     sa.Column('final', sa.Boolean(), nullable=False),
+    sa.Column('encoder', sa.BigInteger(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['base_id'], ['content.id'], name=op.f('fk_encoding_base_id_content'), ondelete='RESTRICT'),
     sa.ForeignKeyConstraint(['content_id'], ['content.id'], name=op.f('fk_encoding_content_id_content'), ondelete='CASCADE'),
@@ -146,6 +148,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('encoding', schema=None) as batch_op:
         batch_op.create_index('ix_encoding_base', ['base_id'], unique=False)
+        batch_op.create_index('ix_encoding_encoder', ['encoder'], unique=False)
         batch_op.create_index('ix_encoding_object', ['object_id'], unique=False)
 
     op.create_table('former_encoding',
@@ -185,8 +188,8 @@ def upgrade() -> None:
     op.create_table('membership',
     sa.Column('org_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('user_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
-    sa.Column('role', sa.String(length=8), nullable=False),
-    sa.CheckConstraint("role IN ('admin', 'write', 'read')", name=op.f('ck_membership_role')),
+    sa.Column('role', sa.String(length=12), nullable=False),
+    sa.CheckConstraint("role IN ('admin', 'write', 'contributor', 'read')", name=op.f('ck_membership_role')),
     sa.ForeignKeyConstraint(['org_id'], ['account.id'], name=op.f('fk_membership_org_id_account'), ondelete='CASCADE'),
     sa.ForeignKeyConstraint(['user_id'], ['account.id'], name=op.f('fk_membership_user_id_account'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('org_id', 'user_id', name=op.f('pk_membership'))
@@ -201,17 +204,27 @@ def upgrade() -> None:
     sa.Column('name', sa.String(length=96), nullable=False),
     sa.Column('key', sa.String(length=208), nullable=False),
     sa.Column('private', sa.Boolean(), nullable=False),
+    sa.Column('gated', sa.String(length=8), nullable=True),
+    sa.Column('creator_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
     sa.Column('downloads', sa.BigInteger(), nullable=False),
+    sa.Column('likes', sa.BigInteger(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("gated IN ('auto', 'manual')", name=op.f('ck_repo_gated')),
     sa.CheckConstraint("type IN ('model', 'dataset', 'space')", name=op.f('ck_repo_type')),
+    sa.ForeignKeyConstraint(['creator_id'], ['account.id'], name=op.f('fk_repo_creator_id_account'), ondelete='SET NULL'),
     sa.ForeignKeyConstraint(['namespace_id'], ['account.id'], name=op.f('fk_repo_namespace_id_account'), ondelete='RESTRICT'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_repo')),
     sa.UniqueConstraint('key', name=op.f('uq_repo_key'))
     )
     with op.batch_alter_table('repo', schema=None) as batch_op:
-        batch_op.create_index('ix_repo_namespace', ['namespace_id'], unique=False)
-        batch_op.create_index('ix_repo_type_updated', ['type', 'updated_at'], unique=False)
+        batch_op.create_index('ix_repo_created', ['type', 'private', 'created_at', 'id'], unique=False)
+        batch_op.create_index('ix_repo_creator', ['creator_id'], unique=False)
+        batch_op.create_index('ix_repo_downloads', ['type', 'private', 'downloads', 'id'], unique=False)
+        batch_op.create_index('ix_repo_gated', ['gated', 'type'], unique=False)
+        batch_op.create_index('ix_repo_likes', ['type', 'private', 'likes', 'id'], unique=False)
+        batch_op.create_index('ix_repo_namespace', ['namespace_id', 'type', 'private', 'updated_at', 'id'], unique=False)
+        batch_op.create_index('ix_repo_updated', ['type', 'private', 'updated_at', 'id'], unique=False)
 
     op.create_table('segment',
     sa.Column('file_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -254,6 +267,86 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('xorb', schema=None) as batch_op:
         batch_op.create_index('ix_xorb_object', ['object_id'], unique=False)
+
+    op.create_table('access_request',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('account_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('status', sa.String(length=8), nullable=False),
+    sa.Column('asked', sa.Boolean(), nullable=False),
+    sa.Column('rejection_reason', sa.String(length=200), nullable=True),
+    sa.Column('changed_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("status IN ('pending', 'accepted', 'rejected')", name=op.f('ck_access_request_status')),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_access_request_account_id_account'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_access_request_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_access_request')),
+    sa.UniqueConstraint('repo_id', 'account_id', name=op.f('uq_access_request_repo_id_account_id'))
+    )
+    with op.batch_alter_table('access_request', schema=None) as batch_op:
+        batch_op.create_index('ix_access_request_account', ['account_id'], unique=False)
+
+    op.create_table('cut_history',
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('cut_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_cut_history_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('repo_id', name=op.f('pk_cut_history'))
+    )
+    with op.batch_alter_table('cut_history', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_cut_history_cut_at'), ['cut_at'], unique=False)
+
+    op.create_table('former_name',
+    sa.Column('key', sa.String(length=208), nullable=False),
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_former_name_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('key', name=op.f('pk_former_name'))
+    )
+    with op.batch_alter_table('former_name', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_former_name_repo_id'), ['repo_id'], unique=False)
+
+    op.create_table('name_suffix',
+    sa.Column('type', sa.String(length=8), nullable=False),
+    sa.Column('text', sa.LargeBinary(), nullable=False),
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_name_suffix_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('type', 'text', 'repo_id', name=op.f('pk_name_suffix')),
+    sqlite_with_rowid=False
+    )
+    with op.batch_alter_table('name_suffix', schema=None) as batch_op:
+        batch_op.create_index('ix_name_suffix_repo', ['repo_id'], unique=False)
+
+    op.create_table('repo_card',
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('commit_oid', sa.String(length=40), nullable=False),
+    sa.Column('facts', sa.String(), nullable=False),
+    sa.Column('parameter_count', sa.BigInteger(), nullable=True),
+    sa.Column('used_nbytes', sa.BigInteger(), nullable=False),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_repo_card_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('repo_id', name=op.f('pk_repo_card'))
+    )
+    with op.batch_alter_table('repo_card', schema=None) as batch_op:
+        batch_op.create_index('ix_repo_card_parameters', ['parameter_count'], unique=False)
+
+    op.create_table('repo_like',
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('account_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_repo_like_account_id_account'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_repo_like_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('repo_id', 'account_id', name=op.f('pk_repo_like'))
+    )
+    with op.batch_alter_table('repo_like', schema=None) as batch_op:
+        batch_op.create_index('ix_repo_like_account', ['account_id', 'repo_id'], unique=False)
+
+    op.create_table('repo_tag',
+    sa.Column('type', sa.String(length=8), nullable=False),
+    sa.Column('tag', sa.String(length=256), nullable=False),
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_repo_tag_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('type', 'tag', 'repo_id', name=op.f('pk_repo_tag')),
+    sqlite_with_rowid=False
+    )
+    with op.batch_alter_table('repo_tag', schema=None) as batch_op:
+        batch_op.create_index('ix_repo_tag_repo', ['repo_id'], unique=False)
 
     op.create_table('family',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
@@ -412,6 +505,34 @@ def downgrade() -> None:
 
     op.drop_table('file_grant')
     op.drop_table('family')
+    with op.batch_alter_table('repo_tag', schema=None) as batch_op:
+        batch_op.drop_index('ix_repo_tag_repo')
+
+    op.drop_table('repo_tag')
+    with op.batch_alter_table('repo_like', schema=None) as batch_op:
+        batch_op.drop_index('ix_repo_like_account')
+
+    op.drop_table('repo_like')
+    with op.batch_alter_table('repo_card', schema=None) as batch_op:
+        batch_op.drop_index('ix_repo_card_parameters')
+
+    op.drop_table('repo_card')
+    with op.batch_alter_table('name_suffix', schema=None) as batch_op:
+        batch_op.drop_index('ix_name_suffix_repo')
+
+    op.drop_table('name_suffix')
+    with op.batch_alter_table('former_name', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_former_name_repo_id'))
+
+    op.drop_table('former_name')
+    with op.batch_alter_table('cut_history', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_cut_history_cut_at'))
+
+    op.drop_table('cut_history')
+    with op.batch_alter_table('access_request', schema=None) as batch_op:
+        batch_op.drop_index('ix_access_request_account')
+
+    op.drop_table('access_request')
     with op.batch_alter_table('xorb', schema=None) as batch_op:
         batch_op.drop_index('ix_xorb_object')
 
@@ -425,8 +546,13 @@ def downgrade() -> None:
 
     op.drop_table('segment')
     with op.batch_alter_table('repo', schema=None) as batch_op:
-        batch_op.drop_index('ix_repo_type_updated')
+        batch_op.drop_index('ix_repo_updated')
         batch_op.drop_index('ix_repo_namespace')
+        batch_op.drop_index('ix_repo_likes')
+        batch_op.drop_index('ix_repo_gated')
+        batch_op.drop_index('ix_repo_downloads')
+        batch_op.drop_index('ix_repo_creator')
+        batch_op.drop_index('ix_repo_created')
 
     op.drop_table('repo')
     with op.batch_alter_table('membership', schema=None) as batch_op:
@@ -446,6 +572,7 @@ def downgrade() -> None:
     op.drop_table('former_encoding')
     with op.batch_alter_table('encoding', schema=None) as batch_op:
         batch_op.drop_index('ix_encoding_object')
+        batch_op.drop_index('ix_encoding_encoder')
         batch_op.drop_index('ix_encoding_base')
 
     op.drop_table('encoding')

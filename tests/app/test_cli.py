@@ -17,10 +17,12 @@ import httpx
 import numpy as np
 import pytest
 import structlog
+from sqlalchemy import update
 
 from app.accounts.tokens import authenticate
 from app.cli import main
 from app.clock import SystemClock
+from app.db.tables import Encoding
 from app.errors import Unauthorized
 from app.hub import open_hub
 from app.serve import first_token
@@ -59,6 +61,8 @@ def clade(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """Runs the command in this process; logging is as it was afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # A hub on a thread beside the command logs past what the command is seen to print.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["clade", *map(str, arguments)])
@@ -142,7 +146,7 @@ def test_bad_users_are_refused_in_one_line(
         principal_of(data, "hf_new")
 
 
-@pytest.mark.parametrize("command", ["jobs", "stats", "fsck", "gc"])
+@pytest.mark.parametrize("command", ["jobs", "stats", "fsck", "gc", "reencode"])
 def test_directory_without_a_hub_is_named_and_left_alone(
     clade: Clade, tmp_path: Path, command: str
 ) -> None:
@@ -150,7 +154,7 @@ def test_directory_without_a_hub_is_named_and_left_alone(
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("command", ["jobs", "stats", "fsck", "gc"])
+@pytest.mark.parametrize("command", ["jobs", "stats", "fsck", "gc", "reencode"])
 def test_facts_are_for_people_and_for_programs(clade: Clade, pushed: Path, command: str) -> None:
     told, shown = clade(command, "--data", pushed, "--json"), clade(command, "--data", pushed)
 
@@ -220,11 +224,35 @@ def test_gc_now_deletes_what_was_replaced(clade: Clade, pushed: Path) -> None:
     assert clade("stats", "--data", pushed, "--json").facts["stored_bytes"] == after
 
 
+def test_what_an_older_version_stored_is_coded_again_on_request(clade: Clade, pushed: Path) -> None:
+    clade("jobs", "--wait", "--data", pushed)
+    assert clade("reencode", "--data", pushed, "--json").facts["queued"] is False
+    with contextlib.closing(open_hub(Settings(data=pushed))) as hub:
+        hub.db.run(lambda session: session.execute(update(Encoding).values(encoder=0)))
+
+    queued = clade("reencode", "--data", pushed, "--json").facts
+    waited = clade("reencode", "--wait", "--data", pushed, "--json").facts
+
+    assert queued["queued"] is True
+    assert queued["contents"] == waited["contents"] > 0
+    assert (waited["queued"], waited["contents_left"]) == (False, 0)
+    assert clade("fsck", "--deep", "--data", pushed).status == 0
+
+
+def test_kernels_are_compiled_ahead_and_kept(clade: Clade) -> None:
+    facts = clade("warm", "--json").facts
+
+    assert facts["kernels"] > 10
+    assert Path(facts["directory"]).is_dir()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("CLADE_JOBS__THREADS", "many", "CLADE_JOBS__THREADS"),
-        ("CLADE_LIMITS__NOPE", "1", "CLADE_LIMITS__NOPE"),
+        ("CLADE_DATABSE_URL", "x", "CLADE_DATABSE_URL is no setting of the hub; did you mean"),
+        ("CLADE_JOBS__THREDS", "1", "did you mean CLADE_JOBS__THREADS?"),
+        ("CLADE_XYZZY", "1", "clade: CLADE_XYZZY is no setting of the hub"),
         ("CLADE_STORE_URL", "ftp://host/", "CLADE_STORE_URL"),
         ("CLADE_DATABASE_URL", "nonsense", "database"),
         ("CLADE_DATABASE_URL", "postgresql://ann:geheim@127.0.0.1:1/hub", "database"),

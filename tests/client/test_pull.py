@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from app.clock import ManualClock
 from app.hub import Hub
 from app.store.factory import open_store
 from client.cli import pull_command
@@ -180,11 +181,12 @@ def test_damaged_delta_is_replaced_by_what_the_hub_decodes_from_a_spare(
 def test_urls_that_expire_on_the_way_are_asked_for_again(
     hub: Hub, publisher: Publisher, family: Family, tmp_path: Path
 ) -> None:
-    late = iter([hub.settings.timers.presign_s + 1])
+    clock, late = hub.clock, iter([hub.settings.timers.presign_s + 1])
+    assert isinstance(clock, ManualClock)
 
     def dawdle(state: PullProgress) -> None:
         if state.nbytes_done > MIB:
-            hub.clock.advance(next(late, 0))  # type: ignore[attr-defined]
+            clock.advance(next(late, 0))
 
     with publisher.serving() as url:
         pull_to(url, tmp_path, progress=dawdle, threads=1)

@@ -12,6 +12,7 @@ from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, commit_url
 from app.api.hf.commit_body import CommitBody
 from app.catalog.commits import apply_commit
 from app.catalog.git_objects import blob_oid
+from app.catalog.indexing import index_changed_card
 from app.catalog.refs import branch_ref, resolve_revision
 from app.db.tables import Commit, Repo
 from app.errors import InvalidRequest
@@ -72,7 +73,7 @@ def _store_inline(hub: Hub, repo: Repo, body: CommitBody) -> None:
 
 def _commit(hub: Hub, caller: Principal, repo: Repo, revision: str, body: CommitBody) -> Commit:
     header, operations = body.finish()
-    return apply_commit(
+    made = apply_commit(
         hub,
         caller,
         repo,
@@ -83,3 +84,5 @@ def _commit(hub: Hub, caller: Principal, repo: Repo, revision: str, body: Commit
         parent=header.parentCommit,
         payload_digest=body.digest,
     )
+    index_changed_card(hub, repo.id, operations)
+    return made

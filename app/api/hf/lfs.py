@@ -257,7 +257,7 @@ def _plan_downloads(
     hub: Hub, caller: Principal | None, repo_name: RepoName, wanted: list[WantedObject]
 ) -> list[ObjectAnswer]:
     with hub.db.read() as session:
-        repo = repo_name.find(session, caller)
+        repo = repo_name.find_open(session, caller)
     return plan_downloads(hub, caller, repo, wanted)
 
 

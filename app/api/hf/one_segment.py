@@ -22,7 +22,7 @@ def no_namespace(name: str) -> None:
 for path in (
     "/api/{repo_type:repotype}/{name}",
     "/api/{repo_type:repotype}/{name}/refs",
-    "/api/{repo_type:repotype}/{name}/settings",
+    *(f"/api/{{repo_type:repotype}}/{{name}}/{verb}" for verb in ("duplicate", "like", "settings")),
     *(f"/api/{{repo_type:repotype}}/{{name}}/{verb}/{{rest:path}}" for verb in API_VERBS),
     "/{repo_type:typeprefix}{name}/resolve/{rest:path}",
 ):

@@ -4,19 +4,13 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from app.api.dates import wire_date
-from app.api.hf.repo_facts import CONFIG, README, RepoFacts
+from app.api.hf.repo_facts import TOKENIZER, RepoFacts
 from app.api.hf.tree import lfs_facts
 from app.api.small_files import SmallFiles
-from app.formats.model_card import (
-    ModelCard,
-    ModelConfig,
-    load_card_data,
-    parse_model_card,
-    parse_model_config,
-)
+from app.catalog.tags import CONFIG, README, CardFacts, describe, parse_readme
+from app.formats.auto_classes import load_mask_token, transformers_info
+from app.formats.model_card import parse_model_config
 
 
 class RepoView:
@@ -29,73 +23,37 @@ class RepoView:
         self._blobs = blobs
 
     def render(self, fields: Collection[str]) -> dict[str, Any]:
-        """The named fields, ids always among them. Unknown names are left out."""
+        """The named fields, ids always among them. Fields that say nothing are left out."""
         answer: dict[str, Any] = {"_id": f"{self._repo.id:024x}", "id": self._facts.listed.id}
         if self._repo.type == "model":
             answer["modelId"] = self._facts.listed.id
         for name in fields:
-            if name in FIELDS:
-                answer[name] = FIELDS[name](self)
+            value = FIELDS[name](self)
+            if value is not None:
+                answer[name] = value
         return answer
 
     @cached_property
-    def card(self) -> ModelCard:
-        """What the README declares."""
-        return self._parse(README, parse_model_card)
+    def card(self) -> CardFacts:
+        """What card, configuration and file names say: as written down, or read now."""
+        if self._facts.indexed is not None:
+            return self._facts.indexed.facts
+        paths = [entry.path for entry in self._facts.files or []]
+        return describe(
+            self._repo.type,  # pyright: ignore[reportArgumentType]
+            paths,
+            self._parse(README, parse_readme),
+            self._parse(CONFIG, parse_model_config),
+        )
 
-    @cached_property
-    def config(self) -> ModelConfig:
-        """What config.json says."""
-        return self._parse(CONFIG, parse_model_config)
-
-    def author(self) -> str:
-        """Owner."""
-        return self._facts.listed.namespace
-
-    def sha(self) -> str | None:
-        """Commit looked at."""
-        return self._facts.commit.oid if self._facts.commit else None
+    def from_card(self, key: str) -> Any:
+        """A value of the README's YAML head; None without one."""
+        return (self.card.card_data or {}).get(key)
 
     def last_modified(self) -> str:
-        """Time of the commit looked at; of the repo's latest change in listings."""
+        """Time of the commit looked at."""
         commit = self._facts.commit
         return wire_date(commit.created_at if commit else self._repo.updated_at)
-
-    def tags(self) -> list[str]:
-        """Declared tags, and those that card, configuration and file names imply."""
-        card = self.card
-        found = [self.library_name(), *self._formats(), self.config.model_type, *card.tags]
-        found.append(self.pipeline_tag())
-        for base in card.base_models:
-            found.append(f"base_model:{base}")
-            if card.base_model_relation:
-                found.append(f"base_model:{card.base_model_relation}:{base}")
-        if card.license:
-            found.append(f"license:{card.license}")
-        return list(dict.fromkeys(tag for tag in found if tag))
-
-    def library_name(self) -> str | None:
-        """As declared, else transformers where the configuration is one of its."""
-        if self._repo.type != "model":
-            return None
-        return self.card.library_name or ("transformers" if self.config.model_type else None)
-
-    def pipeline_tag(self) -> str | None:
-        """As declared."""
-        return self.card.pipeline_tag if self._repo.type == "model" else None
-
-    def card_data(self) -> dict[str, Any] | None:
-        """The README's YAML head."""
-        return self._parse(README, _card_data) or None
-
-    def config_facts(self) -> dict[str, Any] | None:
-        """Architectures and model type."""
-        if self.config == ModelConfig():
-            return None
-        return {
-            "architectures": list(self.config.architectures),
-            "model_type": self.config.model_type,
-        }
 
     def safetensors(self) -> dict[str, Any] | None:
         """Parameters per dtype and in all."""
@@ -118,74 +76,117 @@ class RepoView:
             answers.append(answer)
         return answers
 
-    def created_at(self) -> str:
-        """Time of creation."""
-        return wire_date(self._repo.created_at)
+    def main_size(self) -> int:
+        """Logical bytes of the files at the commit looked at."""
+        return sum(entry.nbytes for entry in self._facts.files or [])
 
-    def is_private(self) -> bool:
-        """Whether only members see it."""
-        return self._repo.private
+    def base_models(self) -> dict[str, Any] | None:
+        """The measured parent; where nothing was measured, what the card names."""
+        lineage = self._facts.lineage
+        if lineage is not None and lineage.parent is not None:
+            parent = lineage.parent
+            models = [{"_id": f"{parent.repo.id:024x}", "id": parent.id}]
+            return {
+                "relation": lineage.relation or "finetune",
+                "models": models,
+                "measured": True,
+            }
+        named = [tag.partition(":")[2] for tag in self.card.tags if tag.startswith("base_model:")]
+        models = [{"id": name} for name in named if ":" not in name]
+        if not models:
+            return None
+        relation = self.from_card("base_model_relation") or "finetune"
+        return {"relation": relation, "models": models, "measured": False}
 
-    def downloads(self) -> int:
-        """Downloads counted so far."""
-        return self._repo.downloads
+    def children_count(self) -> int:
+        """Models measured to derive from this one."""
+        return self._facts.lineage.children if self._facts.lineage else 0
+
+    def transformers_info(self) -> dict[str, Any] | None:
+        """The auto class that loads the model, for one of transformers."""
+        if self.card.library_name != "transformers" or self.card.config is None:
+            return None
+        return transformers_info(self.card.config["architectures"], self.card.pipeline_tag)
+
+    def mask_token(self) -> str | None:
+        """Of the tokenizer of a model that fills masks."""
+        if "fill-mask" not in self.card.tags:
+            return None
+        return self._parse(TOKENIZER, load_mask_token)
+
+    def gguf(self) -> dict[str, Any] | None:
+        """Parameters of the first GGUF file: of several, the others are the same, quantised."""
+        total = self._facts.gguf_parameters
+        return None if total is None else {"total": total}
 
     def used_storage(self) -> int | None:
         """Logical bytes of all files in the history."""
         return self._facts.used_nbytes
 
-    def _formats(self) -> list[str]:
-        names = [entry.path for entry in self._facts.files or []]
-        formats = ("safetensors", "gguf")
-        return [kind for kind in formats if any(name.endswith(f".{kind}") for name in names)]
-
     def _parse(self, path: str, parser: Callable[[bytes], Any]) -> Any:
-        file = self._facts.cards.get(path)
+        file = self._facts.small_files.get(path)
         if file is None:
             return parser(b"")
         return self._small_files.parse(file.file_id, file.nbytes, parser)
 
 
-def _card_data(readme: bytes) -> dict[str, Any]:
-    try:
-        return load_card_data(readme)
-    except yaml.YAMLError:
-        return {}
+def _repo(attribute: str) -> Callable[[RepoView], Any]:
+    return lambda view: getattr(view._repo, attribute)
+
+
+def _card(attribute: str) -> Callable[[RepoView], Any]:
+    return lambda view: getattr(view.card, attribute)
+
+
+def _nothing(_view: RepoView) -> None:
+    """What the Hugging Face Hub has and this hub does not."""
 
 
 FIELDS: dict[str, Callable[[RepoView], Any]] = {
-    "author": RepoView.author,
-    "cardData": RepoView.card_data,
-    "config": RepoView.config_facts,
-    "createdAt": RepoView.created_at,
+    "author": lambda view: view._facts.listed.namespace,
+    "baseModels": RepoView.base_models,
+    "cardData": _card("card_data"),
+    "childrenModelCount": RepoView.children_count,
+    "citation": _nothing,
+    "config": _card("config"),
+    "createdAt": lambda view: wire_date(view._repo.created_at),
+    "datasets": lambda view: view.from_card("datasets") or [],
+    "description": _nothing,
     "disabled": lambda _view: False,
-    "downloads": RepoView.downloads,
-    "downloadsAllTime": RepoView.downloads,
-    "gated": lambda _view: False,
+    "downloads": _repo("downloads"),
+    "downloadsAllTime": _repo("downloads"),
+    "evalResults": _nothing,
+    "gated": lambda view: view._repo.gated or False,
+    "gguf": RepoView.gguf,
+    "inference": _nothing,
+    "inferenceProviderMapping": _nothing,
     "lastModified": RepoView.last_modified,
-    "library_name": RepoView.library_name,
-    "likes": lambda _view: 0,
-    "pipeline_tag": RepoView.pipeline_tag,
-    "private": RepoView.is_private,
+    "library_name": _card("library_name"),
+    "likes": _repo("likes"),
+    "mainSize": RepoView.main_size,
+    "mask_token": RepoView.mask_token,
+    "model-index": lambda view: view.from_card("model-index"),
+    "models": lambda view: view.from_card("models") or [],
+    "paperswithcode_id": lambda view: view.from_card("paperswithcode_id"),
+    "pipeline_tag": _card("pipeline_tag"),
+    "private": _repo("private"),
+    "region": _nothing,
+    "resourceGroup": _nothing,
+    "runtime": lambda _view: NOT_RUN,
     "safetensors": RepoView.safetensors,
-    "sha": RepoView.sha,
+    "sdk": lambda view: view.from_card("sdk"),
+    "sha": lambda view: view._facts.commit and view._facts.commit.oid,
     "siblings": RepoView.siblings,
-    "tags": RepoView.tags,
-    "trendingScore": lambda _view: 0,
+    "spaces": lambda _view: [],
+    "subdomain": _nothing,
+    "tags": lambda view: list(view.card.tags),
+    "transformersInfo": RepoView.transformers_info,
+    "trendingScore": _repo("likes"),
     "usedStorage": RepoView.used_storage,
+    "widgetData": lambda view: view.from_card("widget"),
+    # Asked for by 0.30 to 0.33 only, which send by LFS if not.
+    "xetEnabled": lambda _view: False,
 }
+"""Of models, datasets and spaces. No space runs here, nobody likes for a while only."""
 
-COMMON_FIELDS = (
-    *("author", "createdAt", "disabled", "downloads", "gated", "lastModified"),
-    *("likes", "private", "sha", "tags"),
-)
-LISTING_FIELDS = (*COMMON_FIELDS, "trendingScore", "pipeline_tag", "library_name")
-INFO_FIELDS = {
-    "model": (
-        *COMMON_FIELDS,
-        *("pipeline_tag", "library_name", "cardData", "config", "safetensors", "usedStorage"),
-        "siblings",
-    ),
-    "dataset": (*COMMON_FIELDS, "cardData", "usedStorage", "siblings"),
-    "space": (*COMMON_FIELDS, "cardData", "usedStorage", "siblings"),
-}
+NOT_RUN = {"stage": "STOPPED", "hardware": {"current": None, "requested": None}, "storage": None}

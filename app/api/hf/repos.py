@@ -1,4 +1,4 @@
-"""Repositories made, changed and removed."""
+"""Repositories made, changed, moved, copied and removed."""
 
 from typing import Any, Literal
 
@@ -13,17 +13,22 @@ from app.api.deps import (
     RepoNameDep,
     SignedIn,
     base_url,
+    get_repo_name,
 )
 from app.api.json_body import read_json
 from app.api.routing import RepoType, repo_path_prefix
-from app.catalog.repos import delete_repo, repo_id, set_private
+from app.catalog.duplicating import duplicate_repo
+from app.catalog.moving import move_repo
+from app.catalog.repos import Gate, change_settings, delete_repo, repo_id
 from app.db.tables import Repo
 from app.errors import Conflict, InvalidRequest
+from app.hub import Hub
 from app.ingest.creation import create_repo
 
 router = APIRouter()
 
-Visibility = Literal["public", "private"]
+Visibility = Literal["public", "private", "protected"]
+"""A protected space shows its app to everybody and its files to members; no app runs here."""
 
 
 class RepoReference(BaseModel):
@@ -50,6 +55,7 @@ class NewRepo(RepoReference):
 
     visibility: Visibility | None = None
     private: bool | None = None
+    sdk: str | None = None
 
 
 class RepoSettings(BaseModel):
@@ -59,7 +65,23 @@ class RepoSettings(BaseModel):
 
     visibility: Visibility | None = None
     private: bool | None = None
-    gated: Literal[False] | None = None
+    gated: Gate | None = None
+
+
+class Move(BaseModel):
+    """Body of move; both ids with their namespaces."""
+
+    fromRepo: str  # noqa: N815  the clients' name
+    toRepo: str  # noqa: N815  the clients' name
+    type: RepoType = "model"
+
+
+class Duplicate(BaseModel):
+    """Body of duplicate."""
+
+    repository: str
+    visibility: Visibility | None = None
+    private: bool | None = None
 
 
 @router.post("/api/repos/create")
@@ -67,25 +89,22 @@ async def create(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
     """Make a repo with its initial commit."""
     body = await read_json(request, hub.settings.limits, NewRepo)
     wanted = body.resolve(caller.name)
-    private = _is_private(body.visibility, body.private) or False
-    url = f"{base_url(request)}/{repo_path_prefix(wanted.repo_type)}"
+    private = _is_private(wanted.repo_type, body.visibility, body.private)
 
     def work() -> dict[str, Any]:
         try:
             repo = create_repo(
-                hub, caller, wanted.repo_type, wanted.namespace, wanted.name, private=private
+                hub,
+                caller,
+                wanted.repo_type,
+                wanted.namespace,
+                wanted.name,
+                private=private,
+                sdk=body.sdk,
             )
         except Conflict as error:
-            url_taken = f"{url}{wanted.namespace}/{wanted.name}"
-            raise Conflict(error.message, url=url_taken) from error
-        with hub.db.read() as session:
-            full_name = repo_id(session, repo)
-        return {
-            "url": url + full_name,
-            "name": full_name,
-            "id": f"{repo.id:024x}",
-            "private": repo.private,
-        }
+            raise _taken(request, wanted, error) from error
+        return _created(request, hub, repo)
 
     return await run_in_threadpool(work)
 
@@ -105,28 +124,71 @@ async def delete(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
     return {}
 
 
-@router.put("/api/{repo_type:repotype}/{namespace}/{name}/settings")
-async def change_settings(
+@router.post("/api/repos/move")
+async def move(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
+    """Rename a repo or hand it over; its old name leads to the new one."""
+    body = await read_json(request, hub.settings.limits, Move)
+    source = _named(body.type, body.fromRepo)
+    target = _split(body.toRepo)
+
+    def work() -> dict[str, Any]:
+        with hub.db.read() as session:
+            repo = source.find_writable(session, caller)
+        moved = move_repo(hub, caller, repo, *target)
+        return {"url": _url(request, hub, moved)}
+
+    return await run_in_threadpool(work)
+
+
+@router.post("/api/{repo_type:repotype}/{namespace}/{name}/duplicate")
+async def duplicate(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:
-    """Change who may see a repo."""
+    """Copy a repo with its history; no bytes are copied, so nothing is pending afterwards."""
+    body = await read_json(request, hub.settings.limits, Duplicate)
+    target = _split(body.repository)
+    private = _is_private(name.repo_type, body.visibility, body.private)
+
+    def work() -> dict[str, Any]:
+        with hub.db.read() as session:
+            repo = name.find_open(session, caller)
+        try:
+            copy = duplicate_repo(hub, caller, repo, *target, private=private)
+        except Conflict as error:
+            raise _taken(request, RepoName(name.repo_type, *target), error) from error
+        return _created(request, hub, copy) | {"filesCopyPending": False}
+
+    return await run_in_threadpool(work)
+
+
+@router.put("/api/{repo_type:repotype}/{namespace}/{name}/settings")
+async def set_settings(
+    request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
+) -> dict[str, Any]:
+    """Change who may see a repo and who may read its files."""
     body = await read_json(request, hub.settings.limits, RepoSettings)
-    private = _is_private(body.visibility, body.private)
+    private = _is_private(name.repo_type, body.visibility, body.private)
 
     def work() -> Repo:
         with hub.db.read() as session:
             repo = name.find_writable(session, caller)
-        return repo if private is None else set_private(hub, repo, private)
+        if private is None and body.gated is None:
+            return repo
+        return change_settings(hub, repo, private=private, gated=body.gated)
 
     repo = await run_in_threadpool(work)
-    return {"private": repo.private, "visibility": _visibility(repo), "gated": False}
+    return {
+        "private": repo.private,
+        "visibility": "private" if repo.private else "public",
+        "gated": repo.gated or False,
+    }
 
 
 @router.get("/api/{repo_type:repotype}/{namespace}/{name}/auth-check")
 def check_read(hub: HubDep, caller: Caller, name: RepoNameDep) -> dict[str, Any]:
-    """200 if the caller may read the repo."""
+    """200 if the caller may read the repo and its files."""
     with hub.db.read() as session:
-        name.find(session, caller)
+        name.find_open(session, caller)
     return {}
 
 
@@ -138,9 +200,47 @@ def check_write(hub: HubDep, caller: SignedIn, name: RepoNameDep) -> dict[str, A
     return {}
 
 
-def _is_private(visibility: Visibility | None, private: bool | None) -> bool | None:
-    return private if visibility is None else visibility == "private"
+def _is_private(
+    repo_type: RepoType, visibility: Visibility | None, private: bool | None
+) -> bool | None:
+    """None: not said."""
+    if visibility == "protected" and repo_type != "space":
+        raise InvalidRequest("only spaces can be protected")
+    return private if visibility is None else visibility != "public"
 
 
-def _visibility(repo: Repo) -> Visibility:
-    return "private" if repo.private else "public"
+def _named(repo_type: RepoType, full_name: str) -> RepoName:
+    """Raises RepoNotFound for a name that no repo can have."""
+    namespace, name = _split(full_name)
+    return get_repo_name(repo_type, namespace, name)
+
+
+def _split(full_name: str) -> tuple[str, str]:
+    namespace, slash, name = full_name.partition("/")
+    if not slash or "/" in name:
+        raise InvalidRequest(f"a repository id is namespace/name, not {full_name[:200]!a}")
+    return namespace, name
+
+
+def _created(request: Request, hub: Hub, repo: Repo) -> dict[str, Any]:
+    with hub.db.read() as session:
+        full_name = repo_id(session, repo)
+    return {
+        "url": _url(request, hub, repo),
+        "name": full_name,
+        "id": f"{repo.id:024x}",
+        "private": repo.private,
+    }
+
+
+def _url(request: Request, hub: Hub, repo: Repo) -> str:
+    with hub.db.read() as session:
+        full_name = repo_id(session, repo)
+    prefix = repo_path_prefix(repo.type)  # pyright: ignore[reportArgumentType]
+    return f"{base_url(request)}/{prefix}{full_name}"
+
+
+def _taken(request: Request, name: RepoName, error: Conflict) -> Conflict:
+    """With the URL of what is in the way: the clients read it when they are told ``exist_ok``."""
+    prefix = repo_path_prefix(name.repo_type)
+    return Conflict(error.message, url=f"{base_url(request)}/{prefix}{name.namespace}/{name.name}")

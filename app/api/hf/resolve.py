@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.accounts.tokens import Principal
-from app.api.deps import Caller, HubDep, RepoName, RepoNameDep
+from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, base_url
 from app.api.downloads import DownloadsDep
 from app.api.hf.media_types import media_type_of
 from app.api.ranges import is_unchanged, requested_range
@@ -65,7 +65,10 @@ def resolve(
     found = find_file(hub, caller, name, revision, path)
     if request.method == "GET" and "x-hf-download-counter" in request.headers:
         downloads.note(found.repo_id, request.client.host if request.client else "")
-    return _send(hub, request, found, _headers(found, "attachment"))
+    headers = _headers(found, "attachment")
+    if found.entry.is_lfs:
+        headers |= _xet_headers(request, name, found)
+    return _send(hub, request, found, headers)
 
 
 @router.get(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}")
@@ -88,9 +91,9 @@ def raw(
 def find_file(
     hub: Hub, caller: Principal | None, name: RepoName, revision: str, path: str
 ) -> Found:
-    """The file at a path. Raises RepoNotFound, RevisionNotFound or EntryNotFound."""
+    """The file at a path. Raises RepoNotFound, GatedRepo, RevisionNotFound or EntryNotFound."""
     with hub.db.read() as session:
-        repo = name.find(session, caller)
+        repo = name.find_open(session, caller)
         commit = resolve_revision(session, repo, revision)
         entry = find_entry(session, repo.id, commit.tree_oid, path)
     if entry is None or entry.is_directory:
@@ -111,6 +114,13 @@ def _send(hub: Hub, request: Request, found: Found, headers: dict[str, str]) -> 
     assert found.entry.file_id is not None
     reader = FileReader(hub, load_plan(hub, found.entry.file_id))
     return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)
+
+
+def _xet_headers(request: Request, name: RepoName, found: Found) -> dict[str, str]:
+    """What tells clients with Xet to fetch the file in parts; others do not look."""
+    repo = f"{name.repo_type}s/{name.namespace}/{name.name}"
+    url = f"{base_url(request)}/api/{repo}/xet-read-token/{found.commit}"
+    return {"x-xet-hash": found.sha256, "link": f'<{url}>; rel="xet-auth"'}
 
 
 def _headers(found: Found, disposition: str) -> dict[str, str]:

@@ -140,4 +140,5 @@ def _entry(entry: Entry) -> dict[str, Any]:
     answer = {"type": "file", "path": entry.path, "oid": entry.oid, "size": entry.nbytes}
     if entry.is_lfs:
         answer["lfs"] = lfs_facts(entry, "oid")
+        answer["xetHash"] = answer["lfs"]["oid"]
     return answer

@@ -1,16 +1,18 @@
 """The check of a README's metadata that clients ask for before they upload it."""
 
-from typing import Any
-
 import yaml
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from app.api.deps import HubDep
 from app.api.json_body import read_json
+from app.formats.licenses import license_fault
 from app.formats.model_card import load_card_data
 
 router = APIRouter()
+
+EMPTY = "empty or missing yaml metadata in repo card"
 
 
 class Card(BaseModel):
@@ -21,17 +23,32 @@ class Card(BaseModel):
 
 
 @router.post("/api/validate-yaml")
-async def validate_yaml(request: Request, response: Response, hub: HubDep) -> dict[str, Any]:
-    """Errors (status 400) and warnings about the YAML head of a card."""
+async def validate_yaml(request: Request, hub: HubDep) -> Response:
+    """Errors (status 400) and warnings about the YAML head of a card; lines for text/plain."""
     card = await read_json(request, hub.settings.limits, Card)
+    errors, warnings = _judge(card.content)
+    status = 400 if errors else 200
+    if request.headers.get("accept", "").startswith("text/plain"):
+        lines = [f"- Error: {error}" for error in errors]
+        lines += [f"- Warning: {warning}" for warning in warnings]
+        return PlainTextResponse("\n".join(lines), status_code=status)
+    answer = {
+        "errors": [{"message": error} for error in errors],
+        "warnings": [{"message": warning} for warning in warnings],
+    }
+    return JSONResponse(answer, status_code=status)
+
+
+def _judge(content: str) -> tuple[list[str], list[str]]:
+    """Errors and warnings."""
     try:
-        data = load_card_data(card.content.encode("utf-8", "replace"))
+        data = load_card_data(content.encode("utf-8", "replace"))
     except yaml.YAMLError as error:
-        response.status_code = 400
-        return {"errors": [{"message": f"Invalid YAML in the metadata: {error}"}], "warnings": []}
-    errors = []
+        return [f"Invalid YAML in the metadata: {error}"], []
+    errors: list[str] = []
     if not isinstance(data.get("model-index", []), list):
-        errors.append({"message": '"model-index" must be an array'})
-    warnings = [] if data else [{"message": "empty or missing yaml metadata in repo card"}]
-    response.status_code = 400 if errors else 200
-    return {"errors": errors, "warnings": warnings}
+        errors.append('"model-index" must be an array')
+    if data.get("license") is not None:
+        fault = license_fault(data["license"])
+        errors += [fault] if fault else []
+    return errors, [] if data else [EMPTY]

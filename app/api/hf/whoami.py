@@ -17,7 +17,7 @@ def whoami(hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """The user behind the token, with organisations and the token's role."""
     with hub.db.read() as session:
         orgs = session.scalars(
-            select(Account).where(Account.id.in_(list(caller.orgs))).order_by(Account.name)
+            select(Account).where(Account.id.in_(list(caller.orgs))).order_by(Account.key)
         ).all()
     return {
         "type": "user",
@@ -36,9 +36,12 @@ def whoami(hub: HubDep, caller: SignedIn) -> dict[str, Any]:
                 "id": f"{org.id:024x}",
                 "name": org.name,
                 "fullname": org.fullname or org.name,
+                "email": None,
+                "canPay": False,
+                "periodEnd": None,
+                "avatarUrl": "",
                 "roleInOrg": caller.orgs[org.id],
                 "isEnterprise": False,
-                "avatarUrl": "",
             }
             for org in orgs
         ],

@@ -1,7 +1,7 @@
 """Xet uploads: the write token, and the CAS routes that today's clients call with it.
 
 Source: hub-docs ``docs/xet/{api,auth,upload-protocol}.md`` and, for upload grants, the xet-client
-README. Downloads are plain HTTP: no reconstruction is served and no X-Xet-Hash is offered.
+README. Downloads are in :mod:`app.api.hf.xet_reads`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -62,6 +62,11 @@ def xet_write_token(
         grantee = XetGrantee(account_id=caller.account_id, repo_id=repo.id)
         cas_url = f"{base_url(request)}/cas/{cas_realm(session, hub, caller.account_id)}"
     token, expires_at = issue_token(hub, grantee)
+    return token_response(token, expires_at, cas_url)
+
+
+def token_response(token: str, expires_at: int, cas_url: str) -> Response:
+    """A Xet token as hf_xet (the body) and huggingface_hub (the headers) read it."""
     return JSONResponse(
         {"accessToken": token, "exp": expires_at, "casUrl": cas_url},
         headers={

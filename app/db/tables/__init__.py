@@ -16,28 +16,37 @@ from app.db.tables.contents import (
 from app.db.tables.families import Family, FamilyMember
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
-from app.db.tables.repos import Commit, Ref, Repo, Tree, TreeEntry
+from app.db.tables.repos import Commit, CutHistory, FormerName, Ref, Repo, Tree, TreeEntry
+from app.db.tables.search import NameSuffix, RepoCard, RepoTag
 from app.db.tables.uploads import LfsPart, LfsUpload, Xorb, XorbTerm
+from app.db.tables.visitors import AccessRequest, RepoLike
 
 __all__ = [
+    "AccessRequest",
     "AccessToken",
     "Account",
     "Commit",
     "Content",
+    "CutHistory",
     "Encoding",
     "Family",
     "FamilyMember",
     "File",
     "FileGrant",
     "FormerEncoding",
+    "FormerName",
     "Instance",
     "Job",
     "Lease",
     "LfsPart",
     "LfsUpload",
     "Membership",
+    "NameSuffix",
     "Ref",
     "Repo",
+    "RepoCard",
+    "RepoLike",
+    "RepoTag",
     "Segment",
     "Sketch",
     "StoredObject",

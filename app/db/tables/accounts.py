@@ -24,6 +24,8 @@ class Account(Table):
     email: Mapped[str | None] = mapped_column(String(320))
     """Null for organisations and for users seeded without one."""
     is_admin: Mapped[bool] = mapped_column(default=False)
+    private_by_default: Mapped[bool] = mapped_column(default=False)
+    """Whether repositories made under this name are private unless their maker says otherwise."""
     created_at: Mapped[datetime]
 
 
@@ -31,7 +33,9 @@ class Membership(Table):
     """A user's role in an organisation."""
 
     __tablename__ = "membership"
-    __table_args__ = (CheckConstraint("role IN ('admin', 'write', 'read')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'write', 'contributor', 'read')", name="role"),
+    )
 
     org_id: Mapped[int] = mapped_column(
         ForeignKey("account.id", ondelete="CASCADE"), primary_key=True
@@ -39,7 +43,8 @@ class Membership(Table):
     user_id: Mapped[int] = mapped_column(
         ForeignKey("account.id", ondelete="CASCADE"), primary_key=True, index=True
     )
-    role: Mapped[str] = mapped_column(String(8))
+    role: Mapped[str] = mapped_column(String(12))
+    """admin: members, too. write: all repos. contributor: the repos they made. read: reads all."""
 
 
 class AccessToken(Table):

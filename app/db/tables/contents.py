@@ -131,6 +131,7 @@ class Encoding(Table):
         UniqueConstraint("content_id"),
         Index("ix_encoding_base", "base_id"),
         Index("ix_encoding_object", "object_id"),
+        Index("ix_encoding_encoder", "encoder"),
     )
 
     id: Mapped[PrimaryKey]
@@ -148,6 +149,8 @@ class Encoding(Table):
     """16-byte BLAKE3 of every started MiB of the stored bytes, see ``app.digest``."""
     final: Mapped[bool] = mapped_column(default=False)
     """False while the bytes still lie as they were uploaded and wait for the encoder."""
+    encoder: Mapped[int] = mapped_column(default=0)
+    """Generation of the encoder that decided on this form, see ``app.deltas.coding``."""
     created_at: Mapped[datetime]
 
 

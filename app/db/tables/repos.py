@@ -18,8 +18,15 @@ class Repo(Table):
     __tablename__ = "repo"
     __table_args__ = (
         CheckConstraint("type IN ('model', 'dataset', 'space')", name="type"),
-        Index("ix_repo_namespace", "namespace_id"),
-        Index("ix_repo_type_updated", "type", "updated_at"),
+        CheckConstraint("gated IN ('auto', 'manual')", name="gated"),
+        Index("ix_repo_namespace", "namespace_id", "type", "private", "updated_at", "id"),
+        # One per order of listing: what is public, and what is not, is walked on its own.
+        Index("ix_repo_updated", "type", "private", "updated_at", "id"),
+        Index("ix_repo_created", "type", "private", "created_at", "id"),
+        Index("ix_repo_downloads", "type", "private", "downloads", "id"),
+        Index("ix_repo_likes", "type", "private", "likes", "id"),
+        Index("ix_repo_gated", "gated", "type"),
+        Index("ix_repo_creator", "creator_id"),
     )
 
     id: Mapped[PrimaryKey]
@@ -30,10 +37,26 @@ class Repo(Table):
     key: Mapped[str] = mapped_column(String(208), unique=True)
     """``{type}/{namespace}/{name}`` in lower case."""
     private: Mapped[bool] = mapped_column(default=False)
+    gated: Mapped[str | None] = mapped_column(String(8))
+    """auto | manual: files are for members and for who was let in; null: for whoever sees it."""
+    creator_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="SET NULL"))
+    """Who made it: what contributors of an organisation may write to. Null after they left."""
     downloads: Mapped[int] = mapped_column(default=0)
+    likes: Mapped[int] = mapped_column(default=0)
+    """How many rows ``repo_like`` has for it."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     """Time of the last commit to the default branch or change of settings."""
+
+
+class FormerName(Table):
+    """A name that a repo had before it was moved; leads to it until somebody takes the name."""
+
+    __tablename__ = "former_name"
+
+    key: Mapped[str] = mapped_column(String(208), primary_key=True)
+    """As ``Repo.key``."""
+    repo_id: Mapped[int] = mapped_column(ForeignKey("repo.id", ondelete="CASCADE"), index=True)
 
 
 class Ref(Table):
@@ -50,6 +73,18 @@ class Ref(Table):
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     """Full name, e.g. ``refs/heads/main``."""
     commit_oid: Mapped[str] = mapped_column(String(40))
+
+
+class CutHistory(Table):
+    """Commits of this repo may have lost their last ref: they are dropped after a grace period."""
+
+    __tablename__ = "cut_history"
+
+    repo_id: Mapped[int] = mapped_column(
+        ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True
+    )
+    cut_at: Mapped[datetime] = mapped_column(index=True)
+    """The latest cut."""
 
 
 class Commit(Table):

@@ -6,14 +6,9 @@ import pytest
 
 from app.accounts.tokens import Principal, authenticate
 from app.accounts.users import create_user
-from app.catalog.repos import (
-    RepoQuery,
-    find_readable_repo,
-    list_repos,
-    repo_id,
-    set_private,
-    used_storage_nbytes,
-)
+from app.catalog.repos import find_readable_repo, repo_id, set_private
+from app.catalog.search import RepoQuery, list_repos
+from app.catalog.weights import used_storage_nbytes
 from app.errors import Conflict, Forbidden, InvalidRequest, RepoNotFound
 from app.hub import Hub
 from app.ingest.creation import create_repo
@@ -93,4 +88,4 @@ def test_hidden_repos_are_not_listed(any_hub: Hub, ada: Principal):
     with any_hub.db.read() as session:
         assert list_repos(session, None, RepoQuery("model"))[0] == []
         assert len(list_repos(session, ada, RepoQuery("model"))[0]) == 1
-        assert used_storage_nbytes(session, repo) > 1000
+        assert used_storage_nbytes(session, repo.id) > 1000

@@ -165,11 +165,22 @@ def test_a_name_is_a_file_or_a_directory(hub: Hub, repo: Repo, file_id: int):
 
 def test_removing_the_wrong_kind_is_not_found(hub: Hub, repo: Repo, file_id: int):
     root = apply(hub, repo, None, puts(file_id, "a", "b/c"))
-    for path, folder in (("a", True), ("b", False), ("x", False), ("a/b", False), ("b/x", True)):
+    for path, folder in (("a", True), ("x", False), ("a/b", False), ("b/x", True)):
         changes = TreeChanges()
         changes.remove(path, folder=folder)
         with pytest.raises(EntryNotFound):
             apply(hub, repo, root, changes)
+
+
+def test_a_directory_is_removed_like_a_file_if_asked_for_by_name(
+    hub: Hub, repo: Repo, file_id: int
+):
+    root = apply(hub, repo, None, puts(file_id, "a", "b/c"))
+    changes = TreeChanges()
+    changes.remove("b", folder=False)
+    root = apply(hub, repo, root, changes)
+    with hub.db.read() as session:
+        assert [each.path for each in list_files(session, repo.id, root)] == ["a"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])

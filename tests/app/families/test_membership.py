@@ -192,7 +192,7 @@ def test_every_order_of_uploads_gives_the_same_family(models: ModelHub, order):
     }
     # The base, lora and head hold the same embedding.
     alone = {n for n in found if models.base_of(f"alice/{n}", "embed_tokens.weight") is None}
-    assert alone == {"base", "base-fp32", "lora", "head"}
+    assert alone == {"base", "lora", "head"}
     models.check(deep=False)
 
 

@@ -9,6 +9,7 @@ from app.formats.model_card import (
     HEAD_NBYTES,
     ModelCard,
     ModelConfig,
+    load_card_data,
     parse_model_card,
     parse_model_config,
 )
@@ -87,7 +88,6 @@ def test_anchors_make_the_whole_head_void():
         b"# no head",
         b"---\nlicense: mit",
         b"---\nlicense: \xff\n---\n",
-        b"\n---\nlicense: mit\n---\n",
         b"---\n" + b"# comment\n" * HEAD_NBYTES + b"license: mit\n---\n",
     ],
 )
@@ -125,3 +125,8 @@ def test_config_gives_architecture_and_type():
 )
 def test_odd_config_gives_nothing(config: bytes):
     assert parse_model_config(config) == ModelConfig()
+
+
+def test_blank_lines_before_the_head_are_passed_over_as_the_clients_do():
+    assert parse_model_card(b" \n\r\n---\nlicense: mit\n---\n").license == "mit"
+    assert load_card_data(b"\n---\nmodel-index: x\n---\n") == {"model-index": "x"}

@@ -17,7 +17,20 @@ OBJECT = {"oid": "0" * 64, "size": 3}
 WRITES = {
     "create": ("POST", "/api/repos/create", {"name": "new", "organization": "alice"}),
     "delete": ("DELETE", "/api/repos/delete", {"name": "model", "organization": "alice"}),
+    "move": (
+        "POST",
+        "/api/repos/move",
+        {"fromRepo": "alice/model", "toRepo": "alice/new", "type": "model"},
+    ),
     "settings": ("PUT", f"{MODEL}/settings", {"private": True}),
+    "gate": ("PUT", f"{MODEL}/settings", {"gated": "auto"}),
+    "requests": ("GET", f"{MODEL}/user-access-request/pending", None),
+    "grant": ("POST", f"{MODEL}/user-access-request/grant", {"user": "bob"}),
+    "handle": (
+        "POST",
+        f"{MODEL}/user-access-request/handle",
+        {"user": "bob", "status": "accepted"},
+    ),
     "preupload": ("POST", f"{MODEL}/preupload/main", {"files": []}),
     "commit": ("POST", f"{MODEL}/commit/main", HEADER),
     "branch": ("POST", f"{MODEL}/branch/new", {}),
@@ -37,7 +50,7 @@ SECRETS = {
     for name, (method, url, body) in WRITES.items()
     if "alice/model" in url
 }
-READS = ["", "/tree/main", "/refs", "/commits/main", "/revision/main", "/auth-check"]
+READS = ["", "/tree/main", "/refs", "/commits/main", "/revision/main", "/auth-check", "/likers"]
 
 
 @pytest.fixture

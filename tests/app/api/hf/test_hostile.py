@@ -170,7 +170,7 @@ def test_compressed_bodies_are_refused(client: httpx.Client):
         ("POST", "/api/repos/create", {"name": "x", "type": "bucket"}),
         ("POST", "/api/repos/create", {"name": "x\x00"}),
         ("POST", "/api/repos/create", []),
-        ("PUT", f"/api/models/{REPO}/settings", {"gated": "auto"}),
+        ("PUT", f"/api/models/{REPO}/settings", {"gated": "yes"}),
         ("POST", f"/api/models/{REPO}/paths-info/main", {"paths": ["a"] * 2001}),
         ("POST", f"/api/models/{REPO}/preupload/main", {"files": [{"path": "a", "size": -1}]}),
         ("POST", f"/api/models/{REPO}/preupload/main",

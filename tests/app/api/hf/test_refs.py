@@ -1,7 +1,7 @@
 """Branches, tags and history with the stock client."""
 
 import pytest
-from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
 from tests.fixtures.api import REPO, LiveHub, add
 
@@ -60,3 +60,24 @@ def test_commits_are_listed_in_pages(
         commit.title for commit in live_hub.api().list_repo_commits(live_repo, formatted=True)
     ]
     assert titles == [*map(str, reversed(range(10))), "initial commit"]
+
+
+def test_a_branch_may_not_be_named_like_another_kind_of_ref(live_hub: LiveHub, live_repo: str):
+    for name in ("refs/pr/5", "refs/heads/x", "refs/something/random"):
+        with pytest.raises(BadRequestError, match="Invalid reference for a branch"):
+            live_hub.api().create_branch(live_repo, branch=name)
+
+
+def test_a_missing_ref_is_named_by_what_was_asked_for(live_hub: LiveHub, live_repo: str):
+    api = live_hub.api()
+    api.create_tag(live_repo, tag="tag")
+    for name in ("none", "tag"):
+        with pytest.raises(RevisionNotFoundError, match=f"Invalid rev id: {name}"):
+            api.delete_branch(live_repo, branch=name)
+    with pytest.raises(RevisionNotFoundError, match="Invalid rev id: main"):
+        api.delete_tag(live_repo, tag="main")
+    # The revision is looked at before the name.
+    with pytest.raises(RevisionNotFoundError):
+        api.create_tag(live_repo, tag="invalid tag", revision="none")
+    with pytest.raises(BadRequestError):
+        api.create_tag(live_repo, tag="invalid tag")

@@ -1,0 +1,70 @@
+"""What the Hugging Face Hub has and this hub leaves out: a clear 501 with the reason.
+
+Registered before the wide patterns, which would answer as if a repo were missing.
+"""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+
+import app.api.routing as _convertors  # noqa: F401  registers the path convertors
+from app.errors import NotOffered
+
+router = APIRouter(include_in_schema=False)
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+SPACE = "/api/spaces/{namespace}/{name}"
+NOT_RUN = "spaces are stored here, not run"
+LEFT_OUT = {
+    "/api/buckets/{rest:path}": "this hub stores git repositories, not buckets",
+    "/api/collections": "this hub has no collections",
+    "/api/collections/{rest:path}": "this hub has no collections",
+    "/api/daily_papers": "this hub has no papers",
+    "/api/papers/{rest:path}": "this hub has no papers",
+    "/api/jobs/{rest:path}": "this hub runs no jobs of its users",
+    "/api/scheduled-jobs/{rest:path}": "this hub runs no jobs of its users",
+    "/api/kernels": "this hub stores models, datasets and spaces, not kernels",
+    "/api/kernels/{rest:path}": "this hub stores models, datasets and spaces, not kernels",
+    "/api/settings/webhooks": "this hub has no webhooks",
+    "/api/settings/webhooks/{rest:path}": "this hub has no webhooks",
+    "/api/models-tags-by-type": "tags are searched here, not listed",
+    "/api/datasets-tags-by-type": "tags are searched here, not listed",
+    "/api/datasets/{namespace}/{name}/leaderboard": "this hub has no leaderboards",
+    "/api/datasets/{namespace}/{name}/parquet": "this hub converts no datasets",
+    "/api/spaces/semantic-search": NOT_RUN,
+    "/api/spaces/templates": NOT_RUN,
+    "/api/spaces/hardware": NOT_RUN,
+    "/api/spaces/zero-gpu/quota": NOT_RUN,
+    SPACE + "/runtime": NOT_RUN,
+    SPACE + "/secrets": NOT_RUN,
+    SPACE + "/variables": NOT_RUN,
+    SPACE + "/hardware": NOT_RUN,
+    SPACE + "/sleeptime": NOT_RUN,
+    SPACE + "/pause": NOT_RUN,
+    SPACE + "/restart": NOT_RUN,
+    SPACE + "/dev-mode": NOT_RUN,
+    SPACE + "/volumes": NOT_RUN,
+    SPACE + "/logs/{rest:path}": NOT_RUN,
+    "/oauth/device": "log in with a token: hf auth login --token",
+    "/oauth/token": "log in with a token: hf auth login --token",
+}
+"""Path -> why not."""
+
+
+@router.api_route("/api/telemetry/{rest:path}", methods=["HEAD", "POST"], status_code=204)
+def telemetry() -> Response:
+    """Taken note of by nobody."""
+    return Response(status_code=204)
+
+
+def _refusal(reason: str) -> Callable[[], None]:
+    def refuse() -> None:
+        """501 with the reason."""
+        raise NotOffered(reason)
+
+    return refuse
+
+
+for path, reason in LEFT_OUT.items():
+    router.add_api_route(path, _refusal(reason), methods=METHODS)

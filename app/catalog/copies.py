@@ -1,0 +1,56 @@
+"""Letting one repo use the files of another: a grant, and no byte is moved."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.contents.soundness import sound_file_clause
+from app.db.inserting import batches, upsert
+from app.db.tables import File, FileGrant, Lease, Repo, TreeEntry
+from app.errors import RepoNotFound
+from app.hub import Hub
+
+
+def grant_copies(hub: Hub, source: Repo, target: Repo, digests: Iterable[bytes]) -> set[bytes]:
+    """Grant ``target`` the files of ``source`` with these SHA-256; returns those that are granted.
+
+    The caller may read the one and write to the other. The files are held until a commit names
+    them, or for ``timers.lease_s``.
+    """
+    wanted = sorted(set(digests))
+    return hub.db.run(lambda session: _grant(session, hub, source, target, wanted))
+
+
+def _grant(
+    session: Session, hub: Hub, source: Repo, target: Repo, wanted: list[bytes]
+) -> set[bytes]:
+    # Locked in these statements, looked at in the next: see app.ingest.publish.
+    held = select(Repo.id).where(Repo.id == target.id).with_for_update(read=True, key_share=True)
+    if session.scalar(held) is None:
+        raise RepoNotFound("Repository not found")
+    granted: dict[int, bytes] = {}
+    for digests in batches(wanted):
+        named = (
+            select(TreeEntry.file_id)
+            .where(TreeEntry.file_id == File.id, TreeEntry.repo_id == source.id)
+            .exists()
+        )
+        ids = session.scalars(select(File.id).where(File.sha256.in_(digests), named)).all()
+        locked = select(File.id).where(File.id.in_(ids)).order_by(File.id).with_for_update()
+        session.execute(locked)
+        sound = session.execute(
+            select(File.id, File.sha256).where(File.id.in_(ids), sound_file_clause())
+        )
+        granted.update({row.id: row.sha256 for row in sound})
+    now = hub.clock.now()
+    expires_at = now + timedelta(seconds=hub.settings.timers.lease_s)
+    owner = f"upload:{uuid.uuid4()}"
+    for ids in batches(sorted(granted)):
+        grants = [{"repo_id": target.id, "file_id": each, "created_at": now} for each in ids]
+        session.execute(upsert(session, FileGrant).values(grants).on_conflict_do_nothing())
+        leases = [{"file_id": each, "owner": owner, "expires_at": expires_at} for each in ids]
+        session.execute(insert(Lease), leases)
+    return set(granted.values())
