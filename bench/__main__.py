@@ -4,7 +4,16 @@ import argparse
 import subprocess
 import sys
 
-BENCHES = ("codec", "fuzz_frames", "stored", "transfer", "encode", "api_latency", "memory")
+BENCHES = (
+    "codec",
+    "sparse",
+    "fuzz_frames",
+    "stored",
+    "transfer",
+    "encode",
+    "api_latency",
+    "memory",
+)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A million damaged frames, and what the decoder makes of them.
 
     python -m bench.fuzz_frames [--frames 1000000] [--seed 0] [--workers 2] [--quick]
-    python -m bench.fuzz_frames --checked       # portable kernels with bounds checks, too
+    python -m bench.fuzz_frames --checked   # and AVX2, and portable kernels with bounds checks
     python -m bench.fuzz_frames --seed 0 --only 12345   # one again
 
 Every frame is a sound one of some codec and dtype, damaged by chance, most of them under checks
@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import codec
+from bench.codec_sides import TARGETS
 from bench.fuzz_mutations import MUTATIONS, Mutant, Specimen, specimens
 from bench.guarded import Shelf, guard_scratch
 from bench.report import print_table
@@ -156,7 +157,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--checked", action="store_true", help="a tenth again with bounds checks")
+    parser.add_argument(
+        "--checked", action="store_true", help="a tenth again on each lesser instruction set"
+    )
     parser.add_argument("--only", type=int, help="run this frame alone, in this process")
     parser.add_argument("--range", type=int, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--progress", type=Path, help=argparse.SUPPRESS)
@@ -175,10 +178,11 @@ def main() -> None:
     lanes = {"widest kernels": (frames, {})}
     if arguments.checked:
         checked = {
-            "NUMBA_CPU_NAME": "x86-64",
+            "NUMBA_CPU_NAME": TARGETS["portable"],
             "NUMBA_BOUNDSCHECK": "1",
             "NUMBA_CACHE_DIR": str(cache / "checked"),
         }
+        lanes["kernels for AVX2"] = (frames // 10, {"NUMBA_CPU_NAME": TARGETS["avx2"]})
         lanes["portable kernels with bounds checks"] = (frames // 10, checked)
     for lane, (count, environment) in lanes.items():
         began = time.monotonic()

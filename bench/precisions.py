@@ -9,6 +9,7 @@ Columns are shares of the raw bytes of the fine-tune; speed is that of one threa
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,9 @@ def raw(values: torch.Tensor, kind: str, largest: float) -> tuple[str, np.ndarra
     return dtype, cast(scaled).view(torch.uint8).numpy().copy()
 
 
-def pairs(base: Weights, tuned: Weights, kinds: tuple[str, str]) -> Iterator[tuple[object, ...]]:
+def pairs(
+    base: Weights, tuned: Weights, kinds: tuple[str, str]
+) -> Iterator[tuple[np.ndarray, str, np.ndarray, str]]:
     """Target, dtype, base and its dtype of every tensor."""
     for name, values in tuned.items():
         largest = float(base[name].abs().max())
@@ -77,7 +80,7 @@ def row_of(base: Weights, tuned: Weights, kinds: tuple[str, str]) -> list[object
     sizes = dict.fromkeys(("raw", "alone", "BITX", "auto", "foretold"), 0)
     decoders = []
     for target, dtype, below, base_dtype in pairs(base, tuned, kinds):
-        options = {"dtype": dtype, "base": below, "base_dtype": base_dtype}
+        options: dict[str, Any] = {"dtype": dtype, "base": below, "base_dtype": base_dtype}
         frame = codec.encode(target, **options)
         if codec.decode(frame, base=below) != target.data:
             raise SystemExit(f"{kinds} did not come back")
@@ -106,12 +109,9 @@ def main() -> None:
     corpus = ensure()
     base, tuned = weights(corpus, "minilm-fp32"), weights(corpus, "minilm-docs-fp32")
     rows = [row_of(base, tuned, kinds) for kinds in PAIRS]
-    rows += [
-        ["twin " + row[0], *row[1:]]
-        for row in (
-            row_of(base, base, kinds) for kinds in (("bf16 in F32", "BF16"), ("F32", "BF16"))
-        )
-    ]
+    for kinds in (("bf16 in F32", "BF16"), ("F32", "BF16")):
+        content, *figures = row_of(base, base, kinds)
+        rows.append([f"the base, {content}", *figures])
     head = ["content", "base", "alone", "BITX", "auto", "auto / BITX", "foretold", "dec GB/s"]
     print_table("Deltas across precisions", head, rows)
 

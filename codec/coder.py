@@ -176,7 +176,7 @@ def decode_block(
     source = byte_view(stored)
     if source.size != block.stored_nbytes:
         raise CorruptFrame(f"block {index} takes {block.stored_nbytes} bytes, not {source.size}")
-    base = _base_of(head, index, base_block)
+    base = _base_of(head, block, index, base_block)
     target = np.empty(stop - start, np.uint8) if out is None else writable_view(out, stop - start)
     try:
         words = target
@@ -202,9 +202,11 @@ def verify_block(head: FrameHead, index: int, stored: Buffer) -> None:
         raise CorruptFrame(f"block {index} fails its checksum")
 
 
-def _base_of(head: FrameHead, index: int, base_block: Buffer | None) -> Bytes | None:
+def _base_of(
+    head: FrameHead, block: BlockInfo, index: int, base_block: Buffer | None
+) -> Bytes | None:
     """The base of a block that needs one, checked for length, as words like the content's."""
-    if head.block(index).method not in NEEDS_BASE:
+    if block.method not in NEEDS_BASE:
         return None
     if base_block is None:
         raise BaseMismatch("the frame needs its base")

@@ -29,8 +29,9 @@ _U8, _U16, _U32, _I32, _F32 = np.uint8, np.uint16, np.uint32, np.int32, np.float
 _ZERO, _ONE = _U32(0), _U32(1)
 _FREQUENCY_SHIFT, _BIAS_SHIFT = _U32(10), _U32(21)
 _LOWEST, _WORD_BITS, _WORD_MASK = _U32(LOWEST_STATE), _U32(16), _U32(0xFFFF)
-_DOMAIN = 1 << 32
 _MIDDLE_SCALE = 127
+_RAISED = np.uint64(0x0100010001000100)
+"""Of four cells of 16-bit words, the bits that those with raw bytes have."""
 _HALF_OCTAVE = _U32(0x3504F3)
 """Mantissa of the square root of two, from which a mean is rounded up to the next exponent."""
 
@@ -191,6 +192,40 @@ def count(
             counts[np.uint64(plain[i])] += _ONE
 
 
+@njit(inline="always")
+def _put_raws16(folded: Any, fours: Any, zs: Any, raws: Any, cursors: Any) -> None:
+    """Append the raw bytes of a group; ``fours`` are the same cells, four in a number."""
+    first, second = np.uint64(cursors[0]), np.uint64(cursors[1])
+    for four in range(fours.size):
+        if fours[four] & _RAISED == np.uint64(0):
+            continue
+        for i in range(np.uint64(4 * four), np.uint64(4 * four + 4)):
+            symbol, z = _U32(_U32(folded[i]) & _U32(511)), zs[i]
+            raws[first] = _U8(z)
+            first += np.uint64(symbol > _U32(255))
+            raws[second] = _U8(z >> _U32(8))
+            second += np.uint64(symbol == _U32(511))
+    cursors[0], cursors[1] = np.int64(first), np.int64(second)
+
+
+@njit(inline="always")
+def _put_raws32(folded: Any, length: int, zs: Any, raws: Any, cursors: Any) -> None:
+    """Append the raw bytes of a group."""
+    last = _U32(1023)
+    r0, r1 = np.uint64(cursors[0]), np.uint64(cursors[1])
+    for i in range(length):
+        symbol, z = _U32(_U32(folded[i]) & last), zs[i]
+        taken = _U32(_U32(symbol >> _U32(8)) + _U32(symbol == last))
+        raws[r0] = _U8(z)
+        r0 += np.uint64(taken > _U32(0))
+        raws[r1] = _U8(z >> _U32(8))
+        r1 += np.uint64(taken > _U32(1))
+        for k in range(2, taken):
+            raws[cursors[k]] = _U8(z >> _U32(8 * k))
+            cursors[k] += 1
+    cursors[0], cursors[1] = np.int64(r0), np.int64(r1)
+
+
 @njit(_signatures(types.void, *_shape, types.float32, _in16, _u8, _u16, _u8, _i64), **_compiled)
 def symbolise(
     target: Any,
@@ -211,10 +246,11 @@ def symbolise(
     stream k grows from ``cursors[k]``, which ends behind it; each has room for all elements.
     """
     width = target.itemsize
-    top, last = _U32(8 * width - 1), _U32(256 * width - 1)
+    top = _U32(8 * width - 1)
     steps = np.empty(GROUP, np.float32)
     zs, plain = np.empty(GROUP, np.uint32), np.empty(GROUP, np.uint32)
-    r0, r1 = np.uint64(cursors[0]), np.uint64(cursors[1])
+    folded = np.zeros(GROUP, np.uint16)
+    fours = folded.view(np.uint64)
     for group in range(scales.size):
         start = group * GROUP
         words, below = target[start : start + GROUP], base[start : start + GROUP]
@@ -226,20 +262,15 @@ def symbolise(
         _differences(words, below, top, mantissa, exponents, _I32(lift - scale), zs, plain)
         chosen = cells[start : start + GROUP]
         for i in range(words.size):
-            cell = folds[np.uint64(plain[i])]
-            chosen[i] = cell
-            symbol, z = _U32(_U32(cell) & last), zs[i]
-            raws[r0] = _U8(z)
-            r0 += np.uint64(symbol > _U32(255))
-            raws[r1] = _U8(z >> _U32(8))
-            second = (symbol > _U32(511)) | (symbol == last)
-            r1 += np.uint64(second)
-            if second and width == 4:
-                taken = _U32(symbol >> _U32(8)) + _U32(symbol == last)
-                for k in range(2, taken):
-                    raws[cursors[k]] = _U8(z >> _U32(8 * k))
-                    cursors[k] += 1
-    cursors[0], cursors[1] = np.int64(r0), np.int64(r1)
+            folded[i] = folds[np.uint64(plain[i])]
+        for i in range(words.size):
+            chosen[i] = folded[i]
+        if width == 2:
+            for i in range(words.size, GROUP):
+                folded[i] = _U16(0)
+            _put_raws16(folded, fours, zs, raws, cursors)
+        else:
+            _put_raws32(folded, words.size, zs, raws, cursors)
 
 
 @njit(types.void(types.Array(types.uint16, 2, "C"), _u32), **_compiled)
@@ -273,10 +304,10 @@ def encode(
             i = np.uint64(chosen.size - 1 - back)
             lane, cell = i & np.uint64(LANES - 1), np.uint64(chosen[i])
             state, frequency = states[lane], frequencies[cell]
-            full = _U32(state >> _U32(21)) >= frequency
+            full = _U32(_U32(state >> _U32(21)) >= frequency)
             words[at - np.uint64(1)] = _U16(state & _WORD_MASK)
             at -= np.uint64(full)
-            state = _U32(state >> _WORD_BITS) if full else state
+            state = _U32(state >> _U32(full << _U32(4)))
             share = _U32(np.int64((np.float64(state) + 0.5) * inverses[cell]))
             step = _U32(share * _U32(_U32(2048) - frequency))
             states[lane] = _U32(_U32(state + firsts[cell]) + step)

@@ -50,6 +50,8 @@ class Method(IntEnum):
 DECODABLE: Final = frozenset(Method)
 """What this version decodes."""
 NEEDS_BASE: Final = frozenset({Method.BITX, Method.CTX, Method.SPARSE})
+_METHODS: Final = tuple(Method)
+_READS_BASE: Final = tuple(method in NEEDS_BASE for method in Method)
 HAS_TABLES: Final = frozenset({Method.CTX, Method.SPARSE})
 """Codecs whose blocks share tables in the head."""
 
@@ -184,7 +186,7 @@ class FrameHead:
     def block(self, index: int) -> BlockInfo:
         """The index line of a block."""
         stored, method, _, check, raw = self.index[index].item()
-        return BlockInfo(stored, Method(method), check, raw)
+        return BlockInfo(stored, _METHODS[method], check, raw)
 
     def block_range(self, index: int) -> tuple[int, int]:
         """Where the stored bytes of a block are in the frame."""
@@ -197,7 +199,7 @@ class FrameHead:
 
     def base_range(self, index: int) -> tuple[int, int]:
         """Which bytes of the base a block needs for decoding; an empty range if none."""
-        if self.base_nbytes is None or self.block(index).method not in NEEDS_BASE:
+        if self.base_nbytes is None or not _READS_BASE[self.index["method"][index]]:
             return 0, 0
         return self.words.base_span(*self.raw_range(index), self.base_nbytes)
 

@@ -44,14 +44,17 @@ def choose_delta(
         (np.array(data), np.array(below))
         for data, below in _pairs(target, base, words, raw_nbytes, base_nbytes)
     ]
-    seen = sum(data.size for data, _ in pairs)
-    if not seen or all(is_dense(data, below, words.layout) for data, below in pairs):
+    if not pairs:
         return other
-    lengths = foretell_changes(lambda: pairs, words.layout, seen, contexts).nbytes
+    data, below = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    if is_dense(data, below, words.layout):
+        return other
+    whole = paired_blocks(data, below, Words(words.coded, words.coded, words.coded))
+    lengths = foretell_changes(whole, words.layout, data.size, lambda: contexts).nbytes
     if lengths[Method.SPARSE] >= lengths[Method[other[0]]]:
         return other
     common = words.coded_nbytes(words.common_nbytes(raw_nbytes, base_nbytes))
-    return "SPARSE", train_sparse(pairs, dtype=words.coded.name, raw_nbytes=common)
+    return "SPARSE", train_sparse([(data, below)], dtype=words.coded.name, raw_nbytes=common)
 
 
 def sparse_tables_for(target: Bytes, base: Bytes, *, words: Words) -> bytes:

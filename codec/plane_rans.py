@@ -126,12 +126,11 @@ def merge_rans(
     CorruptFrame unless that is exactly one stream for as many bytes as each of ``planes`` has.
     """
     from codec import plane_kernels
-    from codec.plane_registers import MERGE
     from codec.planes import merge
 
     stream = _Stream.open(stored, start, stop)
     count, done = planes[0].size, 0
-    tables, kernel = np.empty(4 * plane_kernels.FEW, np.uint16), MERGE.get(layout.width)
+    tables, kernel = np.empty(4 * plane_kernels.FEW, np.uint16), _row_merger(layout.width)
     few = plane_kernels.fill_registers(stream.frequencies, _EXPONENT_SHIFT, tables)
     if few and kernel is not None:
         done = count - count % _LANES
@@ -146,10 +145,26 @@ def merge_rans(
 @lru_cache(maxsize=1)
 def _row_encoder() -> Any:
     """The kernel for whole rows of 128 bytes."""
-    from codec import plane_encode, plane_kernels
+    from codec import plane_kernels
     from codec.instructions import has_word_shuffles
 
-    return plane_encode.encode if has_word_shuffles() else plane_kernels.encode
+    if not has_word_shuffles():
+        return plane_kernels.encode
+    from codec import plane_encode
+
+    return plane_encode.encode
+
+
+@lru_cache(maxsize=2)
+def _row_merger(width: int) -> Any:
+    """The kernel that makes whole rows of words of exponents in registers; None without it."""
+    from codec.instructions import has_word_shuffles
+
+    if not has_word_shuffles():
+        return None
+    from codec import plane_registers
+
+    return plane_registers.MERGE[width]
 
 
 @lru_cache(maxsize=1)

@@ -187,5 +187,5 @@ def merge32(
     return at
 
 
-MERGE: Final[dict[int, Any]] = {2: merge16, 4: merge32} if has_word_shuffles() else {}
-"""By word width; empty where these instructions are lacking."""
+MERGE: Final[dict[int, Any]] = {2: merge16, 4: merge32}
+"""By word width."""

@@ -1,7 +1,7 @@
 """Frame lengths foretold from a sample: the sampled elements are really coded, and scaled up."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from codec import planes
 from codec.buffers import Buffer, Bytes, byte_view
 from codec.casts import cast_base, narrow_dtype, narrowed
 from codec.context_price import sampled_nbytes, whole_nbytes
+from codec.distance import differing_bits
 from codec.dtypes import Layout, dtype_of, layout_of
 from codec.frame import BLOCK_NBYTES, Method, head_nbytes
 from codec.pairing import paired_blocks, tables_for
@@ -16,6 +17,7 @@ from codec.plane_rans import count_bytes, stream_nbytes
 from codec.sampling import gather, sample_runs
 from codec.scratch import SCRATCH
 from codec.sparse_price import foretell_changes, sampled_changes_nbytes
+from codec.sparse_training import Pairs
 from codec.streams import STREAM_HEADER, pack_plane, pack_stream, worth_coding
 from codec.words import Words
 
@@ -46,6 +48,8 @@ class Pair:
     nbytes: int
     run: int
     closely: bool
+    excess: float = 1.0
+    """How many more bits of the whole than of the sample differ, by length."""
 
 
 def predict(
@@ -64,7 +68,9 @@ def predict(
     length the common part is foretold as a delta and the rest alone. A base of another dtype,
     ``base_dtype``, is cast; ValueError if it cannot be.
     """
-    return foretell(target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample)[0]
+    return foretell(
+        target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample, only_best=False
+    )[0]
 
 
 def foretell(
@@ -74,8 +80,12 @@ def foretell(
     base: Buffer | None = None,
     base_dtype: str | None = None,
     sample: int = 65536,
+    only_best: bool = True,
 ) -> tuple[Prediction, dict[Method, bytes]]:
-    """As :func:`predict`, and the tables of codecs if all changes were looked at."""
+    """As :func:`predict`, and the tables of codecs if all changes were looked at.
+
+    ``only_best`` leaves codecs that are far behind with the estimate of the sample.
+    """
     view = byte_view(target)
     width = layout_of(dtype_of(dtype)).width
     runs = sample_runs(view.size // width, _RUNS, max(1, sample // _RUNS))
@@ -98,20 +108,41 @@ def foretell(
         run=last - first,
         closely=True,
     )
-    sampled = predict_sample(own, words.layout, nbytes, pair)
     is_whole = narrow is None or narrow_dtype(view, dtype=dtype) == narrow
+    blocks = paired_blocks(view, reference, words)
+    if is_whole and common:
+        pair = replace(pair, excess=_excess(pair, blocks))
+    sampled = predict_sample(own, words.layout, nbytes, pair)
     if Method.SPARSE.name not in sampled.estimates or not common or not is_whole:
         return sampled, {}
-    contexts = tables_for(
-        view, reference, words=words, raw_nbytes=view.size, base_nbytes=reference.size
-    )
-    blocks = paired_blocks(view, reference, words)
-    changes = foretell_changes(blocks, words.layout, pair.nbytes, contexts)
     head = head_nbytes(nbytes)
     rest = (sampled.estimates["PLANE"] - head) * (nbytes - pair.nbytes) / nbytes
-    closer = {method: head + length + rest for method, length in changes.nbytes.items()}
     known = {Method[name]: float(length) for name, length in sampled.estimates.items()}
+    changes = foretell_changes(
+        blocks,
+        words.layout,
+        pair.nbytes,
+        lambda: tables_for(
+            view, reference, words=words, raw_nbytes=view.size, base_nbytes=reference.size
+        ),
+        {method: known[method] - head - rest for method in known} if only_best else None,
+    )
+    closer = {method: head + length + rest for method, length in changes.nbytes.items()}
     return _prediction(known | closer, head + nbytes), changes.tables
+
+
+def _excess(pair: Pair, blocks: Pairs) -> float:
+    """How much more the whole differs than the sample, in bits by length.
+
+    Rows of a matrix may differ from one another in how far they moved, of which the sample sees
+    few; counting all bits that differ is as quick as reading, and their number goes with the length
+    of a delta.
+    """
+    if pair.target.size >= pair.nbytes:
+        return 1.0
+    seen = differing_bits(pair.target, pair.base) / pair.target.size
+    total = sum(differing_bits(target, base) for target, base in blocks()) / pair.nbytes
+    return total / seen if seen else 1.0
 
 
 def predict_sample(
@@ -137,7 +168,7 @@ def predict_sample(
     if pair is not None:
         rest = share * (raw_nbytes - pair.nbytes)
         xored = _xored_share(pair.target, layout, is_whole, pair.base)
-        estimates[Method.BITX] = headed + xored * pair.nbytes + rest
+        estimates[Method.BITX] = headed + min(1.0, xored * pair.excess) * pair.nbytes + rest
         if layout.exponent and raw_nbytes:
             estimates[Method.CTX] = head + _context_nbytes(pair, layout, raw_nbytes) + rest
         sparse = sampled_changes_nbytes(pair.target, pair.base, layout, pair.nbytes)
@@ -190,7 +221,9 @@ def _context_nbytes(pair: Pair, layout: Layout, raw_nbytes: int) -> float:
     if pair.nbytes - pair.target.size < layout.width and raw_nbytes <= BLOCK_NBYTES:
         return whole_nbytes(pair.target, pair.base, layout)
     return sampled_nbytes(
-        pair.target, pair.base, layout, pair.nbytes, pair.run, closely=pair.closely
+        *(pair.target, pair.base, layout, pair.nbytes, pair.run),
+        closely=pair.closely,
+        excess=pair.excess,
     )
 
 

@@ -142,20 +142,6 @@ def survey(target: Any, base: Any, shift: int, changed: Any) -> None:
                     changed[(_U64(below[i]) & magnitude) >> _U64(shift)] += 1
 
 
-@njit([types.void(word, word, types.int64, _u8, _i64) for word in _inputs], **_compiled)
-def mark(target: Any, base: Any, length: int, changed: Any, totals: Any) -> None:
-    """How many words of every ``length`` differ, up to 255, and ``totals[0]`` of all."""
-    for group in range(changed.size):
-        start = group * length
-        words, below = target[start : start + length], base[start : start + length]
-        count = 0
-        if _differs(words, below):
-            for i in range(words.size):
-                count += words[i] != below[i]
-        changed[group] = min(count, 255)
-        totals[0] += count
-
-
 @njit(
     [types.void(word, word, _in64, _in8, types.uint64, _i64, _u32, _u64) for word in _inputs],
     **_compiled,

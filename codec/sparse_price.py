@@ -6,6 +6,7 @@ them, and leaves nothing to chance. What BITX and CTX make of them is told by co
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,13 +32,15 @@ from codec.sparse_training import (
 _DENSE, _DENSE_WITHOUT_CONTEXTS = 1 / 8, 1 / 4
 """Share of changed words beyond which SPARSE is not considered: CTX, if it can, is about as short
 there and several times as quick."""
-_CODED_BLOCKS: Final = 5
+_CODED_BLOCKS: Final = 8
+_HOPELESS: Final = 0.6
+"""Deltas of which a sample tells more than SPARSE takes by this factor are not looked at."""
 _TABLES_NBYTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foretold:
-    """Lengths of tables and blocks by method, and the tables."""
+    """Lengths of tables and blocks by method, and the tables that were made."""
 
     nbytes: dict[Method, float]
     tables: dict[Method, bytes]
@@ -53,31 +56,53 @@ def is_dense(target: Bytes, base: Bytes, layout: Layout) -> bool:
 
 
 def foretell_changes(
-    pairs: Pairs, layout: Layout, raw_nbytes: int, context_tables: bytes
+    pairs: Pairs,
+    layout: Layout,
+    raw_nbytes: int,
+    context_tables: Callable[[], bytes],
+    sampled: Mapping[Method, float] | None = None,
 ) -> Foretold:
     """From all blocks of a content that its base has as well, ``raw_nbytes`` in all.
 
-    ``context_tables`` are those of CTX, empty for a dtype that it does not code.
+    ``context_tables`` makes those of CTX. Of other methods only those are told that a sample, if
+    that is given, does not find far longer than SPARSE.
     """
     found = census(pairs, layout)
-    stored = found.stored
+    tables = {Method.SPARSE: found.stored}
+    nbytes = {Method.SPARSE: len(found.stored) + found.nbytes() + raw_nbytes % layout.width}
+    few = len(found.blocks) <= _CODED_BLOCKS
+    rivals = [Method.BITX, Method.CTX] if layout.exponent else [Method.BITX]
+    if sampled is not None:
+        rivals = [each for each in rivals if sampled[each] * _HOPELESS < nbytes[Method.SPARSE]]
+    if Method.CTX in rivals:
+        tables[Method.CTX] = context_tables()
+    if not rivals and not few:
+        return Foretold(nbytes, tables)
     chosen = _typical(found.blocks)
     coded = [
         (np.array(target), np.array(base))
         for index, (target, base) in enumerate(pairs())
         if index in chosen
     ]
-    nbytes = {Method.SPARSE: len(stored) + found.nbytes() + raw_nbytes % layout.width}
-    if len(coded) == len(found.blocks):
-        nbytes[Method.SPARSE] = len(stored) + sum(_lengths(Method.SPARSE, coded, layout, stored))
-    seen = sum(found.blocks[index] for index in chosen)
-    factor = sum(found.blocks) / seen if seen else 1.0
-    tables = {Method.BITX: b""} | ({Method.CTX: context_tables} if context_tables else {})
-    for method, shared in tables.items():
-        empty = _lengths(method, [(base, base) for _, base in coded[:1]], layout, shared)[0]
-        beyond = sum(_lengths(method, coded, layout, shared)) - empty * len(coded)
-        nbytes[method] = len(shared) + empty * len(found.blocks) + factor * beyond
-    return Foretold(nbytes, {Method.SPARSE: stored, Method.CTX: context_tables})
+    if few:
+        lengths = _lengths(Method.SPARSE, coded, layout, found.stored)
+        nbytes[Method.SPARSE] = len(found.stored) + sum(lengths)
+    counts = [found.blocks[index] for index in sorted(chosen)]
+    for method in rivals:
+        shared = tables.get(method, b"")
+        empty = _lengths(method, [(base, base) for _, base in coded[:1]], layout, shared)
+        lengths = _lengths(method, coded, layout, shared)
+        nbytes[method] = len(shared) + _extended(counts, lengths, found.blocks, empty)
+    return Foretold(nbytes, tables)
+
+
+def _extended(counts: list[int], lengths: list[int], blocks: list[int], empty: list[int]) -> float:
+    """Length of all blocks by their changes, when these numbers of changes take these lengths."""
+    if not counts:
+        return 0.0
+    known = sorted(zip([0, *counts], [*empty, *lengths], strict=True))
+    changes, taken = (np.array(column, np.float64) for column in zip(*known, strict=True))
+    return float(np.interp(blocks, changes, taken).sum())
 
 
 def _typical(blocks: list[int]) -> set[int]:

@@ -21,7 +21,7 @@ _CLOSE = 1.02
 _SPARSE = 1 / 24
 _CLOSE_IF_SPARSE = 2.0
 """A sample sees too little of a tensor that shrinks below this share; trying is quick there."""
-_CLOSE_IF_COUNTED = 1.04
+_CLOSE_IF_COUNTED = 1.015
 """Where all changes were counted, only what other codecs make of them is still a guess."""
 
 
@@ -172,13 +172,26 @@ def _spread(work: Callable[[int], Any], indexes: Iterable[int], threads: int) ->
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     indexes = list(indexes)
-    if threads == 1 or len(indexes) < 2:
-        for index in indexes:
-            work(index)
+    waiting = iter(indexes)
+
+    def drain() -> None:
+        try:
+            for index in waiting:
+                work(index)
+        except BaseException:
+            for _ in waiting:
+                pass  # what has not begun will not
+            raise
+
+    others = min(threads, len(indexes)) - 1
+    if others < 1:
+        drain()
         return
-    with ThreadPoolExecutor(min(threads, len(indexes))) as pool:
-        for _ in pool.map(work, indexes):
-            pass
+    with ThreadPoolExecutor(others) as pool:
+        futures = [pool.submit(drain) for _ in range(others)]
+        drain()
+    for future in futures:
+        future.result()
 
 
 def _base_reader(head: FrameHead, base: Source | None) -> Callable[[int], Bytes | None]:

@@ -15,7 +15,7 @@ from app.catalog.listing import find_entry
 from app.catalog.refs import resolve_revision
 from app.contents.reading import read_whole
 from app.contents.refs import load_refs
-from app.db.tables import Family, FamilyMember, Repo, Segment
+from app.db.tables import Family, FamilyMember, FormerName, Repo, Segment
 from app.errors import HubError, RevisionNotFound
 from app.formats.model_card import HEAD_NBYTES, ModelCard, parse_model_card
 from app.hub import Hub
@@ -56,17 +56,20 @@ def read_card(hub: Hub, repo_id: int) -> ModelCard:
 
 
 def declared_bases(session: Session, repo: Repo, names: Collection[str]) -> list[int]:
-    """Repositories that a card names, as far as they exist here and may serve ``repo``."""
+    """Repositories that a card names, by a name of today or before, and that may serve ``repo``."""
     keys = [f"model/{name_key(name)}" for name in names if "/" in name]
-    found = session.scalars(
-        select(Repo).where(
-            Repo.key.in_(keys),
-            Repo.id != repo.id,
-            or_(Repo.private.is_(False), Repo.namespace_id == repo.namespace_id),
-        )
+    may_serve = (
+        Repo.id != repo.id,
+        or_(Repo.private.is_(False), Repo.namespace_id == repo.namespace_id),
     )
-    by_key = {base.key: base.id for base in found}
-    return [by_key[key] for key in keys if key in by_key]
+    today = select(Repo.key, Repo.id).where(Repo.key.in_(keys), *may_serve)
+    before = (
+        select(FormerName.key, Repo.id)
+        .join(Repo, Repo.id == FormerName.repo_id)
+        .where(FormerName.key.in_(keys), *may_serve)
+    )
+    by_key = {row.key: row.id for row in session.execute(today.union_all(before))}
+    return list(dict.fromkeys(by_key[key] for key in keys if key in by_key))
 
 
 @dataclass(frozen=True, slots=True)

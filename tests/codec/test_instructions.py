@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import codec
-from tests.codec import tensors
+from tests.codec import make_golden, tensors
 
 PROGRAM = """
 import sys
@@ -41,6 +41,12 @@ def frames_digest() -> str:
             if codec.decode(frame, base=base[:-37]).tobytes() != target[:-37].tobytes():
                 raise SystemExit(f"{dtype} with {drift} did not come back")
             digest.update(frame)
+    for dtype in ("I8", "BF16", "F32", "F64"):
+        target, base = (np.frombuffer(data, np.uint8) for data in make_golden.sparse(dtype))
+        frame = codec.encode(target, dtype=dtype, base=base, codec="SPARSE")
+        if codec.decode(frame, base=base).tobytes() != target.tobytes():
+            raise SystemExit(f"few changes of {dtype} did not come back")
+        digest.update(frame)
     for dtype, below in (("F32", "BF16"), ("F16", "F32"), ("BF16", "F16")):
         base, target = tensors.pair(below, 20_000)[0], tensors.pair(dtype, 20_000)[1]
         base[:14], target[-14:] = tensors.awkward(below), tensors.awkward(dtype)

@@ -189,7 +189,7 @@ def test_words_of_any_content_are_read_no_further_than_their_room(plane, seed, l
         from codec import plane_wide
 
         kernels.append((plane_wide.decode, (slots, np.empty(whole, np.uint8))))
-    if plane_kernels.fill_registers(frequencies, 7, tables):
+    if has_word_shuffles() and plane_kernels.fill_registers(frequencies, 7, tables):
         for width, merge in plane_registers.MERGE.items():
             rest = [plane[:whole]] * (width - 1)
             kernels.append((merge, (tables, *rest, np.empty(whole * width, np.uint8))))

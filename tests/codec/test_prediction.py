@@ -83,6 +83,43 @@ def test_weights_that_only_decayed_are_foretold_by_the_few_steps_they_made():
     assert within(prediction.nbytes, len(codec.encode(target, dtype="F32", base=base)), 0.02)
 
 
+def few_changes(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Base and target of 24 MB in BF16 that differ in few words, here and there."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal(12_000_000) * 0.02
+    base = tensors.floats(weights, "BF16")
+    if kind == "rounded":
+        return base, tensors.floats(weights + rng.laplace(size=weights.size) * 1e-7, "BF16")
+    shares = {
+        "rows": 0.1 * (rng.random((6000, 1)) < 0.1),
+        "bursts": 0.5 * (rng.random((375_000, 1)) < 0.02),
+    }
+    share = shares[kind] if kind in shares else np.full((1, 1), float(kind))
+    changed = rng.random((share.size, base.size // share.size)) < share
+    return base, base + changed.reshape(-1) * rng.choice(np.array([1, 65535], np.uint16), base.size)
+
+
+@pytest.mark.parametrize("kind", ["1e-4", "1e-3", "1e-2", "1e-1", "rows", "bursts", "rounded"])
+def test_few_changes_are_counted_and_the_shortest_delta_foretold_within_one_per_cent(kind):
+    base, target = few_changes(kind)
+    prediction = codec.predict(target, dtype="BF16", base=base)
+    frames = {
+        name: len(codec.encode(target, dtype="BF16", base=base, codec=name))
+        for name in ("SPARSE", "CTX", "PLANE")
+    }
+    assert prediction.codec == min(frames, key=lambda name: frames[name]) == "SPARSE"
+    for name, real in frames.items():
+        assert within(prediction.estimates[name], real, 0.01 if name == "SPARSE" else 0.02), name
+
+
+def test_sketches_of_few_changes_foretell_a_sparse_delta():
+    base, target = few_changes("1e-1")
+    sketches = codec.sketch(target, dtype="BF16"), codec.sketch(base, dtype="BF16")
+    prediction = codec.predict_from_sketches(*sketches, target.nbytes)
+    real = len(codec.encode(target, dtype="BF16", base=base, codec="SPARSE"))
+    assert within(prediction.estimates["SPARSE"], real, 0.1)
+
+
 def test_where_next_to_nothing_changed_the_smallest_is_found_by_trying():
     base = tensors.pair("BF16", 2_000_000)[0]
     for share in (1e-2, 1e-3, 1e-4):
@@ -90,6 +127,6 @@ def test_where_next_to_nothing_changed_the_smallest_is_found_by_trying():
         target[np.random.default_rng(0).random(base.size) < share] += 1
         frames = {
             name: len(codec.encode(target, dtype="BF16", base=base, codec=name))
-            for name in ("BITX", "CTX", "auto")
+            for name in ("BITX", "CTX", "SPARSE", "auto")
         }
         assert frames["auto"] == min(frames.values())

@@ -1,5 +1,7 @@
 """SPARSE: what little changed is stored in little, and comes back in every shape."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,19 +150,27 @@ def test_a_delta_of_which_all_changed_is_not_sparse():
     assert (name, tables) == ("CTX", codec.tables_for(target, base, words=words, **lengths))
 
 
+@cache
+def packed_blocks() -> list[tuple[str, bytes, bytes, bytes]]:
+    """Of several dtypes base, tables and stored bytes of a block of 1,603 bytes."""
+    found = []
+    for seed, dtype in enumerate(("U8", "BF16", "F32", "F64")):
+        rng = np.random.default_rng(seed)
+        base = np.frombuffer(rng.bytes(1603), np.uint8)
+        target = base.copy()
+        target[rng.integers(0, 1603, 30)] ^= 5
+        tables = codec.train_sparse([(target, base)], dtype=dtype, raw_nbytes=1 << 20)
+        stored = pack_sparse(layout_of(DType[dtype]), target, base, tables)
+        assert stored is not None
+        found.append((dtype, base.tobytes(), tables, stored))
+    return found
+
+
 @given(data=st.data())
 @settings(max_examples=2000, deadline=None)
 def test_altered_blocks_are_refused_or_decode_within_bounds(data):
-    dtype = data.draw(st.sampled_from(["U8", "BF16", "F32", "F64"]))
-    layout = layout_of(DType[dtype])
-    rng = np.random.default_rng(data.draw(st.integers(0, 20)))
-    base = np.frombuffer(rng.bytes(1603), np.uint8)
-    target = base.copy()
-    target[rng.integers(0, 1603, 30)] ^= 5
-    tables = bytearray(codec.train_sparse([(target, base)], dtype=dtype, raw_nbytes=1 << 20))
-    packed = pack_sparse(layout, target, base, bytes(tables))
-    assert packed is not None
-    stored = bytearray(packed)
+    dtype, base, *parts = data.draw(st.sampled_from(packed_blocks()))
+    tables, stored = map(bytearray, parts)
     for _ in range(data.draw(st.integers(1, 5))):
         part = tables if data.draw(st.booleans()) else stored
         part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
@@ -168,8 +178,8 @@ def test_altered_blocks_are_refused_or_decode_within_bounds(data):
         del stored[data.draw(st.integers(0, len(stored))) :]
     room = np.full(1603 + 64, 77, np.uint8)
     try:
-        block = np.frombuffer(stored, np.uint8)
-        unpack_sparse(layout, block, base, bytes(tables), room[32 : 32 + 1603])
+        block, below = (np.frombuffer(part, np.uint8) for part in (stored, base))
+        unpack_sparse(layout_of(DType[dtype]), block, below, bytes(tables), room[32 : 32 + 1603])
     except CorruptFrame:
         pass
     assert np.all(room[:32] == 77)

@@ -47,7 +47,7 @@ def test_any_bytes_come_back_without_base(target, dtype):
 
 FLOATS_IN_CODECS = [
     (name, dtype)
-    for name in (*CODECS, "CTX")
+    for name in (*CODECS, "CTX", "SPARSE")
     for dtype in tensors.FLOATS
     if (name, dtype) != ("CTX", "F64")
 ]
@@ -89,7 +89,7 @@ def test_arrays_and_two_dimensional_tensors_are_taken_as_their_bytes():
         codec.encode(target.T, dtype="F32")
 
 
-@pytest.mark.parametrize("name", ["BITX", "CTX"])
+@pytest.mark.parametrize("name", ["BITX", "CTX", "SPARSE"])
 def test_inputs_are_not_written_to(name):
     base, target = tensors.pair("BF16", 20_000)
     before = base.tobytes(), target.tobytes()
@@ -98,7 +98,7 @@ def test_inputs_are_not_written_to(name):
     assert (base.tobytes(), target.tobytes()) == before
 
 
-@pytest.mark.parametrize("name", ["BITX", "CTX"])
+@pytest.mark.parametrize("name", ["BITX", "CTX", "SPARSE"])
 @pytest.mark.parametrize("offset", [0, 1, 2, 3])
 def test_out_is_filled_in_place_however_it_is_aligned(offset, name):
     base, target = tensors.pair("F32", 400_000)
@@ -120,9 +120,12 @@ def test_out_of_another_length_or_read_only_is_refused():
         codec.decode(frame, out=b"abcd")
 
 
-@pytest.fixture(scope="module", params=["BITX", "CTX"])
+@pytest.fixture(scope="module", params=["BITX", "CTX", "SPARSE"])
 def delta(request):
     base, target = tensors.pair("BF16", 1_200_000)
+    if request.param == "SPARSE":
+        target[100_000:] = base[100_000:]
+        target[::500] ^= 1
     raw = target.tobytes() + b"x"
     return raw, base, codec.encode(raw, dtype="BF16", base=base, codec=request.param)
 
@@ -208,7 +211,14 @@ def test_an_unchanged_tensor_costs_next_to_nothing():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"dtype": "F31"}, {"codec": "LZMA"}, {"codec": "CTX"}, {"codec": "BITX"}, {"level": "9"}],
+    [
+        {"dtype": "F31"},
+        {"codec": "LZMA"},
+        {"codec": "CTX"},
+        {"codec": "BITX"},
+        {"codec": "SPARSE"},
+        {"level": "9"},
+    ],
 )
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(ValueError):
