@@ -8,7 +8,7 @@ PORT ?= 8000
 LANE ?= xet
 HF ?= 2.4.0
 
-.PHONY: help up demo test test-hf check bench bench-codec fuzz fmt migration clean
+.PHONY: help up demo test test-hf test-clients check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: $(VENV)/.dev ## Run the tests, real servers included (installs Debian's wh
 
 test-hf: $(VENV)/.dev ## Run the client's own tests on a fresh hub (LANE=lfs: without hf_xet; HF=version)
 	@$(BIN)/python -m tests.hf_suite --lane $(LANE) --version $(HF) $(ARGS)
+
+test-clients: $(VENV)/.dev ## Run clients that take minutes to install: transformers 4.57, datasets
+	@$(BIN)/pytest -m clients
 
 check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/ruff check .

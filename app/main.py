@@ -2,17 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
-from app.api import families, health, jobs, plans, stats, storage
+from app.api import families, git, health, jobs, plans, stats, storage
 from app.api.errors import install_error_responses
+from app.api.forwarded import Forwarded
 from app.api.hf import (
     accounts,
     commit,
+    discussions,
+    gguf_manifest,
     history,
     info,
     lfs,
@@ -33,22 +37,29 @@ from app.api.hf import (
 )
 from app.api.metrics import HubCollector, RequestMetrics, StoreCollector
 from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
+from app.api.openapi import document
 from app.api.routing import QuotedPath
 from app.api.small_files import SmallFiles
 from app.hub import Hub
 from app.jobs.runner import Runner
 from app.restore.downloads import DownloadCounter
 from app.tasks import HANDLERS, PERIODS
-from app.web import pages
+from app.web import docs, pages
 
 ROUTERS = (
     *(health.router, whoami.router, repos.router, preupload.router, commit.router, refs.router),
-    *(history.router, xet_reads.router),
-    *(tree.router, validate.router, lfs.router, xet.router, resolve.router),
+    *(history.router, xet_reads.router, discussions.router),
+    *(tree.router, validate.router, lfs.router, git.router, xet.router, resolve.router),
     *(storage.router, families.router, jobs.router, stats.router, plans.router),
-    *(accounts.router, visitors.router, tensor_headers.router, out_of_scope.router),
+    *(
+        accounts.router,
+        visitors.router,
+        tensor_headers.router,
+        gguf_manifest.router,
+        out_of_scope.router,
+    ),
     # Wide patterns last: api/{type}/{namespace}/{name}, then ids of one segment, then pages.
-    *(listings.router, info.router, one_segment.router, pages.router),
+    *(listings.router, info.router, one_segment.router, docs.router, pages.router),
 )
 
 
@@ -89,9 +100,11 @@ def create_app(hub: Hub) -> FastAPI:
     app.add_middleware(QuotedPath)
     app.add_middleware(MeterRequests, metrics=RequestMetrics(registry))
     app.add_middleware(RequestId)
+    app.add_middleware(Forwarded, settings=hub.settings)
     install_error_responses(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.openapi = cache(lambda: document(app, ROUTERS))
     return app
 
 

@@ -68,6 +68,7 @@ def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # app.api.forwarded reads them, by our own settings
         timeout_keep_alive=75,
         timeout_graceful_shutdown=30,
         server_header=False,

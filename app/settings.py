@@ -7,14 +7,17 @@ values stop the start with the name of the field.
 import os
 from collections.abc import Iterator
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
 GIB = 1 << 30
+
+Networks = list[IPv4Network | IPv6Network]
 
 
 class Limits(BaseModel):
@@ -52,6 +55,15 @@ class Limits(BaseModel):
     regular_nbytes: int = Field(
         10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
     )
+    git_request_nbytes: int = Field(
+        16 * MIB, description="What a git client says when it fetches, bytes."
+    )
+    push_nbytes: int = Field(
+        2 * GIB, description="One git push, bytes, as sent and once more unpacked; LFS not counted."
+    )
+    push_objects: int = Field(250_000, description="Objects in one git push.")
+    push_refs: int = Field(1_000, description="Branches and tags changed by one git push.")
+    tree_files: int = Field(1_000_000, description="Files in one commit that git pushes.")
     http_head_nbytes: int = Field(16 << 10, description="Headers of one request, bytes.")
     url_nbytes: int = Field(8 << 10, description="URL of one request, bytes.")
     path_nbytes: int = Field(1024, description="A path in a repository, bytes.")
@@ -122,12 +134,25 @@ class Settings(BaseSettings):
     s3_access_key: SecretStr | None = Field(None, description="Default: boto3's own chain.")
     s3_secret_key: SecretStr | None = Field(None, description="Default: boto3's own chain.")
     public_url: str | None = Field(
-        None, description="Base of URLs in answers; default: what the client's Host header says."
+        None,
+        pattern=r"^https?://[^/?#@\s]+(/[A-Za-z0-9._~-]+)*/?$",
+        description="Base of URLs in answers, with its path prefix if it has one; default: the "
+        "name and scheme that the client used.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses and networks, joined by commas, whose X-Forwarded-* headers are "
+        "believed; *: everyone's.",
     )
     verify_upload: Literal["readback", "off"] = Field(
         "readback", description="Read every uploaded object back before it is acknowledged."
     )
     default_branch: str = Field("main", description="Branch of a new repository.")
+    force_push: Literal["none", "branches", "all"] = Field(
+        "branches",
+        description="Where git may push commits that do not follow the present ones: nowhere, on "
+        "all branches but the default one, or on that as well. Tags count as branches.",
+    )
     restore_threads: int = Field(2, description="Threads that fetch and decode per process.")
     restore_window_nbytes: int = Field(
         32 * MIB, description="Decoded bytes held ahead of one download."
@@ -137,6 +162,13 @@ class Settings(BaseSettings):
     limits: Limits = Limits()  # pyright: ignore[reportCallIssue]
     timers: Timers = Timers()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def check_networks(cls, text: str) -> str:
+        """A misspelt network must not leave a proxy unheard unnoticed."""
+        parse_networks(text)
+        return text
 
     @model_validator(mode="after")
     def check_names(self) -> Self:
@@ -159,6 +191,12 @@ class Settings(BaseSettings):
     def resolved_store_url(self) -> str:
         """The store URL with the embedded default filled in."""
         return self.store_url or (self.data.absolute() / "objects").as_uri()
+
+
+def parse_networks(text: str) -> Networks:
+    """Networks joined by commas; ``*`` is all there are. Raises ValueError."""
+    parts = [part.strip() for part in text.replace("*", "0.0.0.0/0,::/0").split(",")]
+    return [ip_network(part, strict=False) for part in parts if part]
 
 
 def unknown_setting(name: str) -> str:

@@ -54,9 +54,14 @@ def show_totals(hub: LiveHub) -> tuple[int, int]:
     logical, stored = stats["logical_bytes"], stats["stored_bytes"]
     rows = [["what users see", mb(logical), "1.000"]]
     for cause, nbytes in stats["saved"].items():
-        rows.append([f"saved by {cause.replace('_', ' ')}", mb(nbytes), ratio(nbytes, logical)])
-    rows.append(["what the bucket holds", mb(stored), ratio(stored, logical)])
-    print_table("the hub", ["bytes", "MB", "of logical"], rows)
+        rows.append([f"- saved by {cause.replace('_', ' ')}", mb(nbytes), ratio(nbytes, logical)])
+    overhead = sum(stats["overhead"].values())
+    rows.append(["+ overhead", mb(overhead), ratio(overhead, logical)])
+    rows.append(["= what the bucket holds", mb(stored), ratio(stored, logical)])
+    parts = ", ".join(f"{cause} {mb(nbytes)}" for cause, nbytes in stats["overhead"].items())
+    note = f"overhead: what lies there beyond the files ({parts} MB); see docs/glossary.md."
+    print_table("the hub", ["bytes", "MB", "of logical"], rows, note)
+    assert stored == logical - sum(stats["saved"].values()) + overhead, "bytes are unaccounted for"
     return logical, stored
 
 

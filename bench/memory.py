@@ -1,4 +1,9 @@
-"""Peak memory of the server for a very large upload, and the first byte of very large downloads."""
+"""Peak memory of the server while large files come in, are encoded and go out; first bytes.
+
+    python -m bench.memory [--gb N] [--quick]
+
+The embedded server with its jobs in the same process, so that everything adds up.
+"""
 
 import argparse
 import hashlib
@@ -6,7 +11,10 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,24 +22,23 @@ import httpx
 from bench.corpus import NAMESPACE
 from bench.hub import LiveHub, wait_until, workspace
 from bench.report import mb, median, percentile, print_table
-from bench.synthetic import PooledModel
+from bench.synthetic import DRIFT, PooledModel
 
 LIMIT_NBYTES = 700_000_000
-REPO = f"{NAMESPACE}/large"
+LARGE, BASE, TUNED, OTHER = (f"{NAMESPACE}/{name}" for name in ("large", "base", "tuned", "other"))
 
 
-def put_large_file(hub: LiveHub, model: PooledModel) -> float:
-    """Upload ``model`` through the LFS lane as it is generated; return seconds of the PUT."""
+def put_large_file(hub: LiveHub, repo: str, model: PooledModel) -> None:
+    """Upload ``model`` to a new repository, through the LFS lane, as it is generated."""
     nbytes = model.file_nbytes()
     sha256 = hashlib.sha256()
     for piece in model.stream():
         sha256.update(piece)
     oid = sha256.hexdigest()
     with hub.http() as client:
-        create = {"name": "large", "organization": NAMESPACE, "type": "model"}
+        create = {"name": repo.partition("/")[2], "organization": NAMESPACE, "type": "model"}
         client.post("/api/repos/create", json=create).raise_for_status()
-        action = ask_slot(client, oid, nbytes)
-        started = time.perf_counter()
+        action = ask_slot(client, repo, oid, nbytes)
         length = {"Content-Length": str(nbytes)}
         httpx.put(
             action["upload"]["href"],
@@ -40,15 +47,13 @@ def put_large_file(hub: LiveHub, model: PooledModel) -> float:
             timeout=3600,
             trust_env=False,
         ).raise_for_status()
-        seconds = time.perf_counter() - started
         if verify := action.get("verify"):
             body = {"oid": oid, "size": nbytes}
             client.post(verify["href"], json=body, headers=verify.get("header")).raise_for_status()
-        commit(client, oid, nbytes)
-    return seconds
+        commit(client, repo, oid, nbytes)
 
 
-def ask_slot(client: httpx.Client, oid: str, nbytes: int) -> dict:
+def ask_slot(client: httpx.Client, repo: str, oid: str, nbytes: int) -> dict:
     """The upload action of one LFS object (basic transfer)."""
     batch = {
         "operation": "upload",
@@ -58,14 +63,14 @@ def ask_slot(client: httpx.Client, oid: str, nbytes: int) -> dict:
     }
     kind = "application/vnd.git-lfs+json"
     answer = client.post(
-        f"/{REPO}.git/info/lfs/objects/batch",
+        f"/{repo}.git/info/lfs/objects/batch",
         content=json.dumps(batch),
         headers={"Content-Type": kind, "Accept": kind},
     ).raise_for_status()
     return answer.json()["objects"][0]["actions"]
 
 
-def commit(client: httpx.Client, oid: str, nbytes: int) -> None:
+def commit(client: httpx.Client, repo: str, oid: str, nbytes: int) -> None:
     """Commit the uploaded object as model.safetensors."""
     file = {"path": "model.safetensors", "algo": "sha256", "oid": oid, "size": nbytes}
     lines = [
@@ -73,7 +78,7 @@ def commit(client: httpx.Client, oid: str, nbytes: int) -> None:
         {"key": "lfsFile", "value": file},
     ]
     client.post(
-        f"/api/models/{REPO}/commit/main",
+        f"/api/models/{repo}/commit/main",
         content="\n".join(json.dumps(line) for line in lines),
         headers={"Content-Type": "application/x-ndjson"},
     ).raise_for_status()
@@ -88,7 +93,7 @@ def first_bytes(hub: LiveHub, nbytes: int, rounds: int) -> Iterator[tuple[str, l
         "1 MiB in the middle": f"bytes={middle}-{middle + (1 << 20) - 1}",
         "last 4 KiB": "bytes=-4096",
     }
-    url = f"/{REPO}/resolve/main/model.safetensors"
+    url = f"/{LARGE}/resolve/main/model.safetensors"
     with hub.http() as client:
         for name, header in ranges.items():
             waits = []
@@ -102,40 +107,87 @@ def first_bytes(hub: LiveHub, nbytes: int, rounds: int) -> Iterator[tuple[str, l
             yield name, waits
 
 
-def read_whole(hub: LiveHub) -> float:
-    """Download the file once, drop the bytes, and return the seconds."""
-    started = time.perf_counter()
-    url = f"/{REPO}/resolve/main/model.safetensors"
+def read_whole(hub: LiveHub, repo: str) -> None:
+    """Download the file of a repository once and drop the bytes."""
+    url = f"/{repo}/resolve/main/model.safetensors"
     with hub.http() as client, client.stream("GET", url) as answer:
         answer.raise_for_status()
         for _ in answer.iter_raw(1 << 20):
             pass
-    return time.perf_counter() - started
 
 
-def measure(directory: Path, nbytes: int, rounds: int) -> bool:
-    """Run all phases and print them; whether memory stayed below the limit."""
-    model = PooledModel(nbytes)
-    nbytes = model.file_nbytes()
-    phases: list[tuple[str, float, int]] = []
-    with LiveHub(directory) as hub:
-        phases.append(("start", 0.0, hub.peak_nbytes()))
-        hub.reset_peak()
-        phases.append(("upload (LFS PUT)", put_large_file(hub, model), hub.peak_nbytes()))
+def read_together(hub: LiveHub, repos: Sequence[str]) -> None:
+    """The same of several at once."""
+    with ThreadPoolExecutor(len(repos)) as pool:
+        for _ in pool.map(lambda repo: read_whole(hub, repo), repos):
+            pass
+
+
+def stall(hub: LiveHub, repos: Sequence[str], pause_s: float = 5.0) -> None:
+    """Begin to download several at once, then take nothing more for a while, and go away."""
+    with ExitStack() as stack:
+        client = stack.enter_context(hub.http())
+        for repo in repos:
+            url = f"/{repo}/resolve/main/model.safetensors"
+            answer = stack.enter_context(client.stream("GET", url)).raise_for_status()
+            next(answer.iter_raw(1))
+        time.sleep(pause_s)
+
+
+class Phases:
+    """Seconds and peak resident set of one thing after the other."""
+
+    def __init__(self, hub: LiveHub) -> None:
+        self._hub = hub
+        self.rows: list[tuple[str, int, float, int]] = [("start", 0, 0.0, hub.peak_nbytes())]
+
+    def run(self, name: str, nbytes: int, work: Callable[[], object]) -> None:
+        """Do it, ``nbytes`` in all, and note what it took."""
+        self._hub.reset_peak()
         started = time.perf_counter()
-        wait_until(hub.is_idle, timeout_s=4 * 3600, pause_s=0.5)
-        phases.append(("encode the rest", time.perf_counter() - started, hub.peak_nbytes()))
-        hub.reset_peak()
+        work()
+        seconds = time.perf_counter() - started
+        self.rows.append((name, nbytes, seconds, self._hub.peak_nbytes()))
+
+
+def measure(directory: Path, nbytes: int, pair_nbytes: int, rounds: int) -> bool:
+    """Run all phases and print them; whether memory stayed below the limit."""
+    large, base = PooledModel(nbytes), PooledModel(pair_nbytes, seed=1)
+    nbytes, pair_nbytes = large.file_nbytes(), base.file_nbytes()
+    tuned, other = (replace(base, drift=DRIFT, drift_seed=seed) for seed in (1, 2))
+    with LiveHub(directory) as hub:
+
+        def encoded() -> None:
+            wait_until(hub.is_idle, timeout_s=4 * 3600, pause_s=0.5)
+
+        def put_pair() -> None:
+            put_large_file(hub, BASE, base)
+            put_large_file(hub, TUNED, tuned)
+
+        def read_beside_encoding() -> None:
+            put_large_file(hub, OTHER, other)
+            read_together(hub, [TUNED] * 3 + [BASE])
+            encoded()
+
+        phases = Phases(hub)
+        phases.run("upload (LFS PUT)", nbytes, lambda: put_large_file(hub, LARGE, large))
+        phases.run("encode the rest", nbytes, encoded)
         waits = list(first_bytes(hub, nbytes, rounds))
-        phases.append(("download", read_whole(hub), hub.peak_nbytes()))
+        phases.run("download", nbytes, lambda: read_whole(hub, LARGE))
+        phases.run("upload a base and its fine-tune", 2 * pair_nbytes, put_pair)
+        phases.run("encode them", 2 * pair_nbytes, encoded)
+        phases.run("download the fine-tune", pair_nbytes, lambda: read_whole(hub, TUNED))
+        phases.run("4 downloads, another encoded", 5 * pair_nbytes, read_beside_encoding)
+        phases.run("32 downloads that stall", 0, lambda: stall(hub, [TUNED, BASE] * 16))
+        deltas = hub.stats()["deltas"]
     print_table(
-        f"memory of the server, a file of {nbytes / 1e9:.1f} GB",
+        f"memory of the server, a file of {nbytes / 1e9:.1f} GB, others of {mb(pair_nbytes)} MB",
         ["phase", "seconds", "MB/s", "peak RSS MB"],
         [
-            [name, f"{seconds:.1f}", f"{nbytes / seconds / 1e6:.0f}" if seconds else "", mb(peak)]
-            for name, seconds, peak in phases
+            [name, f"{seconds:.1f}", f"{moved / seconds / 1e6:.0f}" if moved else "", mb(peak)]
+            for name, moved, seconds, peak in phases.rows
         ],
-        "Encoding starts with the commit, in the same process.",
+        f"Jobs run in the same process and begin with the commit. {deltas} tensors are deltas.",
     )
     print_table(
         f"first byte of a body, {rounds} requests each",
@@ -145,7 +197,7 @@ def measure(directory: Path, nbytes: int, rounds: int) -> bool:
             for name, times in waits
         ],
     )
-    return max(peak for _, _, peak in phases) < LIMIT_NBYTES
+    return max(peak for *_, peak in phases.rows) < LIMIT_NBYTES
 
 
 def main() -> None:
@@ -156,7 +208,9 @@ def main() -> None:
     with workspace() as directory:
         free = shutil.disk_usage(directory).free
         gigabytes = arguments.gb or (1 if arguments.quick else min(20.0, free / 3e9))
-        if not measure(directory, int(gigabytes * 1e9), 3 if arguments.quick else 10):
+        pair_nbytes = (1 << 28) if arguments.quick else (1 << 30)
+        rounds = 3 if arguments.quick else 10
+        if not measure(directory, int(gigabytes * 1e9), pair_nbytes, rounds):
             sys.exit(f"the server needed more than {mb(LIMIT_NBYTES)} MB")
 
 

@@ -106,7 +106,7 @@ class PooledModel(SyntheticModel):
     """The same layout at disk speed: tensors are windows of one random pool, each a new one.
 
     Every tensor has its own digest, but equal stretches repeat far apart, so this serves memory
-    and latency benches only, never a size.
+    and latency benches only, never a size. A fine-tune has the windows of a pool that drifted.
     """
 
     POOL_NBYTES = 128 << 20
@@ -114,10 +114,14 @@ class PooledModel(SyntheticModel):
     def stream(self) -> Iterator[bytes]:
         yield self.header()
         weights = np.empty(self.POOL_NBYTES // 2, np.uint16)
-        chance = _generator(self.seed, 0)
+        chance, noise = _generator(self.seed, 0), _generator(self.drift_seed + 1_000_003, 0)
         for first in range(0, weights.size, 1 << 20):
-            values = chance.standard_normal(1 << 20, dtype=np.float32)
-            weights[first : first + (1 << 20)] = to_bf16(values * np.float32(SIGMA))
+            values = chance.standard_normal(1 << 20, dtype=np.float32) * np.float32(SIGMA)
+            words = to_bf16(values)
+            if self.drift:
+                step = noise.standard_normal(1 << 20, dtype=np.float32) * np.float32(self.drift)
+                words = to_bf16(from_bf16(words) + step)
+            weights[first : first + (1 << 20)] = words
         pool = weights.data.cast("B")
         for number, (_, shape) in enumerate(self.tensors()):
             left = 2 * int(np.prod(shape))

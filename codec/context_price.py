@@ -42,12 +42,11 @@ def sampled_nbytes(
     run: int,
     *,
     closely: bool,
-    excess: float = 1.0,
 ) -> float:
     """Tables and blocks of ``raw_nbytes`` of which target and base are sampled in runs.
 
     ``run`` is the number of elements of a run; ``closely`` makes the tables for it, which takes
-    some milliseconds; ``excess`` is how much more the whole differs than the sample.
+    some milliseconds.
     """
     counts = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32)
     group = max(_SMALLEST_GROUP, min(run, GROUP))
@@ -57,7 +56,7 @@ def sampled_nbytes(
     scale_bits = _scale_bits(scales) * group / GROUP
     tables_nbytes = len(tables_of(counts, weight)) if closely else _TABLES_NBYTES
     blocks = -(-raw_nbytes // BLOCK_NBYTES)
-    return tables_nbytes + blocks * _BLOCK_OVERHEAD + weight * excess * (bits + scale_bits) / 8
+    return tables_nbytes + blocks * _BLOCK_OVERHEAD + weight * (bits + scale_bits) / 8
 
 
 def _symbol_bits(counts: NDArray[np.uint32]) -> float:

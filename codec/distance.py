@@ -1,5 +1,7 @@
 """Bit distance: how many bits two tensors of one shape differ in, per element (ZipLLM, §4)."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from codec.sampling import gather, sample_runs
 from codec.scratch import SCRATCH
 
 _RUNS = 64
+GROUP = 256
+"""Elements that are chosen together: those that share a scale in CTX."""
 
 
 def bit_distance(a: Buffer, b: Buffer, *, dtype: str, sample: int | None = None) -> float:
@@ -35,6 +39,30 @@ def differing_bits(a: Bytes, b: Bytes) -> int:
     whole = a.size - a.size % 8
     total = int(kernels.differing_bits(_words(a[:whole], "a"), _words(b[:whole], "b")))
     return total + int(np.bitwise_count(a[whole:] ^ b[whole:]).sum())
+
+
+def alike_groups(
+    pairs: Iterable[tuple[Bytes, Bytes]], width: int, count: int
+) -> list[tuple[int, int]]:
+    """``count`` groups of 256 elements that stand for all groups, as ranges of elements.
+
+    They are evenly spaced in the order of how many bits of a group differ: rows of a matrix may
+    have moved by more or less, and every such row is likely to have its like among them. ``pairs``
+    are consecutive parts of two tensors, whole groups but for the last.
+    """
+    from codec import kernels
+
+    nbytes = GROUP * width
+    counts: list[NDArray[np.uint32]] = []
+    for a, b in pairs:
+        whole = a.size - a.size % nbytes
+        bits = np.empty(whole // nbytes, np.uint32)
+        kernels.differing_bits_of(_words(a[:whole], "a"), _words(b[:whole], "b"), bits)
+        counts.append(bits)
+    order = np.argsort(np.concatenate(counts).clip(max=0xFFFF).astype(np.uint16), kind="stable")
+    places = ((np.arange(count) + 0.5) * (order.size / count)).astype(np.int64)
+    chosen = np.sort(order[np.unique(places)])
+    return [(int(group) * GROUP, (int(group) + 1) * GROUP) for group in chosen]
 
 
 def _words(data: Bytes, purpose: str) -> NDArray[np.uint64]:

@@ -213,6 +213,19 @@ def differing_bits(a: Words64, b: Words64) -> np.uint64:
     return total
 
 
+@njit(types.void(_in64, _in64, _u32), **_compiled)
+def differing_bits_of(a: Words64, b: Words64, counts: Words32) -> None:
+    """As :func:`differing_bits`, for each of the equal parts that ``counts`` has room for."""
+    if not counts.size:
+        return
+    length = a.size // counts.size
+    for part in range(counts.size):
+        total: Any = np.uint64(0)
+        for i in range(part * length, (part + 1) * length):
+            total += _popcount(a[i] ^ b[i])
+        counts[part] = np.uint32(total)
+
+
 @njit(types.UniTuple(types.uint64, 2)(_in8, types.uint64, types.uint64, _in64), **_compiled)
 def gear_scan(
     data: Plane, state: Any, mask: np.uint64, gear: Words64

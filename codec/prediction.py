@@ -1,15 +1,16 @@
 """Frame lengths foretold from a sample: the sampled elements are really coded, and scaled up."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from codec import planes
 from codec.buffers import Buffer, Bytes, byte_view
 from codec.casts import cast_base, narrow_dtype, narrowed
+from codec.context import GROUP
 from codec.context_price import sampled_nbytes, whole_nbytes
-from codec.distance import differing_bits
+from codec.distance import alike_groups
 from codec.dtypes import Layout, dtype_of, layout_of
 from codec.frame import BLOCK_NBYTES, Method, head_nbytes
 from codec.pairing import paired_blocks, tables_for
@@ -17,7 +18,6 @@ from codec.plane_rans import count_bytes, stream_nbytes
 from codec.sampling import gather, sample_runs
 from codec.scratch import SCRATCH
 from codec.sparse_price import foretell_changes, sampled_changes_nbytes
-from codec.sparse_training import Pairs
 from codec.streams import STREAM_HEADER, pack_plane, pack_stream, worth_coding
 from codec.words import Words
 
@@ -48,8 +48,6 @@ class Pair:
     nbytes: int
     run: int
     closely: bool
-    excess: float = 1.0
-    """How many more bits of the whole than of the sample differ, by length."""
 
 
 def predict(
@@ -62,11 +60,13 @@ def predict(
 ) -> Prediction:
     """The best codec for ``target`` and the length of its frame, from ``sample`` elements.
 
-    The elements are taken in 512 runs; all are looked at if there are no more, and if less than an
-    eighth of those taken differ from a base (a quarter where CTX codes no such dtype): few changes
-    can be counted, but not sampled. SPARSE has no estimate if more differ. With a base of another
-    length the common part is foretold as a delta and the rest alone. A base of another dtype,
-    ``base_dtype``, is cast; ValueError if it cannot be.
+    The elements are taken in 512 runs; all are looked at if there are no more. Of a delta they are
+    groups that stand for all by how much they differ, for which all bits that differ are counted,
+    at about the speed of reading. If less than an eighth of these elements differ (a quarter where
+    CTX codes no such dtype), all changes are looked at: few can be counted, but not sampled. SPARSE
+    has no estimate if more differ. With a base of another length the common part is foretold as a
+    delta and the rest alone. A base of another dtype, ``base_dtype``, is cast; ValueError if it
+    cannot be.
     """
     return foretell(
         target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample, only_best=False
@@ -98,20 +98,21 @@ def foretell(
         return predict_sample(own, words.layout, nbytes), {}
     reference = byte_view(base)
     common = words.common_nbytes(view.size, reference.size)
-    runs = sample_runs(common // width, _RUNS, max(1, sample // _RUNS))
-    first, last = runs[0] if runs else (0, 0)
     below = layout_of(dtype_of(base_dtype or dtype)).width
+    blocks = paired_blocks(view, reference, words)
+    is_whole = narrow is None or narrow_dtype(view, dtype=dtype) == narrow
+    runs = [(0, common // width)] if common else []
+    if common // width > max(sample, GROUP) and is_whole:
+        runs = alike_groups(blocks(), words.layout.width, max(1, sample // GROUP))
+    elif common // width > sample:
+        runs = sample_runs(common // width, _RUNS, max(1, sample // _RUNS))
     pair = Pair(
         np.array(narrowed(words, gather(view, runs, width))),
         np.array(cast_base(words, gather(reference, runs, below))),
         nbytes=words.coded_nbytes(common),
-        run=last - first,
+        run=GROUP,
         closely=True,
     )
-    is_whole = narrow is None or narrow_dtype(view, dtype=dtype) == narrow
-    blocks = paired_blocks(view, reference, words)
-    if is_whole and common:
-        pair = replace(pair, excess=_excess(pair, blocks))
     sampled = predict_sample(own, words.layout, nbytes, pair)
     if Method.SPARSE.name not in sampled.estimates or not common or not is_whole:
         return sampled, {}
@@ -129,20 +130,6 @@ def foretell(
     )
     closer = {method: head + length + rest for method, length in changes.nbytes.items()}
     return _prediction(known | closer, head + nbytes), changes.tables
-
-
-def _excess(pair: Pair, blocks: Pairs) -> float:
-    """How much more the whole differs than the sample, in bits by length.
-
-    Rows of a matrix may differ from one another in how far they moved, of which the sample sees
-    few; counting all bits that differ is as quick as reading, and their number goes with the length
-    of a delta.
-    """
-    if pair.target.size >= pair.nbytes:
-        return 1.0
-    seen = differing_bits(pair.target, pair.base) / pair.target.size
-    total = sum(differing_bits(target, base) for target, base in blocks()) / pair.nbytes
-    return total / seen if seen else 1.0
 
 
 def predict_sample(
@@ -168,7 +155,7 @@ def predict_sample(
     if pair is not None:
         rest = share * (raw_nbytes - pair.nbytes)
         xored = _xored_share(pair.target, layout, is_whole, pair.base)
-        estimates[Method.BITX] = headed + min(1.0, xored * pair.excess) * pair.nbytes + rest
+        estimates[Method.BITX] = headed + xored * pair.nbytes + rest
         if layout.exponent and raw_nbytes:
             estimates[Method.CTX] = head + _context_nbytes(pair, layout, raw_nbytes) + rest
         sparse = sampled_changes_nbytes(pair.target, pair.base, layout, pair.nbytes)
@@ -223,7 +210,6 @@ def _context_nbytes(pair: Pair, layout: Layout, raw_nbytes: int) -> float:
     return sampled_nbytes(
         *(pair.target, pair.base, layout, pair.nbytes, pair.run),
         closely=pair.closely,
-        excess=pair.excess,
     )
 
 

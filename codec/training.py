@@ -37,11 +37,16 @@ def is_contextual(dtype: str) -> bool:
 def training_ranges(nbytes: int, *, dtype: str) -> list[tuple[int, int]]:
     """Byte ranges of a content, the same of its base, that suffice for :func:`train`.
 
-    All of it up to 4 MiB, then 32 runs of 128 KiB.
+    All of it up to 4 MiB, then 32 runs of 128 KiB. They begin where groups of 256 elements do:
+    half a row and half the next would have another scale than either.
     """
     width = layout_of(dtype_of(dtype)).width
     runs = sample_runs(nbytes // width, _RUNS, _RUN_NBYTES // width)
-    return [(start * width, stop * width) for start, stop in runs]
+    beyond = [start % GROUP for start, _ in runs]
+    return [
+        ((start - over) * width, (stop - over) * width)
+        for (start, stop), over in zip(runs, beyond, strict=True)
+    ]
 
 
 def train(

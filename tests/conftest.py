@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.hub",
     "tests.fixtures.api",
     "tests.fixtures.lanes",
+    "tests.fixtures.proposals",
     "tests.fixtures.published",
     "tests.fixtures.models",
     "tests.fixtures.server",

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
-from app.db.tables import AccessRequest, File, FileGrant, Repo, TreeEntry
+from app.db.tables import AccessRequest, File, FileGrant, ProposedFile, Repo, TreeEntry
 
 
 def readable_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
@@ -76,6 +76,18 @@ def can_write(_session: Session, principal: Principal | None, repo: Repo) -> boo
             return False
 
 
+def can_discuss(session: Session, principal: Principal | None, repo: Repo) -> bool:
+    """Whether this principal may speak in the repo's discussions."""
+    return (
+        principal is not None and principal.role == "write" and can_read(session, principal, repo)
+    )
+
+
+def can_propose(session: Session, principal: Principal | None, repo: Repo) -> bool:
+    """Whether this principal may open pull requests: whoever may read the files."""
+    return can_discuss(session, principal, repo) and can_open(session, principal, repo)
+
+
 def can_create(principal: Principal | None, namespace_id: int) -> bool:
     """Whether this principal may make repos under an account."""
     if principal is None or principal.role != "write":
@@ -113,15 +125,23 @@ def readable_file_clause(principal: Principal | None) -> ColumnElement[bool]:
     )
 
 
-def possessed_file_clause(principal: Principal | None, repo_id: int) -> ColumnElement[bool]:
+def possessed_file_clause(
+    session: Session, principal: Principal | None, repo: Repo
+) -> ColumnElement[bool]:
     """SQL condition on ``File``: its bytes were sent to this repo, or may be read elsewhere.
 
-    Files that fail it look exactly like files that do not exist: ask for both in one query, so that
-    neither answers nor their timing tell them apart.
+    What its writers sent counts for all of them; somebody who only proposes has what he sent
+    himself. Files that fail it look exactly like files that do not exist: ask for both in one
+    query, so that neither answers nor their timing tell them apart.
     """
-    granted = (
-        select(FileGrant.file_id)
-        .where(FileGrant.file_id == File.id, FileGrant.repo_id == repo_id)
-        .exists()
-    )
-    return or_(granted, readable_file_clause(principal))
+    if can_write(session, principal, repo):
+        sent = select(FileGrant.file_id).where(
+            FileGrant.file_id == File.id, FileGrant.repo_id == repo.id
+        )
+    else:
+        sent = select(ProposedFile.file_id).where(
+            ProposedFile.file_id == File.id,
+            ProposedFile.repo_id == repo.id,
+            ProposedFile.account_id == (principal.account_id if principal else None),
+        )
+    return or_(sent.exists(), readable_file_clause(principal))

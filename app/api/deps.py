@@ -16,6 +16,8 @@ from app.accounts.names import check_name
 from app.accounts.permissions import can_write
 from app.accounts.tokens import BAD_CREDENTIALS, Principal, authenticate
 from app.api.routing import RepoType, repo_path_prefix
+from app.catalog.proposals import check_push
+from app.catalog.refs import PULL_REQUEST
 from app.catalog.repos import check_open, find_readable_repo, repo_id
 from app.db.tables import Commit, Repo
 from app.errors import Forbidden, InvalidRequest, RepoNotFound, Unauthorized
@@ -76,6 +78,21 @@ class RepoName:
         repo = self.find(session, caller)
         if not can_write(session, caller, repo):
             raise Forbidden(f"you may not write to {self.namespace}/{self.name}")
+        return repo
+
+    def find_target(
+        self, session: Session, caller: Principal, revision: str | None, *, create_pr: bool = False
+    ) -> Repo:
+        """The repo, to a revision of which this caller may commit or, ``create_pr``, propose to.
+
+        RepoNotFound if it does not exist for him, GatedRepo if he may not read its files, else
+        Forbidden.
+        """
+        if not create_pr and not (revision or "").startswith(PULL_REQUEST):
+            return self.find_writable(session, caller)
+        repo = self.find(session, caller)
+        check_open(session, caller, repo)
+        check_push(session, caller, repo, None if create_pr else revision)
         return repo
 
 

@@ -32,6 +32,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.GatedRepo: (403, "GatedRepo"),
     errors.NotFound: (404, "NotFound"),
     errors.RepoNotFound: (404, "RepoNotFound"),
+    errors.RepoMoved: (404, "RepoNotFound"),
     errors.RevisionNotFound: (404, "RevisionNotFound"),
     errors.EntryNotFound: (404, "EntryNotFound"),
     errors.ContentNotFound: (404, "ContentNotFound"),
@@ -100,13 +101,11 @@ async def _hub_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.Unavailable):
         # What broke below is worth a traceback; a client that went away is not.
         log.warning("unavailable: %s", error.message, exc_info=error.__cause__)
-    response = error_response(error, anonymous="authorization" not in request.headers)
     if isinstance(error, errors.RepoMoved):
         location = moved_location(request, error.repo_id)
         if location is not None:
-            response.status_code = 307
-            response.headers["Location"] = location
-    return response
+            return Response(status_code=307, headers={"Location": location})
+    return error_response(error, anonymous="authorization" not in request.headers)
 
 
 async def _validation_error(_request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from app.api.deps import Caller, HubDep
 from app.errors import NotFound
 from app.families.listing import ListedFamily, ListedMember, find_family, list_families
 
-router = APIRouter()
+router = APIRouter(tags=["families"])
 
 
 @router.get("/api/clade/families")

@@ -9,10 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import HubDep
+from app.api.request_bodies import sends
 from app.errors import HubError
 from app.hub import Hub
 
-router = APIRouter()
+router = APIRouter(tags=["service"])
 
 PROBE_KEY = "probe/readyz"
 """Never written: asking for it reaches the store and finds nothing."""
@@ -25,7 +26,7 @@ def healthz() -> dict[str, Any]:
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"description": "What does not answer."}})
 @router.head("/readyz", include_in_schema=False)
 def readyz(hub: HubDep, response: Response) -> dict[str, Any]:
     """Database and store answer; 503 says which one does not."""
@@ -37,7 +38,7 @@ def readyz(hub: HubDep, response: Response) -> dict[str, Any]:
     return {"status": "ok", "checks": sorted(checks)}
 
 
-@router.get("/metrics")
+@router.get("/metrics", responses=sends("text/plain"), response_class=Response)
 def metrics(request: Request) -> Response:
     """Prometheus text."""
     registry: CollectorRegistry = request.app.state.metrics_registry

@@ -15,7 +15,7 @@ from app.api.deps import Caller, HubDep
 from app.db.tables import File, Job, Repo
 from app.jobs.listing import list_jobs, summary
 
-router = APIRouter()
+router = APIRouter(tags=["service"])
 
 SCANNED = 500
 """Newest jobs among which those that concern a caller are looked for."""

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import error_response, unforeseen_error_response
 from app.api.metrics import RequestMetrics
+from app.api.routing import hub_path
 from app.errors import LimitExceeded
 from app.settings import Limits
 
@@ -67,7 +68,7 @@ class JsonBodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a body that is declared too long, cut off one that turns out to be."""
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        streams = scope.get("method") == "PUT" and not scope["path"].startswith("/api/")
+        streams = scope.get("method") == "PUT" and not hub_path(scope).startswith("/api/")
         if streams or not _PARSED_TYPES.match(headers.get("content-type", "")):
             await self.app(scope, receive, send)
             return

@@ -22,7 +22,8 @@ def set_next_page(request: Request, response: Response, position: Any) -> None:
         if key != CURSOR
     ]
     query.append((CURSOR, _encode(position)))
-    path = request.scope["raw_path"].decode("ascii")
+    prefix = request.scope.get("root_path", "")
+    path = request.scope["raw_path"].decode("ascii").removeprefix(prefix)
     response.headers["Link"] = f'<{base_url(request)}{path}?{urlencode(query)}>; rel="next"'
 
 

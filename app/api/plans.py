@@ -16,6 +16,7 @@ from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoNameDep, base_url
 from app.api.hf.resolve import find_file
 from app.api.ranges import requested_range
+from app.api.request_bodies import sends
 from app.api.sending import StreamedBody
 from app.contents.refs import EncodingRef
 from app.digest import format_content_id
@@ -26,7 +27,7 @@ from app.restore.plan import FilePlan, load_plan
 from app.restore.stored import Bundles, Extent, ExtentReader, bundle
 from app.signing import SealBroken, seal, unseal
 
-router = APIRouter()
+router = APIRouter(tags=["storage"])
 
 VERSION = 1
 PURPOSE = "stored bytes"
@@ -58,7 +59,7 @@ def restore_plan(
     }
 
 
-@router.get(OBJECTS + "/{capability}")
+@router.get(OBJECTS + "/{capability}", responses=sends(ranges=True), response_class=Response)
 def stored_bytes(request: Request, hub: HubDep, capability: str) -> Response:
     """The bytes of one extent, or a range of them."""
     try:

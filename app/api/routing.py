@@ -14,7 +14,7 @@ Modules that use them in a route import this module first.
 """
 
 import re
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -26,6 +26,9 @@ from app.errors import InvalidPath
 
 ENCODED_SLASH = "\x00"
 """Stands for ``%2F`` while a request is routed; ``%00`` itself is refused."""
+
+TYPE_PREFIXES = ("", "datasets/", "spaces/")
+"""What the convertor ``typeprefix`` matches."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -46,6 +49,12 @@ class QuotedPath:
                 return
             scope["path"] = path
         await self.app(scope, receive, send)
+
+
+def hub_path(scope: Scope) -> str:
+    """The routing path of a request without the prefix that the hub is served under."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def routing_path(raw: bytes) -> str | None:
@@ -96,6 +105,17 @@ class _Quoted(Convertor[str]):
 
 class _QuotedPath(_Quoted):
     regex = ".+"
+
+
+def describe_convertor(convertor: Convertor[Any]) -> dict[str, Any]:
+    """What a path parameter of this convertor looks like on the wire, in words of OpenAPI."""
+    if isinstance(convertor, _RepoType):
+        return {"schema": {"type": "string", "enum": _RepoType.regex.split("|")}}
+    if isinstance(convertor, _QuotedPath):
+        return {"description": "A path; its slashes may be sent as %2F or as they are."}
+    if isinstance(convertor, _Quoted):
+        return {"description": "One segment: slashes inside are sent as %2F."}
+    return {}
 
 
 register_url_convertor("repotype", _RepoType())

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from app.api.deps import HubDep
 from app.stats import BucketMeter, measure
 
-router = APIRouter()
+router = APIRouter(tags=["storage"])
 
 
 @router.get("/api/clade/stats")

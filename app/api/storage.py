@@ -13,7 +13,7 @@ from app.digest import format_content_id
 from app.restore.footprint import StoredFile, StoredTensor, measure_footprint
 from app.restore.homes import Home
 
-router = APIRouter()
+router = APIRouter(tags=["storage"])
 
 
 @router.get("/api/clade/{repo_type:repotype}/{namespace}/{name}/storage/{revision:quoted}")

@@ -49,7 +49,7 @@ def claim_files(
             announced[operation.sha256] = operation.nbytes
         elif isinstance(operation, AddFile):
             inline_ids.add(operation.file_id)
-    possessed = possessed_file_clause(principal, repo.id)
+    possessed = possessed_file_clause(session, principal, repo)
     ids = [
         *_batched(session, select(File.id).where(possessed), File.sha256, sorted(announced)),
         *_batched(session, select(File.id).where(possessed), File.id, sorted(inline_ids)),

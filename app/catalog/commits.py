@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 from app.accounts.tokens import Principal
 from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases, files_to_encode
 from app.catalog.cuts import hold_history
+from app.catalog.discussions import note_commit
 from app.catalog.git_objects import blob_oid, commit_body, lfs_pointer, object_oid
 from app.catalog.indexing import owe_indexing
 from app.catalog.operations import AddFile, AddLfsFile, DeleteFile, DeleteFolder, Operation
 from app.catalog.paths import check_path
-from app.catalog.refs import BRANCH
+from app.catalog.refs import BRANCH, PULL_REQUEST
 from app.catalog.trees import NewFile, TreeChanges
 from app.db.inserting import insert_if_absent
 from app.db.tables import Commit, Ref, Repo
@@ -35,7 +36,6 @@ RETRY_WINDOW = timedelta(minutes=10)
 """A request identical to the head's within this time is a retry whose answer was lost."""
 
 MIN_PARENT_LENGTH = 7
-PULL_REQUEST = "refs/pr/"
 
 
 def apply_commit(
@@ -57,8 +57,10 @@ def apply_commit(
     locks: reliability protocol, commit (ref, then files by id). Raises StaleParent,
     RevisionNotFound, MissingUploads, InvalidPath, EntryNotFound, LimitExceeded.
     """
-    _check_request(hub, ref, operations, title, message, parent)
-    digest = payload_digest and _request_digest(principal, ref, payload_digest)
+    check_request(hub, operations, title, message, parent)
+    if not ref.startswith((BRANCH, PULL_REQUEST)):
+        raise Forbidden(f"{ref} is not a branch; commits go to branches")
+    digest = payload_digest and request_digest(principal, ref, payload_digest)
 
     def work(session: Session) -> Commit:
         branch = lock_branch(session, repo, ref)
@@ -70,22 +72,44 @@ def apply_commit(
             raise StaleParent(
                 "The branch was updated since you opened this page. Please refresh and try again."
             )
-        hold_history(session, repo.id)
-        files = claim_files(session, principal, repo, operations)
-        tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
-        commit = record_commit(
-            session, hub, repo, principal, tree, head.oid, title, message, digest
+        commit = append_commit(
+            session, hub, principal, repo, head, operations, title, message, digest
         )
-        branch.commit_oid = commit.oid
-        if ref == BRANCH + hub.settings.default_branch:
-            session.execute(
-                update(Repo).where(Repo.id == repo.id).values(updated_at=commit.created_at)
-            )
-        drop_upload_leases(session, files.by_id)
-        _owe_jobs(session, hub, repo, files)
+        move_branch(session, hub, branch, commit)
+        if ref.startswith(PULL_REQUEST):
+            note_commit(session, hub, principal, repo, ref, commit)
         return commit
 
     return hub.db.run(work)
+
+
+def append_commit(
+    session: Session,
+    hub: Hub,
+    principal: Principal,
+    repo: Repo,
+    head: Commit,
+    operations: Sequence[Operation],
+    title: str,
+    message: str,
+    digest: bytes | None,
+) -> Commit:
+    """A commit of ``operations`` on top of ``head``, with its jobs; refs are the caller's job."""
+    hold_history(session, repo.id)
+    files = claim_files(session, principal, repo, operations)
+    tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
+    commit = record_commit(session, hub, repo, principal, tree, head.oid, title, message, digest)
+    drop_upload_leases(session, files.by_id)
+    _owe_jobs(session, hub, repo, files)
+    return commit
+
+
+def move_branch(session: Session, hub: Hub, branch: Ref, commit: Commit) -> None:
+    """Let a locked ref name a commit; the default branch sets the repo's time of change."""
+    branch.commit_oid = commit.oid
+    if branch.name == BRANCH + hub.settings.default_branch:
+        changed = update(Repo).where(Repo.id == branch.repo_id)
+        session.execute(changed.values(updated_at=commit.created_at))
 
 
 def found_history(
@@ -162,22 +186,20 @@ def check_message(hub: Hub, title: str, message: str) -> None:
         raise LimitExceeded("commit message too long", setting="limits.message_nbytes")
 
 
-def _check_request(
+def check_request(
     hub: Hub,
-    ref: str,
     operations: Sequence[Operation],
     title: str,
     message: str,
     parent: str | None,
 ) -> None:
+    """Raises InvalidRequest, InvalidPath or LimitExceeded for what no commit may be."""
     limits = hub.settings.limits
     check_message(hub, title, message)
     if len(operations) > limits.commit_operations:
         raise LimitExceeded("too many operations", setting="limits.commit_operations")
     if parent is not None and len(parent) < MIN_PARENT_LENGTH:
         raise InvalidRequest("parentCommit needs at least seven digits")
-    if not ref.startswith((BRANCH, PULL_REQUEST)):
-        raise Forbidden(f"{ref} is not a branch; commits go to branches")
     for operation in operations:
         if isinstance(operation, AddFile | AddLfsFile):
             check_path(operation.path, limits)
@@ -230,5 +252,6 @@ def _owe_jobs(session: Session, hub: Hub, repo: Repo, files: ClaimedFiles) -> No
         enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
 
 
-def _request_digest(principal: Principal, ref: str, payload_digest: bytes) -> bytes:
+def request_digest(principal: Principal, ref: str, payload_digest: bytes) -> bytes:
+    """What tells a request to change a ref from any other: who asks, the ref and the payload."""
     return hashlib.sha256(f"{principal.account_id}\0{ref}\0".encode() + payload_digest).digest()

@@ -9,23 +9,31 @@ from sqlalchemy.orm import Session
 
 from app.contents.soundness import sound_file_clause
 from app.db.inserting import batches, upsert
-from app.db.tables import File, FileGrant, Lease, Repo, TreeEntry
+from app.db.tables import File, FileGrant, Lease, ProposedFile, Repo, TreeEntry
 from app.errors import RepoNotFound
 from app.hub import Hub
 
 
-def grant_copies(hub: Hub, source: Repo, target: Repo, digests: Iterable[bytes]) -> set[bytes]:
+def grant_copies(
+    hub: Hub, source: Repo, target: Repo, digests: Iterable[bytes], *, proposer: int | None = None
+) -> set[bytes]:
     """Grant ``target`` the files of ``source`` with these SHA-256; returns those that are granted.
 
-    The caller may read the one and write to the other. The files are held until a commit names
-    them, or for ``timers.lease_s``.
+    The caller may read the one and write to the other; if he may only propose to it, his account is
+    the ``proposer``, and nobody else is granted them. The files are held until a commit names them,
+    or for ``timers.lease_s``.
     """
     wanted = sorted(set(digests))
-    return hub.db.run(lambda session: _grant(session, hub, source, target, wanted))
+    return hub.db.run(lambda session: _grant(session, hub, source, target, wanted, proposer))
 
 
 def _grant(
-    session: Session, hub: Hub, source: Repo, target: Repo, wanted: list[bytes]
+    session: Session,
+    hub: Hub,
+    source: Repo,
+    target: Repo,
+    wanted: list[bytes],
+    proposer: int | None,
 ) -> set[bytes]:
     # Locked in these statements, looked at in the next: see app.ingest.publish.
     held = select(Repo.id).where(Repo.id == target.id).with_for_update(read=True, key_share=True)
@@ -50,7 +58,11 @@ def _grant(
     owner = f"upload:{uuid.uuid4()}"
     for ids in batches(sorted(granted)):
         grants = [{"repo_id": target.id, "file_id": each, "created_at": now} for each in ids]
-        session.execute(upsert(session, FileGrant).values(grants).on_conflict_do_nothing())
+        grant = upsert(session, FileGrant).values(grants)
+        if proposer is not None:
+            whose = {"account_id": proposer}
+            grant = upsert(session, ProposedFile).values([each | whose for each in grants])
+        session.execute(grant.on_conflict_do_nothing())
         leases = [{"file_id": each, "owner": owner, "expires_at": expires_at} for each in ids]
         session.execute(insert(Lease), leases)
     return set(granted.values())

@@ -12,6 +12,9 @@ from datetime import datetime
 
 DIRECTORY_MODE = "40000"
 FILE_MODE = "100644"
+EXECUTABLE_MODE = "100755"
+LINK_MODE = "120000"
+SUBMODULE_MODE = "160000"
 
 
 @dataclass(frozen=True, slots=True)

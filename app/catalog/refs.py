@@ -13,6 +13,7 @@ from app.hub import Hub
 
 BRANCH = "refs/heads/"
 TAG = "refs/tags/"
+PULL_REQUEST = "refs/pr/"
 MIN_PREFIX_LENGTH = 7
 """Shortest abbreviation of a commit id that is looked up."""
 
@@ -37,7 +38,7 @@ def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
     ).all()
     if rows:
         return min(rows, key=lambda row: names.index(row.name)).Commit
-    commit = _by_oid(session, repo, revision.lower())
+    commit = find_commit(session, repo, revision.lower())
     if commit is None:
         raise RevisionNotFound(f"Invalid rev id: {revision}")
     return commit
@@ -70,7 +71,10 @@ def create_tag(hub: Hub, repo: Repo, name: str, revision: str) -> None:
 
 
 def delete_branch(hub: Hub, repo: Repo, name: str) -> None:
-    """Remove a branch. Raises RevisionNotFound, Forbidden for the default branch."""
+    """Remove a branch. Raises RevisionNotFound, Forbidden for the default branch.
+
+    Commits of a pull request are deleted with it: :func:`app.catalog.proposals.drop_commits`.
+    """
     if name == hub.settings.default_branch:
         raise Forbidden(f"Cannot delete {BRANCH}{name}: it is the default branch")
     _delete(hub, repo, BRANCH + name)
@@ -113,7 +117,8 @@ def _delete(hub: Hub, repo: Repo, name: str) -> None:
     hub.db.run(work)
 
 
-def _by_oid(session: Session, repo: Repo, text: str) -> Commit | None:
+def find_commit(session: Session, repo: Repo, text: str) -> Commit | None:
+    """The commit of this id, or the only one whose id begins so; seven digits at least."""
     if not _OID.fullmatch(text):
         return None
     if len(text) == 40:

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
+from app.catalog.discussions import follow_rewrite
 from app.catalog.git_objects import DIRECTORY_MODE, object_oid
 from app.catalog.history import reached_from, whole_history
 from app.catalog.indexing import owe_indexing
 from app.catalog.pruning import prune_history, subdirectories
 from app.catalog.trees import load_directory, store_directory
 from app.db.inserting import batches, insert_if_absent
-from app.db.tables import Commit, CutHistory, File, FileGrant, Ref, Repo, TreeEntry
+from app.db.tables import Commit, CutHistory, File, FileGrant, ProposedFile, Ref, Repo, TreeEntry
 from app.hub import Hub
 from app.jobs.outbox import enqueue
 
@@ -43,9 +44,10 @@ def forget_files(hub: Hub, repo: Repo, digests: Iterable[bytes]) -> int:
             if repo.type == "model":
                 enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
         for some in batches(ids):
-            session.execute(
-                delete(FileGrant).where(FileGrant.repo_id == repo.id, FileGrant.file_id.in_(some))
-            )
+            for table in (FileGrant, ProposedFile):
+                session.execute(
+                    delete(table).where(table.repo_id == repo.id, table.file_id.in_(some))
+                )
         return len(ids)
 
     return hub.db.run(work)
@@ -84,7 +86,10 @@ class _Rewriting:
             if steps[oid].tree_oid in affected or not moved.keys().isdisjoint(steps[oid].parents):
                 moved[oid] = self._rewrite_commit(oid, affected, moved)
         for ref in refs:
-            ref.commit_oid = moved.get(ref.commit_oid, ref.commit_oid)
+            if ref.commit_oid in moved:
+                # An annotation names, and may sign, the commit that goes.
+                ref.commit_oid, ref.tag_body = moved[ref.commit_oid], None
+        follow_rewrite(session, repo_id, moved)
         session.flush()
         session.execute(delete(CutHistory).where(CutHistory.repo_id == repo_id))
         prune_history(session, repo_id)

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from app.catalog.git_objects import DIRECTORY_MODE, FILE_MODE, GitEntry, tree_oid
+from app.catalog.git_objects import (
+    DIRECTORY_MODE,
+    EXECUTABLE_MODE,
+    FILE_MODE,
+    GitEntry,
+    tree_oid,
+)
 from app.catalog.paths import twin_key
 from app.db.inserting import insert_if_absent
 from app.db.tables import Tree, TreeEntry
@@ -132,7 +138,8 @@ def _put_file(entries: dict[str, Columns], name: str, file: NewFile, path: str) 
         raise InvalidPath(f"{path}: is a directory; delete it first")
     entries[name] = {
         "name": name,
-        "mode": file.mode if old is None else old["mode"],
+        # A symbolic link does not survive: what is put there are bytes, not a target.
+        "mode": old["mode"] if old is not None and old["mode"] == EXECUTABLE_MODE else file.mode,
         "oid": file.oid,
         "file_id": file.file_id,
         "size": file.nbytes,

@@ -15,7 +15,7 @@ from math import ceil
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app.accounts.permissions import possessed_file_clause
+from app.accounts.permissions import can_write, possessed_file_clause
 from app.accounts.tokens import Principal
 from app.contents.soundness import sound_file_clause
 from app.db.tables import File, Lease, LfsUpload, Repo, TreeEntry
@@ -155,7 +155,7 @@ def _lease_possessed(
             select(File.id, File.sha256, File.size).where(
                 named,
                 sound_file_clause(),
-                possessed_file_clause(principal, repo.id),
+                possessed_file_clause(session, principal, repo),
             )
         ).all()
         sizes.update({row.sha256: row.size for row in found})
@@ -173,6 +173,7 @@ def _upload_links(
     multipart: bool,
 ) -> ObjectAnswer:
     timers = hub.settings.timers
+    proposes = not can_write(session, principal, repo)
     sha256 = bytes.fromhex(wanted.oid)
 
     def link(action: capability.Action, expires_s: float, upload_id: str = "") -> str:
@@ -183,6 +184,7 @@ def _upload_links(
             sha256=sha256,
             nbytes=wanted.nbytes,
             upload_id=upload_id,
+            proposes=proposes,
         )
         return capability.issue(hub, leave, expires_s=expires_s)
 

@@ -29,6 +29,8 @@ class Capability:
     nbytes: int
     upload_id: str = ""
     """Of a multipart upload."""
+    proposes: bool = False
+    """The account may not write to the repository: it uploads for a pull request."""
 
 
 def issue(hub: Hub, capability: Capability, *, expires_s: float) -> str:
@@ -40,6 +42,7 @@ def issue(hub: Hub, capability: Capability, *, expires_s: float) -> str:
         "o": capability.sha256.hex(),
         "n": capability.nbytes,
         "u": capability.upload_id,
+        "p": capability.proposes,
     }
     return seal(hub.secret, _PURPOSE, claims, now=hub.clock.now(), expires_s=expires_s)
 
@@ -59,4 +62,5 @@ def read(hub: Hub, sealed: str, action: Action) -> Capability:
         sha256=bytes.fromhex(claims["o"]),
         nbytes=claims["n"],
         upload_id=claims["u"],
+        proposes=claims["p"],
     )

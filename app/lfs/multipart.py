@@ -16,6 +16,7 @@ from blake3 import blake3
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.catalog.possession import record_proposed
 from app.contents import objects
 from app.contents.ahead import in_order
 from app.db.tables import LfsPart, LfsUpload, StoredObject
@@ -90,6 +91,8 @@ def complete_upload(hub: Hub, leave: Capability, claimed: Sequence[CompletedPart
         ingest_stream(
             hub, buffers, nbytes=upload.size, sha256=upload.sha256, repo_id=upload.repo_id
         )
+    if leave.proposes:
+        record_proposed(hub, leave.account_id, leave.repo_id, [leave.sha256])
     hub.db.run(lambda session: _retire(session, hub, leave.upload_id))
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.tables import File, FileGrant, Repo, TreeEntry
+from app.catalog.possession import record_proposed
+from app.db.tables import File, FileGrant, ProposedFile, Repo, TreeEntry
 from app.errors import ContentNotFound, RepoNotFound
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
@@ -21,6 +22,8 @@ def store_object(hub: Hub, leave: Capability, buffers: Iterable[bytes]) -> None:
         if session.get(Repo, leave.repo_id) is None:
             raise RepoNotFound("the repository was deleted")
     ingest_stream(hub, buffers, nbytes=leave.nbytes, sha256=leave.sha256, repo_id=leave.repo_id)
+    if leave.proposes:
+        record_proposed(hub, leave.account_id, leave.repo_id, [leave.sha256])
 
 
 def verify_object(hub: Hub, leave: Capability) -> None:
@@ -48,14 +51,15 @@ def find_object(hub: Hub, leave: Capability) -> int:
 
 
 def is_granted(session: Session, leave: Capability) -> bool:
-    """Whether the repository was granted the file of this oid and size."""
+    """Whether the file of this oid and size was sent to the repository, by the proposer himself."""
+    table = ProposedFile if leave.proposes else FileGrant
     query = (
         select(File.id)
-        .join(FileGrant, FileGrant.file_id == File.id)
+        .join(table, table.file_id == File.id)
         .where(
-            File.sha256 == leave.sha256,
-            File.size == leave.nbytes,
-            FileGrant.repo_id == leave.repo_id,
+            File.sha256 == leave.sha256, File.size == leave.nbytes, table.repo_id == leave.repo_id
         )
     )
+    if leave.proposes:
+        query = query.where(ProposedFile.account_id == leave.account_id)
     return session.scalar(query) is not None

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-BUDGET_NBYTES = 256 << 20
+BUDGET_NBYTES = 128 << 20
 """Decoded bytes that all downloads of a process may hold ahead of their clients."""
 
 MIN_WINDOW_NBYTES = 2 << 20

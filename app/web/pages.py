@@ -38,7 +38,7 @@ def index(request: Request, hub: HubDep, caller: Caller) -> HTMLResponse:
     with hub.db.read() as session:
         models, _ = list_repos(session, caller, RepoQuery("model"), limit=SHOWN_REPOS)
         datasets, _ = list_repos(session, caller, RepoQuery("dataset"), limit=SHOWN_REPOS)
-    return _page("index.html", models=models, datasets=datasets, endpoint=base_url(request))
+    return render(request, "index.html", models=models, datasets=datasets)
 
 
 @router.get("/{repo_type:typeprefix}{namespace}/{name}")
@@ -56,17 +56,19 @@ def repo_page(
         commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
         files = list_files(session, repo.id, commit.tree_oid)
         full_name = repo_id(session, repo)
-    return _page(
+    return render(
+        request,
         "repo.html",
         full_name=full_name,
         repo_type=name.repo_type,
-        root=f"/{repo_path_prefix(name.repo_type)}{full_name}",
+        address=f"{repo_path_prefix(name.repo_type)}{full_name}",
         private=repo.private,
         commit=commit,
         files=files,
-        endpoint=base_url(request),
     )
 
 
-def _page(template: str, **values: Any) -> HTMLResponse:
-    return HTMLResponse(_templates.get_template(template).render(values), headers=HEADERS)
+def render(request: Request, template: str, **values: Any) -> HTMLResponse:
+    """A page of this hub from a template."""
+    places = {"endpoint": base_url(request), "root": request.scope.get("root_path", "")}
+    return HTMLResponse(_templates.get_template(template).render(places | values), headers=HEADERS)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+from app.catalog.possession import record_proposed
 from app.db.tables import Repo
 from app.errors import IntegrityError, RepoNotFound
 from app.hub import Hub
@@ -47,6 +48,7 @@ def register_shard(
         for file in files:
             if link_known(hub, shelf, grantee.repo_id, file):
                 advance(file.nbytes)
+                _record_proposal(hub, grantee, file.sha256)
                 continue
             assembly = Assembly(hub, shelf, file, executor)
             try:
@@ -66,3 +68,9 @@ def register_shard(
                     session, hub, file_id, assembly.named, assembly.spans
                 )
             )
+            _record_proposal(hub, grantee, ingested.sha256)
+
+
+def _record_proposal(hub: Hub, grantee: XetGrantee, sha256: bytes | None) -> None:
+    if grantee.proposes and sha256 is not None:
+        record_proposed(hub, grantee.account_id, grantee.repo_id, [sha256])

@@ -294,6 +294,58 @@ def upgrade() -> None:
     with op.batch_alter_table('cut_history', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_cut_history_cut_at'), ['cut_at'], unique=False)
 
+    op.create_table('discussion',
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('number', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('title', sa.String(length=200), nullable=False),
+    sa.Column('status', sa.String(length=8), nullable=False),
+    sa.Column('target', sa.String(length=255), nullable=True),
+    sa.Column('author_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('merge_oid', sa.String(length=40), nullable=True),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("status IN ('draft', 'open', 'closed', 'merged')", name=op.f('ck_discussion_status')),
+    sa.ForeignKeyConstraint(['author_id'], ['account.id'], name=op.f('fk_discussion_author_id_account'), ondelete='SET NULL'),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_discussion_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('repo_id', 'number', name=op.f('pk_discussion'))
+    )
+    with op.batch_alter_table('discussion', schema=None) as batch_op:
+        batch_op.create_index('ix_discussion_author', ['author_id'], unique=False)
+
+    op.create_table('discussion_event',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
+    sa.Column('repo_id', sa.BigInteger(), nullable=False),
+    sa.Column('number', sa.BigInteger(), nullable=False),
+    sa.Column('type', sa.String(length=16), nullable=False),
+    sa.Column('author_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=True),
+    sa.Column('text', sa.String(), nullable=False),
+    sa.Column('detail', sa.String(), nullable=True),
+    sa.Column('edits', sa.BigInteger(), nullable=False),
+    sa.Column('hidden', sa.Boolean(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("type IN ('comment', 'status-change', 'title-change', 'commit')", name=op.f('ck_discussion_event_type')),
+    sa.ForeignKeyConstraint(['author_id'], ['account.id'], name=op.f('fk_discussion_event_author_id_account'), ondelete='SET NULL'),
+    sa.ForeignKeyConstraint(['repo_id', 'number'], ['discussion.repo_id', 'discussion.number'], name=op.f('fk_discussion_event_repo_id_number_discussion'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_discussion_event'))
+    )
+    with op.batch_alter_table('discussion_event', schema=None) as batch_op:
+        batch_op.create_index('ix_discussion_event_author', ['author_id'], unique=False)
+        batch_op.create_index('ix_discussion_event_thread', ['repo_id', 'number', 'id'], unique=False)
+
+    op.create_table('proposed_file',
+    sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('account_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('file_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.ForeignKeyConstraint(['account_id'], ['account.id'], name=op.f('fk_proposed_file_account_id_account'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['file_id'], ['file.id'], name=op.f('fk_proposed_file_file_id_file'), ondelete='CASCADE'),
+    sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_proposed_file_repo_id_repo'), ondelete='CASCADE'),
+    sa.PrimaryKeyConstraint('repo_id', 'account_id', 'file_id', name=op.f('pk_proposed_file'))
+    )
+    with op.batch_alter_table('proposed_file', schema=None) as batch_op:
+        batch_op.create_index('ix_proposed_file_account', ['account_id'], unique=False)
+        batch_op.create_index('ix_proposed_file_file', ['file_id'], unique=False)
+
     op.create_table('former_name',
     sa.Column('key', sa.String(length=208), nullable=False),
     sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -463,11 +515,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('tree_entry', schema=None) as batch_op:
         batch_op.create_index('ix_tree_entry_file', ['file_id'], unique=False)
+        batch_op.create_index('ix_tree_entry_oid', ['repo_id', 'oid'], unique=False)
 
     op.create_table('ref',
     sa.Column('repo_id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('commit_oid', sa.String(length=40), nullable=False),
+    sa.Column('tag_body', sa.LargeBinary(), nullable=True),
     sa.ForeignKeyConstraint(['repo_id', 'commit_oid'], ['commit.repo_id', 'commit.oid'], name=op.f('fk_ref_repo_id_commit_oid_commit')),
     sa.ForeignKeyConstraint(['repo_id'], ['repo.id'], name=op.f('fk_ref_repo_id_repo'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('repo_id', 'name', name=op.f('pk_ref'))
@@ -479,6 +533,7 @@ def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
     op.drop_table('ref')
     with op.batch_alter_table('tree_entry', schema=None) as batch_op:
+        batch_op.drop_index('ix_tree_entry_oid')
         batch_op.drop_index('ix_tree_entry_file')
 
     op.drop_table('tree_entry')
@@ -525,6 +580,20 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_former_name_repo_id'))
 
     op.drop_table('former_name')
+    with op.batch_alter_table('proposed_file', schema=None) as batch_op:
+        batch_op.drop_index('ix_proposed_file_file')
+        batch_op.drop_index('ix_proposed_file_account')
+
+    op.drop_table('proposed_file')
+    with op.batch_alter_table('discussion_event', schema=None) as batch_op:
+        batch_op.drop_index('ix_discussion_event_thread')
+        batch_op.drop_index('ix_discussion_event_author')
+
+    op.drop_table('discussion_event')
+    with op.batch_alter_table('discussion', schema=None) as batch_op:
+        batch_op.drop_index('ix_discussion_author')
+
+    op.drop_table('discussion')
     with op.batch_alter_table('cut_history', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_cut_history_cut_at'))
 

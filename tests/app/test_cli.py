@@ -146,6 +146,20 @@ def test_bad_users_are_refused_in_one_line(
         principal_of(data, "hf_new")
 
 
+def test_organisations_are_made_and_joined(clade: Clade, data: Path) -> None:
+    token = clade("user", "create", "bo", "--data", data, "--json").facts["token"]
+    made = clade("org", "create", "lab", "--admin", "ann", "--private", "--data", data, "--json")
+    joined = clade("org", "member", "lab", "bo", "--role", "contributor", "--data", data)
+
+    assert made.facts == {"name": "lab", "admins": "ann"}
+    assert joined.status == 0
+    assert list(principal_of(data, token).orgs.values()) == ["contributor"]
+    assert "taken" in clade("org", "create", "lab", "--admin", "ann", "--data", data).complaint
+    assert "no user" in clade("org", "create", "x", "--admin", "cy", "--data", data).complaint
+    assert "no organisation" in clade("org", "member", "x", "bo", "--data", data).complaint
+    assert "is a user" in clade("org", "member", "ann", "bo", "--data", data).complaint
+
+
 @pytest.mark.parametrize("command", ["jobs", "stats", "fsck", "gc", "reencode"])
 def test_directory_without_a_hub_is_named_and_left_alone(
     clade: Clade, tmp_path: Path, command: str

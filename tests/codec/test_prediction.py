@@ -43,6 +43,19 @@ def test_prediction_of_rows_of_many_scales_is_within_two_per_cent():
     assert within(prediction.nbytes, len(codec.encode(pair[1], dtype="BF16", base=pair[0])), 0.02)
 
 
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_prediction_where_few_rows_moved_far_is_within_two_per_cent(dtype):
+    rng = np.random.default_rng(2)
+    rows, length = 8000, 256
+    base = rng.standard_normal((rows, length)) * 0.02
+    drift = 3e-4 * np.exp(rng.standard_normal((rows, 1))) * (rng.random((rows, 1)) < 0.3)
+    target = base + rng.standard_normal((rows, length)) * drift
+    pair = [tensors.floats(values, dtype) for values in (base, target)]
+    prediction = codec.predict(pair[1], dtype=dtype, base=pair[0])
+    real = len(codec.encode(pair[1], dtype=dtype, base=pair[0]))
+    assert within(prediction.nbytes, real, 0.02)
+
+
 @pytest.mark.parametrize("count", [0, 1, 7, 500])
 def test_small_tensors_are_predicted_from_all_their_elements(count):
     base, target = tensors.pair("BF16", count)

@@ -1,6 +1,7 @@
-"""Clients of before Xet became the rule: they ask the server which way to upload.
+"""Clients of the 0 and 1 lines, from before and after Xet became the rule.
 
-Up to 1.19 the LFS batch offers ``xet`` among the transfers and takes what the hub picks.
+Up to 1.19 they ask the server which way to upload: the LFS batch offers ``xet`` among the transfers
+and takes what the hub picks. ``upload_large_folder`` is known up to 1.33.
 """
 
 import json
@@ -76,7 +77,12 @@ class OldClient:
         )
 
 
-CLIENTS = [OldClient("0.36.2"), OldClient("0.36.2", has_xet=False), OldClient("1.19.0")]
+CLIENTS = [
+    OldClient("0.36.2"),
+    OldClient("0.36.2", has_xet=False),
+    OldClient("1.19.0"),
+    OldClient("1.29.0"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.fixtures.environments import environment_python
 from tests.fixtures.server import Server, embedded_server
 from tests.hf_suite.accounts import seed_accounts
 from tests.hf_suite.report import read_report
-from tests.hf_suite.source import DECLINED, TIER_A, files_of, node_ids, unpack_tests
+from tests.hf_suite.source import TIER_A, declined_cases, files_of, node_ids, unpack_tests
 
 HF_XET = "hf-xet==1.8.0"
 REQUIREMENTS = [
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             options.log.write_bytes((work / "server.log").read_bytes())
         # With a selection, what was not selected is not absent.
         wanted = [] if pytest_arguments else node_ids(options.cases)
-        report = read_report(work / "report.xml", wanted, node_ids(DECLINED))
+        report = read_report(work / "report.xml", wanted, declined_cases(options.version))
     sys.stdout.writelines(f"{line}\n" for line in report.lines())
     return 1 if report.failed else 0
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TIER_A = HERE / "tier_a.txt"
-DECLINED = HERE / "declined.txt"
 
 
 def unpack_tests(version: str, into: Path) -> None:
@@ -34,6 +33,12 @@ def unpack_tests(version: str, into: Path) -> None:
 def node_ids(listed: Path) -> list[str]:
     """The node ids in a file, one per line; comments begin with #."""
     return [line for line in listed.read_text().splitlines() if line and line[0] != "#"]
+
+
+def declined_cases(version: str) -> list[str]:
+    """Cases that are known to fail with a release, or with every one, and shall."""
+    lists = (HERE / "declined.txt", HERE / f"declined-{version}.txt")
+    return [case for each in lists if each.exists() for case in node_ids(each)]
 
 
 def files_of(cases: list[str]) -> list[str]:

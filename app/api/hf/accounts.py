@@ -15,12 +15,14 @@ from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, SignedIn
 from app.api.json_body import read_json
 from app.api.pages import set_next_page, whole_number
+from app.api.request_bodies import takes
 from app.catalog.storage_use import list_storage
+from app.catalog.threads import count_discussions
 from app.db.tables import Account
 from app.errors import Forbidden, NotFound
 from app.hub import Hub
 
-router = APIRouter()
+router = APIRouter(tags=["accounts"])
 
 PER_PAGE = 1_000
 
@@ -53,7 +55,7 @@ def user_overview(hub: HubDep, caller: Caller, user: str) -> dict[str, Any]:
         return {
             **_user(account),
             **_counts(session, caller, account),
-            "numDiscussions": 0,
+            "numDiscussions": count_discussions(session, caller, account),
             "numPapers": 0,
             "numUpvotes": 0,
             "numLikes": orgs.count_likes(session, account),
@@ -75,6 +77,7 @@ def user_follows(hub: HubDep, user: str) -> list[dict[str, Any]]:
 
 
 @router.post("/api/organizations")
+@takes(NewOrg)
 async def make_org(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """An organisation that the caller administers."""
     body = await read_json(request, hub.settings.limits, NewOrg)
@@ -134,6 +137,7 @@ def org_members(
 
 
 @router.post("/api/organizations/{org}/members")
+@takes(NewMember)
 async def add_member(request: Request, hub: HubDep, caller: SignedIn, org: str) -> dict[str, Any]:
     """Take a user in."""
     body = await read_json(request, hub.settings.limits, NewMember)
@@ -142,6 +146,7 @@ async def add_member(request: Request, hub: HubDep, caller: SignedIn, org: str) 
 
 
 @router.put("/api/organizations/{org}/members/{user}/role")
+@takes(NewRole)
 async def change_role(
     request: Request, hub: HubDep, caller: SignedIn, org: str, user: str
 ) -> dict[str, Any]:

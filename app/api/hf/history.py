@@ -6,11 +6,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
+from app.accounts.permissions import can_write
 from app.accounts.tokens import Principal
 from app.api.dates import wire_date
 from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, get_repo_name
 from app.api.json_body import read_json
 from app.api.pages import cursor_position, set_next_page
+from app.api.request_bodies import takes
 from app.api.routing import RepoType
 from app.catalog.copies import grant_copies
 from app.catalog.lfs_files import LfsFile, list_lfs_files
@@ -21,7 +23,7 @@ from app.db.tables import Repo
 from app.errors import InvalidRequest
 from app.hub import Hub
 
-router = APIRouter()
+router = APIRouter(tags=["revisions"])
 
 ADDRESS = "/api/{repo_type:repotype}/{namespace}/{name}"
 MOST_FILES = 1_000
@@ -71,6 +73,7 @@ class Copies(BaseModel):
 
 
 @router.post(ADDRESS + "/super-squash/{branch:quoted}")
+@takes(Squash)
 async def super_squash(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep, branch: str
 ) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def lfs_files(
 
 
 @router.post(ADDRESS + "/lfs-files/batch")
+@takes(Batch)
 async def forget_lfs_files(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:
@@ -125,10 +129,11 @@ async def forget_lfs_files(
 
 
 @router.post(ADDRESS + "/lfs-files/duplicate")
+@takes(Copies)
 async def duplicate_lfs_files(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:
-    """Let another repo of the caller's commit big files of this one without sending them."""
+    """Let the caller commit, or propose, big files of this repo elsewhere without sending them."""
     body = await read_json(request, hub.settings.limits, Copies)
     namespace, _, target_name = body.target.name.partition("/")
     target_repo = get_repo_name(body.target.type, namespace, target_name)
@@ -137,7 +142,9 @@ async def duplicate_lfs_files(
     def work() -> set[bytes]:
         with hub.db.read() as session:
             source = name.find_open(session, caller)
-        return grant_copies(hub, source, _writable(hub, caller, target_repo), digests)
+            target = target_repo.find_target(session, caller, None, create_pr=True)
+            proposer = None if can_write(session, caller, target) else caller.account_id
+        return grant_copies(hub, source, target, digests, proposer=proposer)
 
     granted = await run_in_threadpool(work)
     return {

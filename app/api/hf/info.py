@@ -13,7 +13,7 @@ from app.catalog.refs import resolve_revision
 from app.catalog.repos import ListedRepo
 from app.db.tables import Account
 
-router = APIRouter()
+router = APIRouter(tags=["repositories"])
 
 Expand = Annotated[list[str], Query()]
 

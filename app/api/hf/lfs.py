@@ -20,11 +20,13 @@ from app.api.body import check_declared, run_on_upload_thread, with_body
 from app.api.deps import Caller, HubDep, RepoName, base_url
 from app.api.errors import error_response
 from app.api.json_body import read_json
+from app.api.moved import moved_location
 from app.api.ranges import requested_range
+from app.api.request_bodies import sends, takes, takes_bytes
 from app.api.routing import RepoType
 from app.api.sending import StreamedBody
 from app.db.tables import Repo
-from app.errors import HubError, InvalidRequest, LimitExceeded, Unauthorized
+from app.errors import HubError, InvalidRequest, LimitExceeded, RepoMoved, Unauthorized
 from app.hub import Hub
 from app.lfs import capability
 from app.lfs.batch import ObjectAnswer, WantedObject, plan_downloads, plan_uploads
@@ -36,6 +38,12 @@ from app.restore.reader import FileReader
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class LfsJson(JSONResponse):
+    """JSON under the name that git-lfs gives it."""
+
+    media_type = MEDIA_TYPE
 
 
 class LfsRoute(APIRoute):
@@ -66,6 +74,14 @@ class ObjectQuestion(BaseModel):
     size: int
 
 
+class RefName(BaseModel):
+    """The ref that the objects are meant for."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = ""
+
+
 class BatchQuestion(BaseModel):
     """A batch request."""
 
@@ -75,6 +91,7 @@ class BatchQuestion(BaseModel):
     objects: list[ObjectQuestion]
     transfers: list[str] = ["basic"]
     hash_algo: Literal["sha256"] = "sha256"
+    ref: RefName | None = None
 
 
 class PartClaim(BaseModel):
@@ -104,7 +121,10 @@ class Verification(BaseModel):
     size: int
 
 
-@router.post("/{repo_type:typeprefix}{namespace}/{name}.git/info/lfs/objects/batch")
+@router.post(
+    "/{repo_type:typeprefix}{namespace}/{name}.git/info/lfs/objects/batch", response_class=LfsJson
+)
+@takes(BatchQuestion, MEDIA_TYPE)
 async def lfs_batch(
     request: Request, hub: HubDep, caller: Caller, repo_type: RepoType, namespace: str, name: str
 ) -> Response:
@@ -126,7 +146,8 @@ async def lfs_batch(
     if caller is None:
         raise Unauthorized("credentials are needed to upload")
     can_multipart = "multipart" in question.transfers
-    repo = await run_in_threadpool(_find_writable, hub, caller, repo_name)
+    ref = question.ref.name if question.ref else ""
+    repo = await run_in_threadpool(_find_target, hub, caller, repo_name, ref)
     batch = await run_in_threadpool(
         plan_uploads, hub, caller, repo, wanted, can_multipart=can_multipart
     )
@@ -139,7 +160,8 @@ async def lfs_batch(
     )
 
 
-@router.put("/lfs/objects/{sealed}")
+@router.put("/lfs/objects/{sealed}", response_class=Response)
+@takes_bytes("The object.")
 async def put_object(request: Request, hub: HubDep, sealed: str) -> Response:
     """Take an object in one piece."""
     leave = capability.read(hub, sealed, "PUT")
@@ -152,7 +174,7 @@ async def put_object(request: Request, hub: HubDep, sealed: str) -> Response:
     return Response(status_code=200)
 
 
-@router.get("/lfs/objects/{sealed}")
+@router.get("/lfs/objects/{sealed}", responses=sends(ranges=True), response_class=Response)
 def get_object(request: Request, hub: HubDep, sealed: str) -> Response:
     """An object's bytes, or one range of them."""
     leave = capability.read(hub, sealed, "GET")
@@ -172,7 +194,8 @@ def get_object(request: Request, hub: HubDep, sealed: str) -> Response:
     return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)
 
 
-@router.put("/lfs/uploads/{sealed}/parts/{number}")
+@router.put("/lfs/uploads/{sealed}/parts/{number}", response_class=Response)
+@takes_bytes("The part.")
 async def put_part(request: Request, hub: HubDep, sealed: str, number: int) -> Response:
     """Take one part of a multipart upload."""
     leave = capability.read(hub, sealed, "PARTS")
@@ -184,7 +207,8 @@ async def put_part(request: Request, hub: HubDep, sealed: str, number: int) -> R
     return Response(status_code=200, headers={"ETag": f'"{etag}"'})
 
 
-@router.post("/lfs/uploads/{sealed}")
+@router.post("/lfs/uploads/{sealed}", response_class=LfsJson)
+@takes(Completion, MEDIA_TYPE)
 async def complete_multipart(request: Request, hub: HubDep, sealed: str) -> Response:
     """Join the parts of a multipart upload."""
     leave = capability.read(hub, sealed, "PARTS")
@@ -196,7 +220,8 @@ async def complete_multipart(request: Request, hub: HubDep, sealed: str) -> Resp
     return _lfs_json({"success": True})
 
 
-@router.post("/lfs/verify/{sealed}")
+@router.post("/lfs/verify/{sealed}", response_class=LfsJson)
+@takes(Verification, MEDIA_TYPE)
 async def verify(request: Request, hub: HubDep, sealed: str) -> Response:
     """Say whether an object arrived."""
     leave = capability.read(hub, sealed, "VERIFY")
@@ -248,9 +273,10 @@ def _facts(answer: ObjectAnswer) -> dict[str, Any]:
     return facts
 
 
-def _find_writable(hub: Hub, caller: Principal, repo_name: RepoName) -> Repo:
+def _find_target(hub: Hub, caller: Principal, repo_name: RepoName, ref: str) -> Repo:
     with hub.db.read() as session:
-        return repo_name.find_writable(session, caller)
+        # The clients name no ref when they are about to open a pull request.
+        return repo_name.find_target(session, caller, ref, create_pr=not ref)
 
 
 def _plan_downloads(
@@ -262,7 +288,7 @@ def _plan_downloads(
 
 
 def _lfs_json(body: dict[str, Any]) -> Response:
-    return JSONResponse(body, media_type=MEDIA_TYPE)
+    return LfsJson(body)
 
 
 def _lfs_error(request: Request, error: HubError) -> Response:
@@ -278,4 +304,9 @@ def _lfs_error(request: Request, error: HubError) -> Response:
     }
     if plain.status_code == 401:
         headers["LFS-Authenticate"] = 'Basic realm="clade"'
-    return JSONResponse(body, plain.status_code, headers, media_type=MEDIA_TYPE)
+    location = moved_location(request, error.repo_id) if isinstance(error, RepoMoved) else None
+    if location is not None:
+        headers["Location"] = location
+    return JSONResponse(
+        body, 307 if location else plain.status_code, headers, media_type=MEDIA_TYPE
+    )

@@ -16,7 +16,7 @@ from app.api.small_files import SmallFilesDep
 from app.catalog.search import Cursor, RepoQuery, SortKey, list_repos
 from app.errors import InvalidRequest
 
-router = APIRouter()
+router = APIRouter(tags=["repositories"])
 
 REPOS_PER_PAGE = 100
 MAX_REPOS_PER_PAGE = 1_000

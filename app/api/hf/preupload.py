@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api.deps import HubDep, RepoNameDep, SignedIn
 from app.api.json_body import read_json
+from app.api.request_bodies import takes
 from app.api.small_files import SmallFilesDep
 from app.catalog.attributes import goes_through_lfs
 from app.catalog.listing import Entry, find_entries
@@ -16,7 +17,7 @@ from app.catalog.patterns import is_ignored, parse_ignore
 from app.catalog.refs import resolve_revision
 from app.errors import LimitExceeded
 
-router = APIRouter()
+router = APIRouter(tags=["commits"])
 
 ATTRIBUTES = ".gitattributes"
 IGNORE = ".gitignore"
@@ -37,6 +38,7 @@ class UploadPlan(BaseModel):
 
 
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/preupload/{revision:quoted}")
+@takes(UploadPlan)
 async def preupload(
     request: Request,
     hub: HubDep,
@@ -44,6 +46,7 @@ async def preupload(
     small_files: SmallFilesDep,
     name: RepoNameDep,
     revision: str,
+    create_pr: bool = False,
 ) -> dict[str, Any]:
     """Mode, ignored or not, and the id of the present content, per file."""
     limits = hub.settings.limits
@@ -54,7 +57,7 @@ async def preupload(
     def work() -> dict[str, Any]:
         paths = [check_path(file.path, limits) for file in plan.files]
         with hub.db.read() as session:
-            repo = name.find_writable(session, caller)
+            repo = name.find_target(session, caller, revision, create_pr=create_pr)
             commit = resolve_revision(session, repo, revision)
             present = find_entries(session, repo.id, commit.tree_oid, [ATTRIBUTES, IGNORE, *paths])
 

@@ -12,12 +12,14 @@ from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, SignedIn
 from app.api.json_body import read_json
 from app.api.pages import cursor_position, set_next_page
+from app.api.request_bodies import takes
 from app.catalog import refs as catalog
 from app.catalog.history import ancestors
+from app.catalog.proposals import drop_commits
 from app.db.tables import Commit, Ref, Repo
 from app.hub import Hub
 
-router = APIRouter()
+router = APIRouter(tags=["revisions"])
 
 COMMITS_PER_PAGE = 200
 
@@ -44,11 +46,11 @@ def list_refs(
         refs = catalog.list_refs(session, name.find(session, caller))
     answer: dict[str, Any] = {
         "branches": _below(refs, catalog.BRANCH),
-        "converts": [],
+        "converts": _below(refs, "refs/convert/"),
         "tags": _below(refs, catalog.TAG),
     }
     if include_prs:
-        answer["pullRequests"] = _below(refs, "refs/pr/")
+        answer["pullRequests"] = _below(refs, catalog.PULL_REQUEST)
     return answer
 
 
@@ -75,6 +77,7 @@ def list_commits(
 
 
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/branch/{branch:quoted}")
+@takes(NewBranch)
 async def create_branch(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep, branch: str
 ) -> dict[str, Any]:
@@ -91,12 +94,18 @@ async def create_branch(
 
 @router.delete("/api/{repo_type:repotype}/{namespace}/{name}/branch/{branch:quoted}")
 def delete_branch(hub: HubDep, caller: SignedIn, name: RepoNameDep, branch: str) -> dict[str, Any]:
-    """Remove a branch."""
+    """Remove a branch, or the commits of a pull request that is over."""
+    if branch.startswith(catalog.PULL_REQUEST):
+        with hub.db.read() as session:
+            repo = name.find(session, caller)
+        drop_commits(hub, caller, repo, branch)
+        return {}
     catalog.delete_branch(hub, _writable(hub, caller, name), branch)
     return {}
 
 
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/tag/{revision:quoted}")
+@takes(NewTag)
 async def create_tag(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep, revision: str
 ) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from app.api.deps import (
     get_repo_name,
 )
 from app.api.json_body import read_json
+from app.api.request_bodies import takes
 from app.api.routing import RepoType, repo_path_prefix
 from app.catalog.duplicating import duplicate_repo
 from app.catalog.moving import move_repo
@@ -25,7 +26,7 @@ from app.errors import Conflict, InvalidRequest
 from app.hub import Hub
 from app.ingest.creation import create_repo
 
-router = APIRouter()
+router = APIRouter(tags=["repositories"])
 
 Visibility = Literal["public", "private", "protected"]
 """A protected space shows its app to everybody and its files to members; no app runs here."""
@@ -85,6 +86,7 @@ class Duplicate(BaseModel):
 
 
 @router.post("/api/repos/create")
+@takes(NewRepo)
 async def create(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """Make a repo with its initial commit."""
     body = await read_json(request, hub.settings.limits, NewRepo)
@@ -110,6 +112,7 @@ async def create(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
 
 
 @router.delete("/api/repos/delete")
+@takes(RepoReference)
 async def delete(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """Remove a repo with its history."""
     body = await read_json(request, hub.settings.limits, RepoReference)
@@ -125,6 +128,7 @@ async def delete(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
 
 
 @router.post("/api/repos/move")
+@takes(Move)
 async def move(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """Rename a repo or hand it over; its old name leads to the new one."""
     body = await read_json(request, hub.settings.limits, Move)
@@ -141,6 +145,7 @@ async def move(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any
 
 
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/duplicate")
+@takes(Duplicate)
 async def duplicate(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:
@@ -162,6 +167,7 @@ async def duplicate(
 
 
 @router.put("/api/{repo_type:repotype}/{namespace}/{name}/settings")
+@takes(RepoSettings)
 async def set_settings(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, base_url
 from app.api.downloads import DownloadsDep
 from app.api.hf.media_types import media_type_of
 from app.api.ranges import is_unchanged, requested_range
+from app.api.request_bodies import sends
 from app.api.sending import StreamedBody
 from app.catalog.git_objects import lfs_pointer
 from app.catalog.listing import Entry, find_entry
@@ -24,7 +25,7 @@ from app.hub import Hub
 from app.restore.plan import load_plan
 from app.restore.reader import FileReader
 
-router = APIRouter()
+router = APIRouter(tags=["files"])
 
 POLICY = "default-src 'none'; sandbox"
 ADDRESS = "/{repo_type:typeprefix}{namespace}/{name}"
@@ -50,7 +51,11 @@ class Found:
         return self.entry.sha256.hex()
 
 
-@router.get(ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}")
+@router.get(
+    ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}",
+    responses=sends("*/*", ranges=True, unchanged=True),
+    response_class=Response,
+)
 @router.head(ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
 def resolve(
     request: Request,
@@ -71,7 +76,11 @@ def resolve(
     return _send(hub, request, found, headers)
 
 
-@router.get(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}")
+@router.get(
+    ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}",
+    responses=sends("text/plain", ranges=True, unchanged=True),
+    response_class=Response,
+)
 @router.head(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
 def raw(
     request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str, path: str

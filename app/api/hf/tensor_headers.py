@@ -14,7 +14,7 @@ from app.hub import Hub
 from app.restore.plan import load_plan
 from app.restore.reader import FileReader
 
-router = APIRouter()
+router = APIRouter(tags=["files"])
 
 LENGTH_NBYTES = 8
 MOST_SHARDS = 2_000

@@ -13,6 +13,7 @@ from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoName, RepoNameDep
 from app.api.json_body import read_form_or_json
 from app.api.pages import cursor_position, set_next_page
+from app.api.request_bodies import FORM, JSON, takes
 from app.catalog.git_objects import lfs_pointer
 from app.catalog.history import last_changes
 from app.catalog.listing import Entry, find_entries, find_entry, list_tree
@@ -21,7 +22,7 @@ from app.db.tables import Commit
 from app.errors import EntryNotFound, LimitExceeded
 from app.hub import Hub
 
-router = APIRouter()
+router = APIRouter(tags=["files"])
 
 ENTRIES_PER_PAGE = 1_000
 EXPANDED_ENTRIES_PER_PAGE = 50
@@ -73,6 +74,7 @@ def tree(
 
 
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/paths-info/{revision:quoted}")
+@takes(WantedPaths, JSON, FORM)
 async def paths_info(
     request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str
 ) -> list[dict[str, Any]]:

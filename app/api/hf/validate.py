@@ -1,5 +1,7 @@
 """The check of a README's metadata that clients ask for before they upload it."""
 
+from typing import Any
+
 import yaml
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -7,11 +9,13 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 from app.api.deps import HubDep
 from app.api.json_body import read_json
+from app.api.request_bodies import takes
 from app.formats.licenses import license_fault
 from app.formats.model_card import load_card_data
 
-router = APIRouter()
+router = APIRouter(tags=["repositories"])
 
+TEXT = {"type": "string"}
 EMPTY = "empty or missing yaml metadata in repo card"
 
 
@@ -22,7 +26,40 @@ class Card(BaseModel):
     repoType: str | None = None  # noqa: N815  the clients' name
 
 
-@router.post("/api/validate-yaml")
+class Fault(BaseModel):
+    """One thing that is wrong."""
+
+    message: str
+
+
+class Verdict(BaseModel):
+    """Answer of validate-yaml."""
+
+    errors: list[Fault]
+    warnings: list[Fault]
+
+
+VERDICTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Nothing is wrong.", "content": {"text/plain": {"schema": TEXT}}},
+    400: {
+        "description": "Something is wrong with the card, or with the request.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Verdict"},
+                        {"$ref": "#/components/schemas/Error"},
+                    ]
+                }
+            },
+            "text/plain": {"schema": TEXT},
+        },
+    },
+}
+
+
+@router.post("/api/validate-yaml", response_model=Verdict, responses=VERDICTS)
+@takes(Card)
 async def validate_yaml(request: Request, hub: HubDep) -> Response:
     """Errors (status 400) and warnings about the YAML head of a card; lines for text/plain."""
     card = await read_json(request, hub.settings.limits, Card)

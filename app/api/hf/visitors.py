@@ -12,13 +12,14 @@ from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, SignedIn
 from app.api.json_body import read_json
 from app.api.pages import set_next_page, whole_number
+from app.api.request_bodies import takes
 from app.catalog import gating, likes
 from app.catalog.gating import Status
 from app.db.tables import Repo
 from app.errors import Forbidden, InvalidRequest
 from app.hub import Hub
 
-router = APIRouter()
+router = APIRouter(tags=["repositories"])
 
 PER_PAGE = 1_000
 ADDRESS = "/api/{repo_type:repotype}/{namespace}/{name}"
@@ -132,6 +133,7 @@ def access_requests(
 
 
 @router.post(REQUESTS + "/grant")
+@takes(Grant)
 async def grant(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:
@@ -146,6 +148,7 @@ async def grant(
 
 
 @router.post(REQUESTS + "/handle")
+@takes(Decision)
 async def handle(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep
 ) -> dict[str, Any]:

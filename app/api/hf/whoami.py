@@ -9,7 +9,7 @@ from app.api.dates import wire_date
 from app.api.deps import HubDep, SignedIn
 from app.db.tables import Account
 
-router = APIRouter()
+router = APIRouter(tags=["accounts"])
 
 
 @router.get("/api/whoami-v2")

@@ -13,10 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
+from app.accounts.permissions import can_write
 from app.api.body import check_declared_limit, run_on_upload_thread, with_body
 from app.api.deps import HubDep, RepoNameDep, SignedIn, base_url, get_hub
 from app.api.hf.shard_events import ShardEvents
 from app.api.json_body import read_json
+from app.api.request_bodies import sends, takes, takes_bytes
 from app.errors import ContentNotFound, InvalidRequest, LimitExceeded, Unauthorized
 from app.hub import Hub
 from app.settings import Limits
@@ -29,6 +31,8 @@ from app.xet.staging import has_xorb, store_xorb
 from app.xet.tokens import XetGrantee, issue_token, read_token
 
 router = APIRouter(tags=["xet"])
+
+XET_LOGIN = {"security": [{"xet": []}]}
 
 
 def get_grantee(request: Request) -> XetGrantee:
@@ -53,13 +57,21 @@ Digest = Annotated[bytes, Depends(get_digest)]
 
 @router.get("/api/{repo_type:repotype}/{namespace}/{name}/xet-write-token/{revision:quoted}")
 def xet_write_token(
-    request: Request, hub: HubDep, caller: SignedIn, repo_name: RepoNameDep, revision: str
+    request: Request,
+    hub: HubDep,
+    caller: SignedIn,
+    repo_name: RepoNameDep,
+    revision: str,
+    create_pr: bool = False,
 ) -> Response:
-    """A token to upload files of one repository with, and where to."""
-    del revision  # files are granted to the repository, whatever the branch they go to
+    """A token to upload files of one repository with, and where to.
+
+    Files of writers are granted to the repository, whatever the branch they go to.
+    """
     with hub.db.read() as session:
-        repo = repo_name.find_writable(session, caller)
-        grantee = XetGrantee(account_id=caller.account_id, repo_id=repo.id)
+        repo = repo_name.find_target(session, caller, revision, create_pr=create_pr)
+        proposes = not can_write(session, caller, repo)
+        grantee = XetGrantee(caller.account_id, repo.id, proposes=proposes)
         cas_url = f"{base_url(request)}/cas/{cas_realm(session, hub, caller.account_id)}"
     token, expires_at = issue_token(hub, grantee)
     return token_response(token, expires_at, cas_url)
@@ -78,7 +90,7 @@ def token_response(token: str, expires_at: int, cas_url: str) -> Response:
     )
 
 
-@router.get("/cas/{realm}/v1/chunks/{prefix}/{digest}")
+@router.get("/cas/{realm}/v1/chunks/{prefix}/{digest}", openapi_extra=XET_LOGIN)
 def find_chunk(_grantee: Grantee, _digest: Digest) -> Response:
     """Nothing is deduplicated across accounts before it is sent: that would tell who has what."""
     raise ContentNotFound("chunk not found")
@@ -102,7 +114,12 @@ class GrantRequest(BaseModel):
     checksum: Checksum | None = None
 
 
-@router.post("/cas/{realm}/v1/xorb-grants/{prefix}/{digest}")
+@router.post(
+    "/cas/{realm}/v1/xorb-grants/{prefix}/{digest}",
+    openapi_extra=XET_LOGIN,
+    responses={201: {"description": "Send the xorb to the URL in the answer, then commit."}},
+)
+@takes(GrantRequest)
 async def grant_xorb(request: Request, hub: HubDep, grantee: Grantee, digest: Digest) -> Response:
     """201 with a presigned PUT, 200 if the account sent this xorb before, 404 without presigning.
 
@@ -121,7 +138,9 @@ async def grant_xorb(request: Request, hub: HubDep, grantee: Grantee, digest: Di
     )
 
 
-@router.post("/cas/{realm}/v1/xorb-commits/{prefix}/{digest}/grant/{grant_id}")
+@router.post(
+    "/cas/{realm}/v1/xorb-commits/{prefix}/{digest}/grant/{grant_id}", openapi_extra=XET_LOGIN
+)
 def commit_xorb(hub: HubDep, grantee: Grantee, digest: Digest, grant_id: str) -> dict[str, bool]:
     """Take over what was sent under a grant; 404 if nothing was, then the client asks again."""
     if has_xorb(hub, grantee.account_id, digest):
@@ -129,7 +148,8 @@ def commit_xorb(hub: HubDep, grantee: Grantee, digest: Digest, grant_id: str) ->
     return {"was_inserted": commit_upload(hub, grantee.account_id, digest, grant_id)}
 
 
-@router.post("/cas/{realm}/v1/xorbs/{prefix}/{digest}")
+@router.post("/cas/{realm}/v1/xorbs/{prefix}/{digest}", openapi_extra=XET_LOGIN)
+@takes_bytes("The xorb.")
 async def upload_xorb(
     request: Request, hub: HubDep, grantee: Grantee, digest: Digest
 ) -> dict[str, bool]:
@@ -145,7 +165,13 @@ async def upload_xorb(
     return {"was_inserted": await with_body(request, take, idle_s=_idle_s(request))}
 
 
-@router.post("/cas/{realm}/v2/shards")
+@router.post(
+    "/cas/{realm}/v2/shards",
+    openapi_extra=XET_LOGIN,
+    responses=sends("application/x-ndjson"),
+    response_class=Response,
+)
+@takes_bytes("The shard.")
 async def upload_shard_v2(request: Request, hub: HubDep, grantee: Grantee) -> Response:
     """Make files out of the xorbs that were sent; progress and outcome as ndjson events."""
     files = await _read_shard(request, hub)
@@ -154,7 +180,8 @@ async def upload_shard_v2(request: Request, hub: HubDep, grantee: Grantee) -> Re
     )
 
 
-@router.post("/cas/{realm}/v1/shards")
+@router.post("/cas/{realm}/v1/shards", openapi_extra=XET_LOGIN)
+@takes_bytes("The shard.")
 async def upload_shard_v1(request: Request, hub: HubDep, grantee: Grantee) -> dict[str, int]:
     """The same for clients that take one answer at the end."""
     files = await _read_shard(request, hub)

@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
 from app.api.deps import Caller, HubDep, RepoNameDep, base_url
-from app.api.hf.xet import token_response
+from app.api.hf.xet import XET_LOGIN, token_response
 from app.api.ranges import requested_range
+from app.api.request_bodies import sends
 from app.api.sending import StreamedBody
 from app.errors import ContentNotFound, InvalidRequest, RangeNotSatisfiable, Unauthorized
 from app.hub import Hub
@@ -44,7 +45,7 @@ def xet_read_token(
     return token_response(token, expires_at, base_url(request) + CAS)
 
 
-@router.get(CAS + "/v2/reconstructions/{digest}")
+@router.get(CAS + "/v2/reconstructions/{digest}", openapi_extra=XET_LOGIN)
 def reconstruction_v2(request: Request, hub: HubDep, digest: str) -> Response:
     """The terms of a file, or of a range of it, and a URL for each xorb."""
     file = _readable(request, hub, digest)
@@ -57,7 +58,7 @@ def reconstruction_v2(request: Request, hub: HubDep, digest: str) -> Response:
     return _answer(file, skipped, terms, {"xorbs": xorbs})
 
 
-@router.get(CAS + "/v1/reconstructions/{digest}")
+@router.get(CAS + "/v1/reconstructions/{digest}", openapi_extra=XET_LOGIN)
 def reconstruction_v1(request: Request, hub: HubDep, digest: str) -> Response:
     """The same in the words of older clients."""
     file = _readable(request, hub, digest)
@@ -69,7 +70,9 @@ def reconstruction_v1(request: Request, hub: HubDep, digest: str) -> Response:
     return _answer(file, skipped, terms, {"fetch_info": fetches})
 
 
-@router.get(CAS + "/v1/xorbs/{sealed}/{index}")
+@router.get(
+    CAS + "/v1/xorbs/{sealed}/{index}", responses=sends(ranges=True), response_class=Response
+)
 def xorb(request: Request, hub: HubDep, sealed: str, index: int) -> Response:
     """Chunks of a file; the URL alone is the permission, for a while."""
     file_id, nbytes = unseal_file(hub, sealed)

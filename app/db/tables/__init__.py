@@ -9,10 +9,12 @@ from app.db.tables.contents import (
     FileGrant,
     FormerEncoding,
     Lease,
+    ProposedFile,
     Segment,
     Sketch,
     StoredObject,
 )
+from app.db.tables.discussions import Discussion, DiscussionEvent
 from app.db.tables.families import Family, FamilyMember
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
@@ -28,6 +30,8 @@ __all__ = [
     "Commit",
     "Content",
     "CutHistory",
+    "Discussion",
+    "DiscussionEvent",
     "Encoding",
     "Family",
     "FamilyMember",
@@ -42,6 +46,7 @@ __all__ = [
     "LfsUpload",
     "Membership",
     "NameSuffix",
+    "ProposedFile",
     "Ref",
     "Repo",
     "RepoCard",

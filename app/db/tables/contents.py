@@ -190,6 +190,30 @@ class FileGrant(Table):
     created_at: Mapped[datetime]
 
 
+class ProposedFile(Table):
+    """Proof of possession of one account that may not write: it sent these bytes for a proposal.
+
+    Nobody else may name the file by it: see ``possessed_file_clause``.
+    """
+
+    __tablename__ = "proposed_file"
+    __table_args__ = (
+        Index("ix_proposed_file_account", "account_id"),
+        Index("ix_proposed_file_file", "file_id"),
+    )
+
+    repo_id: Mapped[int] = mapped_column(
+        ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True
+    )
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE"), primary_key=True
+    )
+    file_id: Mapped[int] = mapped_column(
+        ForeignKey("file.id", ondelete="CASCADE"), primary_key=True
+    )
+    created_at: Mapped[datetime]
+
+
 class Lease(Table):
     """Holds a file or a content so that garbage collection leaves it alone until expiry."""
 

@@ -73,6 +73,8 @@ class Ref(Table):
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     """Full name, e.g. ``refs/heads/main``."""
     commit_oid: Mapped[str] = mapped_column(String(40))
+    tag_body: Mapped[bytes | None]
+    """The git tag object of an annotated tag, which names the commit; null for all other refs."""
 
 
 class CutHistory(Table):
@@ -134,6 +136,7 @@ class TreeEntry(Table):
             ["repo_id", "tree_oid"], ["tree.repo_id", "tree.oid"], ondelete="CASCADE"
         ),
         Index("ix_tree_entry_file", "file_id"),
+        Index("ix_tree_entry_oid", "repo_id", "oid"),
     )
 
     repo_id: Mapped[int] = mapped_column(primary_key=True)

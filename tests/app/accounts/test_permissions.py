@@ -24,6 +24,7 @@ from app.ingest.inline import ingest_inline
 
 ORG_ROLES = {
     "org_reader": "read",
+    "org_contributor": "contributor",
     "org_writer": "write",
     "org_admin": "admin",
     "org_writer_with_read_token": "write",
@@ -33,6 +34,7 @@ CALLERS = {
     "anonymous": (False, False),
     "stranger": (False, False),
     "org_reader": (True, False),
+    "org_contributor": (True, False),  # the repos are not his
     "org_writer": (True, True),
     "org_admin": (True, True),
     "org_writer_with_read_token": (True, False),
@@ -91,7 +93,9 @@ def test_bytes_are_readable_where_a_readable_tree_names_them(hub: Hub, callers, 
     def facts(who: Principal | None, repo: Repo) -> tuple[bool, bool]:
         with hub.db.read() as session:
             possessed = session.scalar(
-                select(File.id).where(File.id == file.file_id, possessed_file_clause(who, repo.id))
+                select(File.id).where(
+                    File.id == file.file_id, possessed_file_clause(session, who, repo)
+                )
             )
             return can_read_file(session, who, file.file_id), possessed is not None
 

@@ -1,0 +1,94 @@
+"""Which objects a fetch carries: every new commit, and the trees and blobs that came with it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.catalog.git_objects import DIRECTORY_MODE
+from app.db.inserting import batches
+from app.db.tables import File, TreeEntry
+from app.git.history import History, Missing
+
+TREES_AT_ONCE = 200
+"""Directories read in one query."""
+
+
+class Blob(NamedTuple):
+    """Where a blob's bytes come from."""
+
+    oid: str
+    file_id: int
+    nbytes: int
+    """Of the file."""
+    sha256: bytes | None
+    """Of the file behind a pointer; None for a file that is the blob itself."""
+
+
+@dataclass(slots=True)
+class Selection:
+    """Ids of the objects to send, and how to make them."""
+
+    commits: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    trees: dict[str, None] = field(default_factory=dict)
+    blobs: dict[str, Blob] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.commits) + len(self.tags) + len(self.trees) + len(self.blobs)
+
+
+def select_objects(session: Session, repo_id: int, history: History, missing: Missing) -> Selection:
+    """Everything that the missing commits hold and their boundary does not."""
+    there = _walk(session, repo_id, history.trees_of(missing.boundary), Selection())
+    chosen = Selection(missing.commits, missing.tags)
+    return _walk(session, repo_id, history.trees_of(missing.commits), chosen, there)
+
+
+def _walk(
+    session: Session,
+    repo_id: int,
+    roots: Iterable[str],
+    into: Selection,
+    without: Selection | None = None,
+) -> Selection:
+    """Note all directories and files below ``roots``, each once."""
+    without = without or Selection()
+
+    def is_new(oid: str) -> bool:
+        if oid in without.trees or oid in into.trees:
+            return False
+        into.trees[oid] = None
+        return True
+
+    level = [oid for oid in roots if is_new(oid)]
+    while level:
+        below: list[str] = []
+        for mode, blob in _entries(session, repo_id, level):
+            if mode == DIRECTORY_MODE:
+                if is_new(blob.oid):
+                    below.append(blob.oid)
+            elif blob.oid not in without.blobs:
+                into.blobs.setdefault(blob.oid, blob)
+        level = below
+    return into
+
+
+def _entries(session: Session, repo_id: int, trees: list[str]) -> Iterator[tuple[str, Blob]]:
+    for some in batches(trees, TREES_AT_ONCE):
+        rows = session.execute(
+            select(
+                TreeEntry.mode,
+                TreeEntry.oid,
+                TreeEntry.file_id,
+                TreeEntry.size,
+                TreeEntry.is_lfs,
+                File.sha256,
+            )
+            .outerjoin(File, (File.id == TreeEntry.file_id) & TreeEntry.is_lfs)
+            .where(TreeEntry.repo_id == repo_id, TreeEntry.tree_oid.in_(some))
+        )
+        for mode, oid, file_id, nbytes, is_lfs, sha256 in rows:
+            yield mode, Blob(oid, file_id or 0, nbytes, sha256 if is_lfs else None)

@@ -1,0 +1,157 @@
+"""Answering a fetch: who has what, then one pack, made while it is sent.
+
+Source: git's gitprotocol-pack(5), gitprotocol-v2(5), gitformat-pack(5). Objects are sent whole; one
+answer holds a few MiB at a time, and no transaction is open while the client reads.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dulwich.object_format import SHA1
+from dulwich.pack import pack_header_chunks, pack_object_chunks
+
+from app.catalog.history import whole_history
+from app.db.tables import Repo
+from app.errors import HubError
+from app.git import objects
+from app.git.asking import FetchRequest
+from app.git.history import History, Missing
+from app.git.names import KnownRefs, known_refs
+from app.git.objects import GitObject
+from app.git.pkt import ERROR_BAND, PACK_BAND, PROGRESS_BAND, Mark, in_band, pkt
+from app.git.selection import Selection, select_objects
+from app.hub import Hub
+
+log = logging.getLogger(__name__)
+
+SEND_NBYTES = 256 << 10
+"""The pack is sent in buffers of about this size."""
+
+_NUMBERS = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
+"""Object types in a pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """A request together with what it is about."""
+
+    hub: Hub
+    repo_id: int
+    known: KnownRefs
+    history: History
+    request: FetchRequest
+
+
+def answer_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]:
+    """The answer to one round of version 2.
+
+    All that can be wrong with the request is raised here, before the first byte.
+    """
+    fetch = _open(hub, repo, request)
+    head = b""
+    if request.haves and not request.done:
+        commons = fetch.history.common(request.haves)
+        is_ready = fetch.history.is_ready(request)
+        lines = [f"ACK {oid}\n".encode() for oid in commons] or [b"NAK\n"]
+        head = pkt(b"acknowledgments\n", *lines, *([b"ready\n"] if is_ready else []))
+        if not is_ready:
+            return iter([head + pkt(Mark.FLUSH)])
+        head += pkt(Mark.DELIMITER)
+    missing = fetch.history.missing(request)
+    if request.depth is not None:
+        head += pkt(b"shallow-info\n", *_shallow_lines(missing), Mark.DELIMITER)
+    return _with_pack(fetch, missing, head + pkt(b"packfile\n"), in_bands=True)
+
+
+def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]:
+    """The answer to one round of version 0, without the multi-ack extensions."""
+    if not request.wants:
+        return iter([])
+    fetch = _open(hub, repo, request)
+    missing = fetch.history.missing(request)
+    head = b""
+    if request.depth is not None:
+        head = pkt(*_shallow_lines(missing), Mark.FLUSH)
+    if request.only_depth:
+        return iter([head])
+    commons = fetch.history.common(request.haves)
+    head += pkt(f"ACK {commons[0]}\n".encode() if commons else b"NAK\n")
+    if not request.done:
+        return iter([head])
+    in_bands = b"side-band-64k" in request.capabilities
+    return _with_pack(fetch, missing, head, in_bands=in_bands)
+
+
+def _open(hub: Hub, repo: Repo, request: FetchRequest) -> _Fetch:
+    with hub.db.read() as session:
+        known = known_refs(session, repo.id, hub.settings.default_branch)
+        history = History(whole_history(session, repo.id), known)
+    return _Fetch(hub, repo.id, known, history, request)
+
+
+def _shallow_lines(missing: Missing) -> list[bytes]:
+    return [f"shallow {oid}\n".encode() for oid in missing.shallow] + [
+        f"unshallow {oid}\n".encode() for oid in missing.unshallow
+    ]
+
+
+def _with_pack(fetch: _Fetch, missing: Missing, head: bytes, *, in_bands: bool) -> Iterator[bytes]:
+    with fetch.hub.db.read() as session:
+        chosen = select_objects(session, fetch.repo_id, fetch.history, missing)
+    return _send(fetch, chosen, head, in_bands=in_bands)
+
+
+def _send(fetch: _Fetch, chosen: Selection, head: bytes, *, in_bands: bool) -> Iterator[bytes]:
+    yield head
+    if in_bands and b"no-progress" not in fetch.request.capabilities:
+        yield in_band(PROGRESS_BAND, f"Sending {len(chosen)} objects\n".encode())
+    try:
+        for buffer in _buffered(_pack(len(chosen), _objects(fetch, chosen))):
+            yield in_band(PACK_BAND, buffer) if in_bands else buffer
+    except HubError as error:
+        log.warning("a fetch broke off: %s", error.message)
+        if not in_bands:
+            raise
+        yield in_band(ERROR_BAND, f"{error.message}\n".encode())
+        return
+    if in_bands:
+        yield pkt(Mark.FLUSH)
+
+
+def _objects(fetch: _Fetch, chosen: Selection) -> Iterator[GitObject]:
+    hub, repo_id = fetch.hub, fetch.repo_id
+    yield from (GitObject("tag", oid, fetch.known.tags[oid]) for oid in chosen.tags)
+    yield from objects.commits(hub, repo_id, chosen.commits)
+    yield from objects.trees(hub, repo_id, list(chosen.trees))
+    yield from objects.blobs(hub, chosen.blobs.values())
+
+
+def _pack(count: int, contents: Iterator[GitObject]) -> Iterator[bytes]:
+    digest = hashlib.sha1(usedforsecurity=False)
+    sent = 0
+    for chunk in pack_header_chunks(count):
+        digest.update(chunk)
+        yield chunk
+    for each in contents:
+        sent += 1
+        for chunk in pack_object_chunks(_NUMBERS[each.kind], [each.body], object_format=SHA1):
+            digest.update(chunk)
+            yield chunk
+    if sent != count:
+        raise HubError("the history was changed while it was sent; fetch again")
+    yield digest.digest()
+
+
+def _buffered(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    held: list[bytes] = []
+    nbytes = 0
+    for chunk in chunks:
+        held.append(chunk)
+        nbytes += len(chunk)
+        if nbytes >= SEND_NBYTES:
+            yield b"".join(held)
+            held, nbytes = [], 0
+    if held:
+        yield b"".join(held)

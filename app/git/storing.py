@@ -1,0 +1,187 @@
+"""Pushed objects as rows: files claimed, what the push left out found, trees and commits written.
+
+Runs inside the transaction of a push, after the refs are locked and history is held.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.accounts.tokens import Principal
+from app.catalog.claims import claim_files, drop_upload_leases
+from app.catalog.git_objects import DIRECTORY_MODE, LINK_MODE, GitEntry
+from app.catalog.operations import AddFile, AddLfsFile
+from app.db.inserting import batches, upsert
+from app.db.tables import Commit, File, Repo, Tree, TreeEntry
+from app.errors import InvalidRequest, MissingUploads
+from app.git.checking import Pushed, check_shapes
+from app.git.objects import find_blobs
+from app.git.selection import TREES_AT_ONCE, Blob
+from app.ingest.files import IngestedFile
+from app.settings import Limits
+
+SHOWN_PATHS = 10
+
+Row = dict[str, str | int | bool | None]
+
+
+class Storing:
+    """The objects of one push on their way into the tables."""
+
+    def __init__(
+        self, session: Session, repo: Repo, pushed: Pushed, plain: Mapping[str, IngestedFile]
+    ) -> None:
+        self._session = session
+        self._repo = repo
+        self._pushed = pushed
+        self._plain = plain
+        self._by_sha256: Mapping[bytes, File] = {}
+        self._outside: dict[str, Blob] = {}
+
+    @property
+    def file_ids(self) -> set[int]:
+        """The files that came with the push, once :meth:`store` ran."""
+        return {file.file_id for file in self._plain.values()} | {
+            file.id for file in self._by_sha256.values()
+        }
+
+    def store(self, principal: Principal, limits: Limits) -> None:
+        """Write everything. Raises MissingUploads or InvalidRequest for what is lacking."""
+        self._claim(principal)
+        self._find_outside(limits)
+        self._write_trees()
+        self._write_commits()
+
+    def _claim(self, principal: Principal) -> None:
+        pushed = self._pushed
+        operations = [
+            *(
+                AddLfsFile(pushed.paths[pointer.sha256], pointer.sha256, pointer.nbytes)
+                for pointer in pushed.pointers.values()
+            ),
+            *(AddFile(pushed.plain[oid], file.file_id, oid) for oid, file in self._plain.items()),
+        ]
+        try:
+            files = claim_files(self._session, principal, self._repo, operations)
+        except MissingUploads as error:
+            raise _missing_objects(error, pushed.paths) from None
+        self._by_sha256 = files.by_sha256
+        drop_upload_leases(self._session, files.by_id)
+
+    def _find_outside(self, limits: Limits) -> None:
+        """What the push does not bring is here, and the whole is of a size that can be used."""
+        outside = self._pushed.outside
+        commits = select(Commit.oid).where(Commit.repo_id == self._repo.id)
+        trees = select(Tree.oid).where(Tree.repo_id == self._repo.id)
+        for what, table, oids, query in (
+            ("commit", Commit, outside.commits, commits),
+            ("tree", Tree, outside.trees, trees),
+        ):
+            for some in batches(sorted(oids)):
+                lacking = set(some) - set(self._session.scalars(query.where(table.oid.in_(some))))
+                if lacking:
+                    _refuse_lack(what, min(lacking))
+        self._outside = find_blobs(self._session, self._repo.id, sorted(outside.blobs))
+        for oid, path in outside.blobs.items():
+            blob = self._outside.get(oid)
+            if blob is None:
+                _refuse_lack("file", f"{path} ({oid})")
+            if oid in self._pushed.links and blob.sha256 is not None:
+                raise InvalidRequest(f"{path}: a symbolic link cannot be an LFS pointer")
+        roots = {commit.tree for commit in self._pushed.commits} & self._pushed.trees.keys()
+        if roots:
+            below = _entries_below(self._session, self._repo.id, outside.trees)
+            check_shapes({**below, **self._pushed.trees}, sorted(roots), limits)
+
+    def _write_trees(self) -> None:
+        trees = self._pushed.trees
+        for some in batches(list(trees)):
+            rows = [{"repo_id": self._repo.id, "oid": oid} for oid in some]
+            query = upsert(self._session, Tree).values(rows).on_conflict_do_nothing()
+            inserted = self._session.scalars(query.returning(Tree.oid)).all()
+            entries = [self._row(oid, entry) for oid in inserted for entry in trees[oid]]
+            for columns in batches(entries):
+                self._session.execute(insert(TreeEntry), list(columns))
+
+    def _write_commits(self) -> None:
+        for some in batches(self._pushed.commits):
+            rows = [
+                {
+                    "repo_id": self._repo.id,
+                    "oid": commit.oid,
+                    "tree_oid": commit.tree,
+                    "parent_oid": commit.parents[0] if commit.parents else None,
+                    "body": commit.body,
+                    "title": commit.title,
+                    "message": commit.message,
+                    "author_id": None,
+                    "author_name": commit.author,
+                    "request_digest": None,
+                    "created_at": commit.committed_at,
+                }
+                for commit in some
+            ]
+            self._session.execute(upsert(self._session, Commit).on_conflict_do_nothing(), rows)
+
+    def _row(self, tree: str, entry: GitEntry) -> Row:
+        row: Row = {
+            "repo_id": self._repo.id,
+            "tree_oid": tree,
+            "name": entry.name,
+            "mode": entry.mode,
+            "oid": entry.oid,
+            "file_id": None,
+            "size": 0,
+            "is_lfs": False,
+        }
+        if entry.mode == DIRECTORY_MODE:
+            return row
+        pointer = self._pushed.pointers.get(entry.oid)
+        if pointer is not None:
+            file = self._by_sha256[pointer.sha256]
+            return row | {"file_id": file.id, "size": file.size, "is_lfs": True}
+        stored = self._plain.get(entry.oid)
+        if stored is not None:
+            return row | {"file_id": stored.file_id, "size": stored.nbytes}
+        blob = self._outside[entry.oid]
+        is_lfs = blob.sha256 is not None and entry.mode != LINK_MODE
+        return row | {"file_id": blob.file_id, "size": blob.nbytes, "is_lfs": is_lfs}
+
+
+def _entries_below(
+    session: Session, repo_id: int, roots: Iterable[str]
+) -> dict[str, list[GitEntry]]:
+    """Directories of the repo from these down, by id."""
+    found: dict[str, list[GitEntry]] = {oid: [] for oid in roots}
+    level = list(found)
+    while level:
+        below: list[str] = []
+        for some in batches(level, TREES_AT_ONCE):
+            rows = session.execute(
+                select(TreeEntry.tree_oid, TreeEntry.name, TreeEntry.mode, TreeEntry.oid).where(
+                    TreeEntry.repo_id == repo_id, TreeEntry.tree_oid.in_(some)
+                )
+            )
+            for tree, name, mode, oid in rows:
+                found[tree].append(GitEntry(name, mode, oid))
+                if mode == DIRECTORY_MODE and oid not in found:
+                    found[oid] = []
+                    below.append(oid)
+        level = below
+    return found
+
+
+def _refuse_lack(what: str, which: str) -> NoReturn:
+    raise InvalidRequest(f"the push lacks a {what} that is not here either: {which}")
+
+
+def _missing_objects(error: MissingUploads, paths: Mapping[bytes, str]) -> MissingUploads:
+    named = [f"{paths.get(bytes.fromhex(oid), '?')} ({oid[:12]})" for oid in error.oids]
+    shown = ", ".join(named[:SHOWN_PATHS]) or "some files"
+    more = f" and {len(named) - SHOWN_PATHS} more" if len(named) > SHOWN_PATHS else ""
+    return MissingUploads(
+        f"LFS objects are missing: {shown}{more}; send them by: git lfs push --all origin",
+        oids=error.oids,
+    )

@@ -1,0 +1,193 @@
+"""Every operation of the OpenAPI document, asked with what schemathesis makes up.
+
+A live hub with public, private, gated and missing repositories answers; no answer is a fault of the
+hub's, and each is one that the document foretells. ``API_EXAMPLES`` says how many requests each
+operation gets (``make test-api``); few, and always the same, without it.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
+from schemathesis import checks
+from sqlalchemy import select
+
+from app.accounts.users import create_user
+from app.api.openapi import document
+from app.clock import SystemClock
+from app.db.tables import Repo
+from app.main import ROUTERS
+from app.settings import Settings
+from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, LiveHub, add, running_server
+from tests.fixtures.hub import open_test_hub
+
+EXAMPLES = int(os.environ.get("API_EXAMPLES", "0"))
+BIG_FILE = bytes(range(256)) * 80
+BIG_SHA256 = hashlib.sha256(BIG_FILE).hexdigest()
+NEW_SHA256 = hashlib.sha256(BIG_FILE[1:] + b"!").hexdigest()
+SEEDED = {"model", "private", "gated"}
+MODEL = "/api/models/alice/model"
+KNOWN = {
+    "namespace": ["alice", "acme", "bob", "nobody"],
+    "name": ["model", "private", "gated", "missing"],
+    "revision": ["main", "refs/pr/1", "refs/heads/main", "v1", "none"],
+    "branch": ["main", "dev", "refs/pr/1"],
+    "tag": ["v1", "Q4_K_M", "latest"],
+    "path": ["README.md", "weights.bin", "folder", "folder/config.json", "none"],
+    "user": ["alice", "bob", "acme", "nobody"],
+    "org": ["acme", "alice", "nobody"],
+    "digest": [BIG_SHA256, "0" * 64],
+    "prefix": ["default"],
+    "sealed": ["lfs:upload", "lfs:download", "lfs:verify"],
+    "capability": ["lfs:download"],
+    "organization": ["alice", "acme"],
+    "repository": ["alice/copy", "acme/copy"],
+    "fromRepo": ["alice/model", "alice/missing"],
+    "toRepo": ["alice/model", "acme/moved"],
+    "sha256": [BIG_SHA256],
+    "oid": [BIG_SHA256],
+    "startingPoint": ["main", "v1"],
+}
+"""Values that lead somewhere, by name; ``lfs:…`` stands for a link's secret."""
+
+
+def app_document() -> dict[str, Any]:
+    """The document of the app, without a hub."""
+    app = FastAPI(title="Clade", version="test")
+    for router in ROUTERS:
+        app.include_router(router)
+    return document(app, ROUTERS)
+
+
+def with_known_values(found: dict[str, Any]) -> dict[str, Any]:
+    """The document with values that lead somewhere among those that are tried."""
+    found = deepcopy(found)
+    for path in found["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                parameter["schema"] = _also(parameter["name"], parameter["schema"])
+    for schema in found["components"]["schemas"].values():
+        for name, field in schema.get("properties", {}).items():
+            schema["properties"][name] = _also(name, field)
+    return found
+
+
+def _also(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    if name not in KNOWN or "enum" in schema:
+        return schema
+    return {"anyOf": [{"enum": KNOWN[name]}, schema]}
+
+
+SCHEMA = schemathesis.openapi.from_dict(with_known_values(app_document()))
+SCHEMA.config.phases.coverage.enabled = EXAMPLES > 0
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def fuzzed_hub(
+    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes
+) -> Iterator[LiveHub]:
+    """A hub for all operations."""
+    data = tmp_path_factory.mktemp("fuzzed")
+    (data / "hub.sqlite").write_bytes(migrated_sqlite)
+    hub = open_test_hub(Settings(data=data))
+    hub.clock = SystemClock()
+    create_user(hub, "alice", token=ALICE_TOKEN, orgs=["acme"], email="alice@example.org")
+    create_user(hub, "bob", token=BOB_TOKEN)
+    with running_server(hub) as url:
+        live = LiveHub(hub, url, data)
+        yield live
+        for client in live.clients:
+            client.close()
+    hub.close()
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[requests.Session]:
+    """One for all requests."""
+    with requests.Session() as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def found_secrets() -> dict[str, str]:
+    """Links and tokens by kind, while what they are for is there."""
+    return {}
+
+
+@pytest.fixture
+def secrets(fuzzed_hub: LiveHub, found_secrets: dict[str, str]) -> dict[str, str]:
+    """Links and tokens by kind; what an operation before this one destroyed is made again."""
+    with fuzzed_hub.hub.db.read() as session:
+        present = set(session.scalars(select(Repo.name).where(Repo.name.in_(SEEDED))))
+    if present == SEEDED and found_secrets:
+        return found_secrets
+    api = fuzzed_hub.api()
+    for name in SEEDED - present:
+        api.create_repo(f"alice/{name}", private=name == "private")
+        files = [add("weights.bin", BIG_FILE), add("folder/config.json", b"{}")]
+        api.create_commit(f"alice/{name}", files, commit_message="Add files")
+        api.create_tag(f"alice/{name}", tag="v1")
+        api.create_pull_request(f"alice/{name}", title="A pull request")
+    api.update_repo_settings("alice/gated", gated="auto")
+    client = fuzzed_hub.http()
+    found_secrets |= {
+        "read": _answer(client, "GET", f"{MODEL}/xet-read-token/main")["accessToken"],
+        "write": _answer(client, "GET", f"{MODEL}/xet-write-token/main")["accessToken"],
+        "lfs:download": _link(client, "download", BIG_SHA256, "download"),
+        "lfs:upload": _link(client, "upload", NEW_SHA256, "upload"),
+        "lfs:verify": _link(client, "upload", NEW_SHA256, "verify"),
+    }
+    return found_secrets
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=EXAMPLES or 3,
+    derandomize=not EXAMPLES,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_are_those_foretold(
+    case: schemathesis.Case,
+    fuzzed_hub: LiveHub,
+    secrets: dict[str, str],
+    connection: requests.Session,
+):
+    token = ALICE_TOKEN
+    if case.path.startswith("/cas/"):
+        token = secrets["read" if case.path.startswith("/cas/files/") else "write"]
+    for name, value in case.path_parameters.items():
+        if isinstance(value, str) and value.startswith("lfs:"):
+            case.path_parameters[name] = secrets[value]
+    headers = {"Authorization": f"Bearer {token}"}
+    case.call_and_validate(
+        base_url=fuzzed_hub.url, session=connection, headers=headers, checks=CHECKS
+    )
+
+
+def _answer(client: httpx.Client, method: str, url: str, **arguments: Any) -> dict[str, Any]:
+    return client.request(method, url, **arguments).raise_for_status().json()
+
+
+def _link(client: httpx.Client, operation: str, sha256: str, action: str) -> str:
+    """The secret of a link that git-lfs would be given."""
+    wanted = {"oid": sha256, "size": len(BIG_FILE)}
+    question = {"operation": operation, "objects": [wanted]}
+    answer = _answer(client, "POST", "/alice/model.git/info/lfs/objects/batch", json=question)
+    return answer["objects"][0]["actions"][action]["href"].rpartition("/")[2]
