@@ -7,6 +7,7 @@ DATA ?= data
 PORT ?= 8000
 LANE ?= xet
 HF ?= 2.4.0
+EXAMPLES ?= 100
 
 .PHONY: help up demo test test-hf test-clients check bench bench-codec fuzz fmt migration clean
 
@@ -26,8 +27,14 @@ test: $(VENV)/.dev ## Run the tests, real servers included (installs Debian's wh
 test-hf: $(VENV)/.dev ## Run the client's own tests on a fresh hub (LANE=lfs: without hf_xet; HF=version)
 	@$(BIN)/python -m tests.hf_suite --lane $(LANE) --version $(HF) $(ARGS)
 
-test-clients: $(VENV)/.dev ## Run clients that take minutes to install: transformers 4.57, datasets
+test-clients: $(VENV)/.dev ## Run clients that are slow to install or to start
 	@$(BIN)/pytest -m clients
+
+test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=how often)
+	@scripts/services.sh
+	@API_EXAMPLES=$(EXAMPLES) API_DATABASES="sqlite postgres" $(BIN)/pytest -n auto \
+		--maxprocesses 4 --dist worksteal $(ARGS) \
+		tests/app/api/test_openapi.py tests/app/api/test_api_conformance.py
 
 check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/ruff check .

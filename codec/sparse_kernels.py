@@ -10,6 +10,7 @@ each means.
 from typing import Any, Final
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
@@ -28,8 +29,6 @@ _in8, _, _in32, _in64 = _inputs
 _i64, _ini64 = (types.Array(types.int64, 1, "C", readonly=kept) for kept in (False, True))
 _compiled: dict[str, Any] = {"nogil": True, "cache": True}
 _ONE = _U64(1)
-_GATHER_BITS: Final = _U64(0x0102040810204080)
-"""Times eight bytes that are 0 or 1: their bits, in the upper byte."""
 
 
 def _generate_count(_typing_context: Any, _word: Any) -> tuple[Any, Any]:
@@ -50,15 +49,6 @@ _count: Any = intrinsic(_generate_count)
 """How many bits are set."""
 _lowest: Any = intrinsic(_generate_lowest)
 """Place of the lowest bit that is set."""
-
-
-@njit(inline="always")
-def _differs(target: Any, base: Any) -> bool:
-    word = target.dtype.type
-    found = word(0)
-    for i in range(target.size):
-        found = word(found | word(target[i] ^ base[i]))
-    return found != word(0)
 
 
 @njit(inline="always")
@@ -88,58 +78,85 @@ def _changed(number: Any, below: Any, bits: int, fold: Any) -> Any:
     return place ^ (fold if place >> top else _U64(0))
 
 
+def _lanes(context: Any, builder: Any, array_type: Any, array: Any, start: Any) -> Any:
+    """GROUP words of an array as one vector, from anywhere in memory."""
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), GROUP)
+    first = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+    return builder.load(first, align=1)
+
+
+def _all_lanes(builder: Any, word: Any) -> Any:
+    one = ir.Constant(ir.VectorType(word.type, GROUP), ir.Undefined)
+    zero = ir.Constant(ir.IntType(32), 0)
+    same = ir.Constant(ir.VectorType(ir.IntType(32), GROUP), [0] * GROUP)
+    return builder.shuffle_vector(builder.insert_element(one, word, zero), one, same)
+
+
+def _generate_unequal(_typing_context: Any, target: Any, base: Any, _start: Any) -> tuple[Any, Any]:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        here, there = (
+            _lanes(context, builder, signature.args[k], arguments[k], arguments[2]) for k in (0, 1)
+        )
+        return builder.bitcast(builder.icmp_unsigned("!=", here, there), ir.IntType(64))
+
+    return types.uint64(target, base, types.int64), generate
+
+
+def _generate_reaching(
+    _typing_context: Any, words: Any, _start: Any, _limit: Any
+) -> tuple[Any, Any]:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = _lanes(context, builder, signature.args[0], arguments[0], arguments[1])
+        width = lanes.type.element.width
+        magnitude = ir.Constant(lanes.type, [(1 << (width - 1)) - 1] * GROUP)
+        limit = arguments[2]
+        if width < 64:
+            limit = builder.trunc(limit, lanes.type.element)
+        least = _all_lanes(builder, limit)
+        reach = builder.icmp_unsigned(">=", builder.and_(lanes, magnitude), least)
+        return builder.bitcast(reach, ir.IntType(64))
+
+    return types.uint64(words, types.int64, types.uint64), generate
+
+
+_unequal: Any = intrinsic(_generate_unequal)
+_reaching: Any = intrinsic(_generate_reaching)
+
+
 @njit(inline="always")
-def _gathered(flags: Any) -> Any:
-    """One bit for each of 64 bytes that are 0 or 1."""
-    eights = flags.view(np.uint64)
+def _difference_mask(target: Any, base: Any, start: int) -> Any:
+    """A bit for every word of a group that differs."""
+    if start + GROUP <= target.size:
+        return _unequal(target, base, start)
     mask = _U64(0)
-    for k in range(8):
-        mask |= ((eights[k] * _GATHER_BITS) >> _U64(56)) << _U64(8 * k)
+    for i in range(start, target.size):
+        mask |= _U64(target[i] != base[i]) << _U64(i - start)
     return mask
 
 
 @njit(inline="always")
-def _difference_mask(target: Any, base: Any, flags: Any) -> Any:
-    """A bit for every word of a group that differs."""
-    if target.size < GROUP:
-        flags[:] = 0
-    for i in range(target.size):
-        flags[i] = target[i] != base[i]
-    return _gathered(flags)
-
-
-@njit(inline="always")
-def _reach_mask(words: Any, limit: Any, magnitude: Any, flags: Any) -> Any:
-    """A bit for every word of a group that reaches a limit."""
-    word = words.dtype.type
-    least, mask = word(limit), word(magnitude)
-    if words.size < GROUP:
-        flags[:] = 0
-    for i in range(words.size):
-        flags[i] = word(words[i] & mask) >= least
-    return _gathered(flags)
-
-
-@njit(inline="always")
-def _at_least(words: Any, limit: Any, magnitude: Any) -> Any:
-    """How many words of a group reach a limit; counted in their own width, which vectors like."""
-    word = words.dtype.type
-    least, mask, reached = word(limit), word(magnitude), word(0)
-    for i in range(words.size):
-        reached = word(reached + word(word(words[i] & mask) >= least))
-    return np.int64(reached)
+def _reach_mask(words: Any, limit: Any, start: int) -> Any:
+    """A bit for every word of a group whose magnitude reaches a limit."""
+    if start + GROUP <= words.size:
+        return _reaching(words, start, limit)
+    magnitude = (_ONE << _U64(8 * words.itemsize - 1)) - _ONE
+    mask = _U64(0)
+    for i in range(start, words.size):
+        mask |= _U64((_U64(words[i]) & magnitude) >= limit) << _U64(i - start)
+    return mask
 
 
 @njit([types.void(word, word, types.int64, _i64) for word in _inputs], **_compiled)
 def survey(target: Any, base: Any, shift: int, changed: Any) -> None:
     """Add the changed words to ``changed``, by the magnitude of their base shifted down."""
-    magnitude = (_U64(1) << _U64(8 * target.itemsize - 1)) - _U64(1)
-    for first in range(0, target.size, GROUP):
-        words, below = target[first : first + GROUP], base[first : first + GROUP]
-        if _differs(words, below):
-            for i in range(words.size):
-                if words[i] != below[i]:
-                    changed[(_U64(below[i]) & magnitude) >> _U64(shift)] += 1
+    magnitude = (_ONE << _U64(8 * target.itemsize - 1)) - _ONE
+    for start in range(0, target.size, GROUP):
+        left = _difference_mask(target, base, start)
+        while left:
+            below = _U64(base[start + _lowest(left)])
+            changed[(below & magnitude) >> _U64(shift)] += 1
+            left &= left - _ONE
 
 
 @njit(
@@ -162,19 +179,16 @@ def collect(
     :func:`class_sizes` says.
     """
     bits, classes, writes = 8 * target.itemsize, limits.size + 1, gaps.size > 0
-    magnitude = (_ONE << _U64(bits - 1)) - _ONE
     groups = (target.size + GROUP - 1) // GROUP
-    flags = np.empty(GROUP, np.uint8)
     masks = np.zeros(classes + 1, np.uint64)
+    masks[0] = ~_U64(0)
     before, after = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
     for group in range(groups):
         start = group * GROUP
-        words, below = target[start : start + GROUP], base[start : start + GROUP]
-        if _differs(words, below):
-            changed = _difference_mask(words, below, flags)
-            masks[0] = ~_U64(0)
+        changed = _difference_mask(target, base, start)
+        if changed:
             for k in range(1, classes):
-                masks[k] = _reach_mask(below, limits[k - 1], magnitude, flags)
+                masks[k] = _reach_mask(base, limits[k - 1], start)
             for k in range(classes):
                 mine = masks[k] & ~masks[k + 1]
                 left = changed & mine
@@ -187,30 +201,30 @@ def collect(
                     rank = before[k] + _count(mine & ((_ONE << _U64(i)) - _ONE))
                     if cursors[k] < gaps.size:
                         gaps[cursors[k]] = rank - after[k]
-                        numbers[cursors[k]] = _number(words[i], below[i], bits, fold)
+                        word, below = target[start + i], base[start + i]
+                        numbers[cursors[k]] = _number(word, below, bits, fold)
                     after[k] = rank + 1
                     cursors[k] += 1
         if classes == 1:
-            before[0] += words.size
+            before[0] += min(GROUP, target.size - start)
             continue
         above = 0
         for k in range(classes - 1, 0, -1):
             found = np.int64(reached[(k - 1) * groups + group])
             before[k] += found - above
             above = found
-        before[0] += words.size - above
+        before[0] += min(GROUP, target.size - start) - above
 
 
 @njit([types.void(word, _in64, _i64, _u8) for word in _inputs], **_compiled)
 def class_sizes(base: Any, limits: Any, sizes: Any, reached: Any) -> None:
     """Words of every class, and how many of every group reach each limit, limit by limit."""
-    magnitude = (_U64(1) << _U64(8 * base.itemsize - 1)) - _U64(1)
     groups = (base.size + GROUP - 1) // GROUP
     sizes[0] = base.size
     for k in range(limits.size):
         total = 0
         for group in range(groups):
-            found = _at_least(base[group * GROUP : (group + 1) * GROUP], limits[k], magnitude)
+            found = _count(_reach_mask(base, limits[k], group * GROUP))
             reached[k * groups + group] = found
             total += found
         sizes[k] -= total
@@ -241,9 +255,7 @@ def scatter(
             place = ranks[j]
             out[place] = _changed(numbers[j], base[place], bits, fold)
         return
-    magnitude = (_ONE << _U64(bits - 1)) - _ONE
     groups = (base.size + GROUP - 1) // GROUP
-    flags = np.empty(GROUP, np.uint8)
     for k in range(limits.size + 1):
         group, before, inside, passed, left = -1, 0, 0, 0, _U64(0)
         for j in range(bounds[k], bounds[k + 1]):
@@ -257,12 +269,11 @@ def scatter(
                         inside = np.int64(reached[(k - 1) * groups + group])
                     if k < limits.size:
                         inside -= np.int64(reached[k * groups + group])
-                below = base[group * GROUP : (group + 1) * GROUP]
                 left = ~_U64(0)
                 if k > 0:
-                    left = _reach_mask(below, limits[k - 1], magnitude, flags)
+                    left = _reach_mask(base, limits[k - 1], group * GROUP)
                 if k < limits.size:
-                    left &= ~_reach_mask(below, limits[k], magnitude, flags)
+                    left &= ~_reach_mask(base, limits[k], group * GROUP)
                 passed = before
             while passed < rank:
                 left &= left - _ONE

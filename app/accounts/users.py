@@ -127,6 +127,8 @@ def has_users(hub: Hub) -> bool:
 
 def find_account(session: Session, name: str) -> Account | None:
     """The user or organisation of this name, in any case of letters."""
+    if "\x00" in name:  # an encoded slash of a URL; PostgreSQL refuses to look for it
+        return None
     return session.scalar(select(Account).where(Account.key == name_key(name)))
 
 

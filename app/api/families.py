@@ -1,8 +1,8 @@
 """Families: which models derive from which, as declared and as measured."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep
@@ -16,7 +16,7 @@ router = APIRouter(tags=["families"])
 def families(
     hub: HubDep,
     caller: Caller,
-    after: int = Query(0, ge=0),
+    after: int = Query(0, ge=0, lt=1 << 63),
     limit: int = Query(100, ge=1, le=500),
 ) -> dict[str, Any]:
     """Families that exist for the caller, by id; ``next`` continues the listing."""
@@ -29,7 +29,9 @@ def families(
 
 
 @router.get("/api/clade/families/{family_id}")
-def family(hub: HubDep, caller: Caller, family_id: int) -> dict[str, Any]:
+def family(
+    hub: HubDep, caller: Caller, family_id: Annotated[int, Path(ge=0, lt=1 << 63)]
+) -> dict[str, Any]:
     """One family with its members."""
     with hub.db.read() as session:
         found = find_family(session, caller, family_id)

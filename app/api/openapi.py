@@ -93,7 +93,7 @@ def document(app: FastAPI, routers: Sequence[APIRouter]) -> Json:
     paths: Json = {}
     names: dict[str, int] = {}
     for route in routes:
-        for method in route.methods:
+        for method in sorted(route.methods or ()):
             operation = found["paths"][route.path_format][method.lower()]
             _complete(operation, route, method)
             for path, copy in _spread(route, operation):
@@ -119,9 +119,7 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
     operation.pop("description", None)
     if rest.strip():
         operation["description"] = " ".join(rest.split())
-    for parameter in operation.get("parameters", []):
-        if parameter["in"] == "path":
-            parameter.update(describe_convertor(route.param_convertors[parameter["name"]]))
+    _complete_path(operation, route)
     body = body_of(route.endpoint)
     if body is not None:
         operation["requestBody"] = _request_body(body)
@@ -137,6 +135,20 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     if get_repo_name in asked:
         responses["307"] = MOVED
+
+
+def _complete_path(operation: Json, route: APIRoute) -> None:
+    """Parameters of the path as they look on the wire, those that no code reads among them."""
+    parameters: list[Json] = operation.get("parameters", [])
+    said = {each["name"]: each for each in parameters if each["in"] == "path"}
+    for name, convertor in route.param_convertors.items():
+        if name not in said:
+            text: Json = {"type": "string"}
+            said[name] = {"name": name, "in": "path", "required": True, "schema": text}
+            parameters.append(said[name])
+        said[name].update(describe_convertor(convertor))
+    if parameters:
+        operation["parameters"] = parameters
 
 
 def _error_statuses(operation: Json, method: str) -> set[int]:
@@ -204,6 +216,8 @@ def _statuses() -> list[int]:
 def _error_response(status: int) -> Json:
     codes = sorted({code for known, code in RESPONSES.values() if known == status})
     text: Json = {"type": "string"}
+    if status == 422:  # what FastAPI itself finds wrong with a parameter
+        codes.append("InvalidRequest")
     if status == 401:  # to somebody without credentials, what he may not see is not there
         codes += ["RepoNotFound", "GatedRepo"]
     return {

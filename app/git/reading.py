@@ -122,7 +122,8 @@ def read_tree(oid: str, body: bytes) -> list[GitEntry]:
             at = end + 21
     except ValueError:
         raise InvalidRequest(f"tree {oid} is malformed, or a name in it is not UTF-8") from None
-    if at != len(body) or len({entry.name for entry in entries}) != len(entries):
+    names = {entry.name for entry in entries}
+    if at != len(body) or len(names) != len(entries) or any("/" in name for name in names):
         raise InvalidRequest(f"tree {oid} is malformed")
     for entry in entries:
         if entry.mode == SUBMODULE_MODE:

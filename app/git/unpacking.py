@@ -72,8 +72,9 @@ class UnpackedObjects:
     def __contains__(self, oid: str) -> bool:
         return oid in self._kept
 
-    def __len__(self) -> int:
-        return len(self._kept)
+    def oids(self) -> Iterator[str]:
+        """Everything that came, and the bases of a thin pack."""
+        return iter(self._kept)
 
     def kind(self, oid: str) -> str | None:
         """What an object is; None if it did not come."""

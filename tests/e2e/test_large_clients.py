@@ -1,6 +1,7 @@
-"""Clients whose installation takes minutes: `make test-clients` runs them, `make test` does not."""
+"""Clients that are slow to install or to start: `make test-clients` runs them, not `make test`."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,32 @@ print(json.dumps({
 """
 
 
+SENTENCES = """
+import json, sys
+import numpy as np, torch
+from sentence_transformers import SentenceTransformer, models
+from tokenizers import Tokenizer, models as kinds, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+words = "[PAD] [UNK] [CLS] [SEP] a clade is an ancestor with all its descendants".split()
+raw = Tokenizer(kinds.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+raw.pre_tokenizer = pre_tokenizers.Whitespace()
+folder = sys.argv[1]
+PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]",
+                        cls_token="[CLS]", sep_token="[SEP]").save_pretrained(folder)
+torch.manual_seed(0)
+BertModel(BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=1,
+                     num_attention_heads=2, intermediate_size=64)).save_pretrained(folder)
+made = SentenceTransformer(modules=[models.Transformer(folder), models.Pooling(32, "mean")],
+                           device="cpu")
+made.push_to_hub("clade/sentences")
+loaded = SentenceTransformer("clade/sentences", device="cpu")
+said = ["a clade", "an ancestor with all its descendants"]
+print(json.dumps([type(module).__name__ for module in loaded]
+                 + [bool(np.array_equal(made.encode(said), loaded.encode(said)))]))
+"""
+
+
 def run(server: Server, code: str, home: Path) -> dict:
     python = environment_python("transformers-4.57.6-datasets-4.4.1", REQUIREMENTS)
     out = server.run(str(python), "-c", code, HF_HOME=str(home), HF_HUB_DISABLE_PROGRESS_BARS="1")
@@ -93,3 +120,9 @@ def test_datasets_loads_lines_and_columns(shared_server: Server, tmp_path: Path)
         "few": True,
         "shards": True,
     }
+
+
+def test_sentence_transformers_push_and_load(shared_server: Server, tmp_path: Path) -> None:
+    out = shared_server.run(sys.executable, "-c", SENTENCES, str(tmp_path / "model")).stdout
+
+    assert json.loads(out.splitlines()[-1]) == ["Transformer", "Pooling", True]

@@ -76,31 +76,6 @@ modules = json.loads(Path(hf_hub_download(repo, "modules.json")).read_text())
 print(json.dumps([fetched, Path(one).read_text(), Path(pooling).read_text(), len(modules)]))
 """
 
-SENTENCES = """
-import json, sys
-import numpy as np, torch
-from sentence_transformers import SentenceTransformer, models
-from tokenizers import Tokenizer, models as kinds, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
-words = "[PAD] [UNK] [CLS] [SEP] a clade is an ancestor with all its descendants".split()
-raw = Tokenizer(kinds.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
-raw.pre_tokenizer = pre_tokenizers.Whitespace()
-folder = sys.argv[1]
-PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]",
-                        cls_token="[CLS]", sep_token="[SEP]").save_pretrained(folder)
-torch.manual_seed(0)
-BertModel(BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=1,
-                     num_attention_heads=2, intermediate_size=64)).save_pretrained(folder)
-made = SentenceTransformer(modules=[models.Transformer(folder), models.Pooling(32, "mean")],
-                           device="cpu")
-made.push_to_hub("clade/sentences")
-loaded = SentenceTransformer("clade/sentences", device="cpu")
-said = ["a clade", "an ancestor with all its descendants"]
-print(json.dumps([type(module).__name__ for module in loaded]
-                 + [bool(np.array_equal(made.encode(said), loaded.encode(said)))]))
-"""
-
 
 def weights(name: str, seed: bytes, nbytes: int = 64 << 10) -> bytes:
     data = hashlib.shake_256(seed).digest(nbytes)
@@ -187,12 +162,6 @@ def test_models_in_folders_are_fetched_by_part_and_variant(
         files["1_Pooling/config.json"],
     )
     assert modules == 2
-
-
-def test_sentence_transformers_push_and_load(shared_server: Server, tmp_path: Path) -> None:
-    out = shared_server.run(sys.executable, "-c", SENTENCES, str(tmp_path / "model")).stdout
-
-    assert json.loads(out.splitlines()[-1]) == ["Transformer", "Pooling", True]
 
 
 GGUF_FILES = (

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import dedent
 
 import httpx
 import pytest
 
+from tests.e2e.test_old_clients import OldClient
 from tests.fixtures.proxy import HUB, documented_configs, make_certificate, nginx
 from tests.fixtures.server import Server, embedded_server, free_port
 
@@ -160,3 +162,24 @@ def test_ranges_pages_and_errors_pass_through(front: Front, folder: Path, tmp_pa
     root = httpx.URL(server.url).path.rstrip("/")
     assert f'href="{root}/{name}/resolve/' in page
     assert f'href="{root}/{name}"' in home
+
+
+def test_old_clients_trust_what_they_are_told_to(
+    fronts: dict[str, Front], folder: Path, tmp_path: Path
+) -> None:
+    front = fronts["https"]
+    code = """
+        import sys
+        from huggingface_hub import HfApi, hf_hub_download
+        HfApi().create_repo("clade/trust")
+        HfApi().upload_folder(repo_id="clade/trust", folder_path=sys.argv[1])
+        print(hf_hub_download("clade/trust", "model.safetensors"))
+        """
+    python = str(OldClient("0.36.2").python())
+    authority = str(front.authority)
+    env = front.trust | {"REQUESTS_CA_BUNDLE": authority, "HF_HOME": str(tmp_path)}
+
+    out = front.server.run(python, "-c", dedent(code), str(folder), **env).stdout
+
+    fetched = Path(out.splitlines()[-1])
+    assert fetched.read_bytes() == (folder / "model.safetensors").read_bytes()

@@ -38,6 +38,7 @@ class ShardEvents(Response):
     def __init__(self, work: Callable[[Progress], None], *, request: Request) -> None:
         super().__init__()
         del self.headers["content-length"]
+        self.headers["x-accel-buffering"] = "no"  # nginx would keep the reports until the end
         self._work = work
         self._request_id = request.scope.get("state", {}).get("request_id", "")
         self._done = (0, 0)

@@ -1,5 +1,7 @@
 """Tokens open what they should, and only their digest is stored."""
 
+import re
+
 import pytest
 from sqlalchemy import text
 
@@ -38,4 +40,4 @@ def test_the_database_never_holds_a_token(hub: Hub):
 def test_fresh_tokens_are_random():
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) == 100
-    assert all(token.startswith("hf_") and len(token) >= 43 for token in tokens)
+    assert all(re.fullmatch("hf_[A-Za-z0-9]{43}", token) for token in tokens)

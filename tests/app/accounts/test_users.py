@@ -4,6 +4,7 @@ import pytest
 
 from app.accounts.tokens import authenticate
 from app.accounts.users import create_org, create_user, find_account, has_users
+from app.db import Database
 from app.errors import Conflict, InvalidRequest, NotFound
 from app.hub import Hub
 
@@ -67,3 +68,8 @@ def test_a_new_hub_has_no_users(hub: Hub):
     assert not has_users(hub)
     create_user(hub, "ada")
     assert has_users(hub)
+
+
+def test_no_account_is_found_by_an_encoded_slash(any_database: Database):
+    with any_database.read() as session:
+        assert find_account(session, "alice\x00") is None

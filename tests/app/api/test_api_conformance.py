@@ -2,92 +2,46 @@
 
 A live hub with public, private, gated and missing repositories answers; no answer is a fault of the
 hub's, and each is one that the document foretells. ``API_EXAMPLES`` says how many requests each
-operation gets (``make test-api``); few, and always the same, without it.
+operation gets and ``API_DATABASES`` on which databases (``make test-api``); without them it is a
+few, always the same, on SQLite.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 import httpx
 import pytest
 import requests
 import schemathesis
-from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
+from pydantic import SecretStr
 from schemathesis import checks
 from sqlalchemy import select
 
 from app.accounts.users import create_user
-from app.api.openapi import document
 from app.clock import SystemClock
 from app.db.tables import Repo
-from app.main import ROUTERS
 from app.settings import Settings
 from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, LiveHub, add, running_server
 from tests.fixtures.hub import open_test_hub
+from tests.fixtures.openapi import (
+    BIG_FILE,
+    BIG_SHA256,
+    MODEL,
+    NEW_SHA256,
+    SEEDED,
+    app_document,
+    register_strategies,
+    with_known_values,
+)
+from tests.fixtures.services import empty_database
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "0"))
-BIG_FILE = bytes(range(256)) * 80
-BIG_SHA256 = hashlib.sha256(BIG_FILE).hexdigest()
-NEW_SHA256 = hashlib.sha256(BIG_FILE[1:] + b"!").hexdigest()
-SEEDED = {"model", "private", "gated"}
-MODEL = "/api/models/alice/model"
-KNOWN = {
-    "namespace": ["alice", "acme", "bob", "nobody"],
-    "name": ["model", "private", "gated", "missing"],
-    "revision": ["main", "refs/pr/1", "refs/heads/main", "v1", "none"],
-    "branch": ["main", "dev", "refs/pr/1"],
-    "tag": ["v1", "Q4_K_M", "latest"],
-    "path": ["README.md", "weights.bin", "folder", "folder/config.json", "none"],
-    "user": ["alice", "bob", "acme", "nobody"],
-    "org": ["acme", "alice", "nobody"],
-    "digest": [BIG_SHA256, "0" * 64],
-    "prefix": ["default"],
-    "sealed": ["lfs:upload", "lfs:download", "lfs:verify"],
-    "capability": ["lfs:download"],
-    "organization": ["alice", "acme"],
-    "repository": ["alice/copy", "acme/copy"],
-    "fromRepo": ["alice/model", "alice/missing"],
-    "toRepo": ["alice/model", "acme/moved"],
-    "sha256": [BIG_SHA256],
-    "oid": [BIG_SHA256],
-    "startingPoint": ["main", "v1"],
-}
-"""Values that lead somewhere, by name; ``lfs:…`` stands for a link's secret."""
-
-
-def app_document() -> dict[str, Any]:
-    """The document of the app, without a hub."""
-    app = FastAPI(title="Clade", version="test")
-    for router in ROUTERS:
-        app.include_router(router)
-    return document(app, ROUTERS)
-
-
-def with_known_values(found: dict[str, Any]) -> dict[str, Any]:
-    """The document with values that lead somewhere among those that are tried."""
-    found = deepcopy(found)
-    for path in found["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", []):
-                parameter["schema"] = _also(parameter["name"], parameter["schema"])
-    for schema in found["components"]["schemas"].values():
-        for name, field in schema.get("properties", {}).items():
-            schema["properties"][name] = _also(name, field)
-    return found
-
-
-def _also(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    if name not in KNOWN or "enum" in schema:
-        return schema
-    return {"anyOf": [{"enum": KNOWN[name]}, schema]}
-
-
+register_strategies()
 SCHEMA = schemathesis.openapi.from_dict(with_known_values(app_document()))
 SCHEMA.config.phases.coverage.enabled = EXAMPLES > 0
+DATABASES = os.environ.get("API_DATABASES", "sqlite").split()
 CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
@@ -98,18 +52,32 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def fuzzed_hub(
-    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes
-) -> Iterator[LiveHub]:
-    """A hub for all operations."""
+def fuzzed_settings(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated_sqlite: bytes,
+) -> Iterator[Settings]:
+    """Of a hub on SQLite or PostgreSQL, which refuses more."""
     data = tmp_path_factory.mktemp("fuzzed")
-    (data / "hub.sqlite").write_bytes(migrated_sqlite)
-    hub = open_test_hub(Settings(data=data))
+    if request.param == "sqlite":
+        (data / "hub.sqlite").write_bytes(migrated_sqlite)
+        yield Settings(data=data)
+        return
+    server = request.getfixturevalue("postgres_server")
+    template = request.getfixturevalue("postgres_template")
+    with empty_database(server, f"TEMPLATE {template}") as url:
+        yield Settings(data=data, database_url=SecretStr(url))
+
+
+@pytest.fixture(scope="module")
+def fuzzed_hub(fuzzed_settings: Settings) -> Iterator[LiveHub]:
+    """A hub for all operations."""
+    hub = open_test_hub(fuzzed_settings)
     hub.clock = SystemClock()
     create_user(hub, "alice", token=ALICE_TOKEN, orgs=["acme"], email="alice@example.org")
     create_user(hub, "bob", token=BOB_TOKEN)
     with running_server(hub) as url:
-        live = LiveHub(hub, url, data)
+        live = LiveHub(hub, url, fuzzed_settings.data)
         yield live
         for client in live.clients:
             client.close()
@@ -155,6 +123,7 @@ def secrets(fuzzed_hub: LiveHub, found_secrets: dict[str, str]) -> dict[str, str
     return found_secrets
 
 
+@pytest.mark.parametrize("fuzzed_settings", DATABASES, indirect=True)
 @SCHEMA.parametrize()
 @settings(
     max_examples=EXAMPLES or 3,

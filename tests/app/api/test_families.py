@@ -58,3 +58,9 @@ def test_listing_goes_on_where_it_ended(live_hub: LiveHub):
     roots = [family["root"] for page in (first, rest) for family in page["families"]]
     assert sorted(roots) == ["alice/m0", "alice/m1", "alice/m2"]
     assert rest["next"] is None
+
+
+def test_ids_that_no_database_holds_are_refused(live_hub: LiveHub):
+    client = live_hub.http()
+    for path in (f"/{1 << 63}", f"?after={1 << 63}", "/-1"):
+        assert client.get(f"/api/clade/families{path}").status_code == 422

@@ -1,10 +1,16 @@
 """Three-way merges by path, on both databases."""
 
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from app.catalog.commits import apply_commit
 from app.catalog.discussions import change_status, open_discussion
 from app.catalog.git_objects import blob_oid
+from app.catalog.history import ancestors
 from app.catalog.merging import find_conflicts, merge_pull_request, proposed_changes
 from app.catalog.refs import create_branch, delete_branch, resolve_revision
 from app.catalog.squash import squash
@@ -183,3 +189,33 @@ def test_a_plain_discussion_is_not_merged(forum: Forum):
         merge_pull_request(forum.hub, forum.ada, forum.repo, made.number)
     with pytest.raises(NotFound):
         apply_commit(forum.hub, forum.ada, forum.repo, f"refs/pr/{made.number}", [], title="t")
+
+
+def test_merges_and_commits_at_once_lose_nothing(forum: Forum):
+    first, second = (forum.propose(forum.bob, {name: b"1"}) for name in ("one", "two"))
+    push = forum.changes(forum.ada, {"three": b"1"})
+    barrier = threading.Barrier(4)
+
+    def at_once(work: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            barrier.wait()
+            with contextlib.suppress(Conflict):  # the same one twice
+                work()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    threads = [
+        at_once(partial(merge_pull_request, forum.hub, forum.ada, forum.repo, first)),
+        at_once(partial(merge_pull_request, forum.hub, forum.ada, forum.repo, first)),
+        at_once(partial(merge_pull_request, forum.hub, forum.ada, forum.repo, second)),
+        at_once(partial(apply_commit, forum.hub, forum.ada, forum.repo, MAIN, push, title="three")),
+    ]
+    for thread in threads:
+        thread.join()
+    assert forum.files() == {name: blob_oid(b"1") for name in ("one", "two", "three")}
+    with forum.hub.db.read() as session:
+        head = resolve_revision(session, forum.repo, "main")
+        titles = [each.title for each in ancestors(session, head, limit=9)]
+    assert sorted(titles) == ["initial commit", "propose one (#1)", "propose two (#2)", "three"]

@@ -1,5 +1,8 @@
 """Discussions and pull requests with the stock client and by hand."""
 
+import json
+from hashlib import sha256
+
 import pytest
 from huggingface_hub import (
     CommitOperationAdd,
@@ -269,3 +272,30 @@ def test_pull_requests_are_made_to_branches(live_hub: LiveHub, live_repo: str, r
             revision=revision,
             create_pr=True,
         )
+
+
+def test_files_of_another_repo_are_proposed_without_sending_them(live_hub: LiveHub, live_repo: str):
+    bob = live_hub.api(live_hub.bob)
+    bob.create_repo("bob/secret", private=True)
+    bob.upload_file(path_or_fileobj=b"w" * 5000, path_in_repo="w.bin", repo_id="bob/secret")
+    digest = sha256(b"w" * 5000).hexdigest()
+    answer = live_hub.http(BOB_TOKEN).post(
+        "/api/models/bob/secret/lfs-files/duplicate",
+        json={"target": {"name": REPO}, "files": [{"sha256": digest, "filename": "w.bin"}]},
+    )
+    assert answer.json() == {"success": [{"sha256": digest}], "failed": []}
+
+    lines = [
+        {"key": "header", "value": {"summary": "copied"}},
+        {"key": "lfsFile", "value": {"path": "w.bin", "oid": digest}},
+    ]
+    body = "\n".join(map(json.dumps, lines))
+
+    def commit(token: str, **params: int) -> int:
+        url = f"/api/models/{REPO}/commit/main"
+        return live_hub.http(token).post(url, content=body, params=params).status_code
+
+    assert commit(live_hub.alice) == 422  # granted to bob alone
+    assert commit(BOB_TOKEN) == 403
+    assert commit(BOB_TOKEN, create_pr=1) == 200
+    assert live_hub.api().file_exists(REPO, "w.bin", revision="refs/pr/1")

@@ -102,7 +102,10 @@ def test_basic_credentials_are_taken(lanes, repo):
 )
 def test_stranger_cannot_upload(lanes, private, status):
     repo = lanes.repo(lanes.alice, "other", private=private)
-    answer = ask(lanes, lanes.bob, b"data", repo=repo)
+    # Without a ref it would be for a pull request, which readers may open.
+    body = question(b"data") | {"ref": {"name": "refs/heads/main"}}
+    with lanes.http(lanes.bob) as client:
+        answer = client.post(f"/{repo}.git/info/lfs/objects/batch", json=body, headers=LFS)
     assert answer.status_code == status
     assert answer.json()["message"]
 
