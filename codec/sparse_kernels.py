@@ -1,10 +1,10 @@
 """Compiled loops of SPARSE, by word width: where a target leaves its base, and putting it back.
 
 The *class* of a word of the base is the number of ``limits`` that its magnitude (the word without
-its top bit) reaches; a *rank* counts the words of a class. Whatever is not a comparison of two
-arrays grows with the number of changes, so nothing here is wide. Kernels trust the lengths of what
-they are given, and nothing inside it. ``tests/codec/naive_sparse.py`` says in plain Python what
-each means.
+its top bit) reaches; a *rank* counts the words of a class. Groups of 64 words are compared as one
+vector of LLVM, whatever the processor makes of it; all other work grows with the number of changes.
+Kernels trust the lengths of what they are given, and nothing inside it.
+``tests/codec/naive_sparse.py`` says in plain Python what each means.
 """
 
 from typing import Any, Final
@@ -121,7 +121,9 @@ def _generate_reaching(
 
 
 _unequal: Any = intrinsic(_generate_unequal)
+"""A bit for each of the GROUP words from a place on that differ; all must be there."""
 _reaching: Any = intrinsic(_generate_reaching)
+"""A bit for each of the GROUP words from a place on whose magnitude reaches a limit."""
 
 
 @njit(inline="always")
