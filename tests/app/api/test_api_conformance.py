@@ -116,9 +116,10 @@ def secrets(fuzzed_hub: LiveHub, found_secrets: dict[str, str]) -> dict[str, str
     found_secrets |= {
         "read": _answer(client, "GET", f"{MODEL}/xet-read-token/main")["accessToken"],
         "write": _answer(client, "GET", f"{MODEL}/xet-write-token/main")["accessToken"],
-        "lfs:download": _link(client, "download", BIG_SHA256, "download"),
-        "lfs:upload": _link(client, "upload", NEW_SHA256, "upload"),
-        "lfs:verify": _link(client, "upload", NEW_SHA256, "verify"),
+        "secret-stored": _stored_bytes_link(client),
+        "secret-download": _link(client, "download", BIG_SHA256, "download"),
+        "secret-upload": _link(client, "upload", NEW_SHA256, "upload"),
+        "secret-verify": _link(client, "upload", NEW_SHA256, "verify"),
     }
     return found_secrets
 
@@ -142,7 +143,7 @@ def test_answers_are_those_foretold(
     if case.path.startswith("/cas/"):
         token = secrets["read" if case.path.startswith("/cas/files/") else "write"]
     for name, value in case.path_parameters.items():
-        if isinstance(value, str) and value.startswith("lfs:"):
+        if isinstance(value, str) and value.startswith("secret-"):
             case.path_parameters[name] = secrets[value]
     headers = {"Authorization": f"Bearer {token}"}
     case.call_and_validate(
@@ -160,3 +161,9 @@ def _link(client: httpx.Client, operation: str, sha256: str, action: str) -> str
     question = {"operation": operation, "objects": [wanted]}
     answer = _answer(client, "POST", "/alice/model.git/info/lfs/objects/batch", json=question)
     return answer["objects"][0]["actions"][action]["href"].rpartition("/")[2]
+
+
+def _stored_bytes_link(client: httpx.Client) -> str:
+    """The secret of a link that ``clade pull`` would be given."""
+    plan = _answer(client, "GET", "/api/clade/models/alice/model/plan/main/weights.bin")
+    return plan["extents"][0]["url"].rpartition("/")[2]
