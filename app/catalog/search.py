@@ -184,18 +184,19 @@ def _pick(
 ) -> list[Repo]:
     """The first of few candidates beyond ``after``, sorted here.
 
-    Neither order nor owner is left to the database, which might walk their indexes instead.
+    Neither order nor owner nor type is left to the database, which might walk their indexes
+    instead.
     """
     column: Any = SORT_COLUMNS[query.sort]
     found: list[Cursor] = []
     for batch in batches(few):
-        statement = select(column, Repo.id, Repo.namespace_id).where(
+        statement = select(column, Repo.id, Repo.namespace_id, Repo.type).where(
             Repo.id.in_(batch), readable_repos_clause(principal), *_conditions(query)
         )
-        for value, repo_id, owner in session.execute(statement):
+        for value, repo_id, owner, repo_type in session.execute(statement):
             place = (value, repo_id)
             beyond = after is None or (place > after if query.ascending else place < after)
-            if beyond and namespace_id in {None, owner}:
+            if beyond and namespace_id in {None, owner} and repo_type == query.repo_type:
                 found.append(place)
     found.sort(reverse=not query.ascending)
     wanted = [repo_id for _, repo_id in found[:limit]]

@@ -15,6 +15,7 @@ Service = Literal["git-upload-pack", "git-receive-pack"]
 
 AGENT = f"agent=clade/{__version__}"
 _FETCH = (
+    "multi_ack_detailed",
     "side-band-64k",
     "thin-pack",
     "ofs-delta",

@@ -66,7 +66,11 @@ def answer_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]
 
 
 def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]:
-    """The answer to one round of version 0, without the multi-ack extensions."""
+    """The answer to one round of version 0, with detailed acknowledgments if they were asked for.
+
+    A client that speaks HTTP repeats with each round what was found common before it: without the
+    details it cannot, and is at a loss what to expect once it needs more than one round.
+    """
     if not request.wants:
         return iter([])
     fetch = _open(hub, repo, request)
@@ -77,11 +81,24 @@ def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[by
     if request.only_depth:
         return iter([head])
     commons = fetch.history.common(request.haves)
-    head += pkt(f"ACK {commons[0]}\n".encode() if commons else b"NAK\n")
+    if b"multi_ack_detailed" in request.capabilities:
+        head += _detailed(fetch, commons)
+    else:
+        head += pkt(f"ACK {commons[0]}\n".encode() if commons else b"NAK\n")
     if not request.done:
         return iter([head])
     in_bands = b"side-band-64k" in request.capabilities
     return _with_pack(fetch, missing, head, in_bands=in_bands)
+
+
+def _detailed(fetch: _Fetch, commons: list[str]) -> bytes:
+    lines = [f"ACK {oid} common\n".encode() for oid in commons]
+    if fetch.request.done:
+        lines.append(f"ACK {commons[-1]}\n".encode() if commons else b"NAK\n")
+        return pkt(*lines)
+    if fetch.history.is_ready(fetch.request):
+        lines.append(f"ACK {commons[-1]} ready\n".encode())
+    return pkt(*lines, b"NAK\n")
 
 
 def _open(hub: Hub, repo: Repo, request: FetchRequest) -> _Fetch:

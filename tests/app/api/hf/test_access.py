@@ -40,7 +40,7 @@ WRITES = {
     "lfs": (
         "POST",
         "/alice/model.git/info/lfs/objects/batch",
-        {"operation": "upload", "objects": [OBJECT]},
+        {"operation": "upload", "objects": [OBJECT], "ref": {"name": "refs/heads/main"}},
     ),
     "xet": ("GET", f"{MODEL}/xet-write-token/main", None),
     "auth-check": ("GET", f"{MODEL}/auth-check/write", None),

@@ -37,7 +37,7 @@ def rows(lanes, *columns):
 
 def token_of(lanes, user, repo):
     with lanes.http(user) as client:
-        answer = client.get(f"/api/models/{repo}/xet-write-token/refs%2Fpr%2F1")
+        answer = client.get(f"/api/models/{repo}/xet-write-token/main")
     assert answer.status_code == 200, answer.text
     return answer
 
