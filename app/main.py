@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from functools import cache
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
@@ -35,7 +34,7 @@ from app.api.hf import (
     xet,
     xet_reads,
 )
-from app.api.metrics import HubCollector, RequestMetrics, StoreCollector
+from app.api.metrics import RequestMetrics, make_registry
 from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
 from app.api.openapi import document
 from app.api.routing import QuotedPath
@@ -43,6 +42,7 @@ from app.api.small_files import SmallFiles
 from app.hub import Hub
 from app.jobs.runner import Runner
 from app.restore.downloads import DownloadCounter
+from app.stats import Meter
 from app.tasks import HANDLERS, PERIODS
 from app.web import docs, pages
 
@@ -66,7 +66,8 @@ ROUTERS = (
 def create_app(hub: Hub) -> FastAPI:
     """The HTTP front of a hub. The caller opens and closes the hub; jobs run while the app does."""
     downloads = DownloadCounter(hub)
-    registry = CollectorRegistry()
+    meter = Meter(hub)
+    registry = make_registry(hub, meter)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -88,17 +89,18 @@ def create_app(hub: Hub) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    registry.register(HubCollector(hub))
-    registry.register(StoreCollector(hub.store))
     app.state.hub = hub
     app.state.routers = ROUTERS
     app.state.small_files = SmallFiles(hub)
     app.state.downloads = downloads
+    app.state.meter = meter
     app.state.metrics_registry = registry
     # The last one added sees a request first.
     app.add_middleware(JsonBodyLimit, limits=hub.settings.limits)
     app.add_middleware(QuotedPath)
-    app.add_middleware(MeterRequests, metrics=RequestMetrics(registry))
+    app.add_middleware(
+        MeterRequests, metrics=RequestMetrics(registry), logs=hub.settings.log_requests
+    )
     app.add_middleware(RequestId)
     app.add_middleware(Forwarded, settings=hub.settings)
     install_error_responses(app)

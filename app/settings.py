@@ -158,6 +158,9 @@ class Settings(BaseSettings):
         32 * MIB, description="Decoded bytes held ahead of one download."
     )
     log_level: str = Field("INFO", description="Level of the structured log.")
+    log_requests: bool = Field(
+        False, description="Log a line for every request: path, status, seconds, bytes, client."
+    )
     log_json: bool = Field(False, description="Log JSON lines instead of text.")
     limits: Limits = Limits()  # pyright: ignore[reportCallIssue]
     timers: Timers = Timers()  # pyright: ignore[reportCallIssue]

@@ -11,18 +11,24 @@ that outlived their repository. It is the remainder, so that nothing can hide.
 """
 
 import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Select, distinct, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.db.tables import Content, Encoding, File, Segment, StoredObject, TreeEntry
+from app.db.tables import Content, Encoding, File, Repo, Segment, StoredObject, TreeEntry
+from app.errors import HubError
 from app.hub import Hub
 
-LISTING_LIFE_S = 5.0
-"""A listing of the bucket serves all questions for this long."""
+MEASURING_SHARE = 100
+"""A measurement stays good for this many times what it took."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Stats:
     stored_bytes: int
     saved: Saved
     overhead: Overhead
+    repos: int
     files: int
     contents: int
     deltas: int
@@ -71,27 +78,56 @@ class Stats:
     """Contents that the encoder has not come to yet."""
 
 
-class BucketMeter:
-    """Sum of the bucket's listing, remembered for some seconds. Thread-safe."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a measurement found, and when it began."""
 
-    def __init__(self, hub: Hub, life_s: float = LISTING_LIFE_S) -> None:
+    at: datetime
+    stats: Stats
+
+
+class Meter:
+    """Measures the hub at most a hundredth of the time, and remembers. Thread-safe.
+
+    What measuring costs grows with the hub, so its period does: a hub that is measured in 10 ms is
+    measured afresh every second, one that takes a minute every 100 minutes.
+    """
+
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._life_s = life_s
         self._lock = threading.Lock()
-        self._taken: tuple[datetime, int] | None = None
+        self._latest: Measured | None = None
+        self._good_until = 0.0
+        self._measuring: threading.Thread | None = None
 
-    def stored_nbytes(self) -> int:
-        """Bytes that the bucket holds now, or held ``life_s`` seconds ago."""
+    def latest(self, *, wait_s: float) -> Measured | None:
+        """The newest measurement, waiting up to ``wait_s`` for one that is due.
+
+        None if there is none yet, or none succeeded (the log says why).
+        """
         with self._lock:
-            now = self._hub.clock.now()
-            if self._taken is None or (now - self._taken[0]).total_seconds() >= self._life_s:
-                self._taken = now, sum(stat.nbytes for stat in self._hub.store.list())
-            return self._taken[1]
+            if self._latest is not None and time.monotonic() < self._good_until:
+                return self._latest
+            if self._measuring is None or not self._measuring.is_alive():
+                self._measuring = threading.Thread(target=self._measure, name="meter", daemon=True)
+                self._measuring.start()
+            measuring = self._measuring
+        measuring.join(wait_s)
+        return self._latest
+
+    def _measure(self) -> None:
+        began, now = time.monotonic(), self._hub.clock.now()
+        try:
+            self._latest = Measured(now, measure(self._hub))
+        except (HubError, OSError, SQLAlchemyError) as error:
+            log.warning("stats.failed", error=str(error))
+        ended = time.monotonic()
+        self._good_until = ended + MEASURING_SHARE * (ended - began)
 
 
-def measure(hub: Hub, meter: BucketMeter | None = None) -> Stats:
+def measure(hub: Hub) -> Stats:
     """Account for every byte. Raises Unavailable if the store cannot be listed."""
-    stored = (meter or BucketMeter(hub)).stored_nbytes()
+    stored = sum(stat.nbytes for stat in hub.store.list())
     with hub.db.read() as session:
         return _account(session, stored)
 
@@ -126,6 +162,7 @@ def _account(session: Session, stored: int) -> Stats:
             file_dedup=logical - unique, tensor_dedup=unique - raw, delta=delta, coding=coding
         ),
         overhead=Overhead(retired=retired, held=held, other=stored - encoded - held - retired),
+        repos=_total(session, select(func.count()).select_from(Repo)),
         files=_total(session, select(func.count(distinct(TreeEntry.file_id)))),
         contents=deltas + alone,
         deltas=deltas,

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api.deps import HubDep
 from app.api.request_bodies import sends
+from app.degraded import degradations
 from app.errors import HubError
 from app.hub import Hub
 
@@ -29,13 +30,16 @@ def healthz() -> dict[str, Any]:
 @router.get("/readyz", responses={503: {"description": "What does not answer."}})
 @router.head("/readyz", include_in_schema=False)
 def readyz(hub: HubDep, response: Response) -> dict[str, Any]:
-    """Database and store answer; 503 says which one does not."""
+    """Database and store answer; 503 says which one does not.
+
+    ``degraded`` names what an operator should look at although the hub serves.
+    """
     checks = {"database": _database_fault(hub), "store": _store_fault(hub)}
     missing = {name: fault for name, fault in checks.items() if fault is not None}
     if missing:
         response.status_code = 503
         return {"status": "unavailable", "missing": missing}
-    return {"status": "ok", "checks": sorted(checks)}
+    return {"status": "ok", "checks": sorted(checks), "degraded": degradations(hub)}
 
 
 @router.get("/metrics", responses=sends("text/plain"), response_class=Response)

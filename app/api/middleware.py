@@ -1,14 +1,14 @@
-"""Pure ASGI middleware: request ids, the last resort for exceptions, JSON body bounds, metrics.
+"""Pure ASGI middleware: request ids, the last resort for exceptions, JSON body bounds, metering.
 
 Pure, because Starlette's BaseHTTPMiddleware hides ``http.disconnect`` from streaming responses: a
 client that goes away would not stop the work done for it.
 """
 
-import logging
 import re
 import time
 import uuid
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,14 +18,14 @@ from app.api.routing import hub_path
 from app.errors import LimitExceeded
 from app.settings import Limits
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _PARSED_TYPES = re.compile(r"application/(json|[\w.\-]+\+json|x-www-form-urlencoded)\b")
 
 
 class RequestId:
-    """Gives every response an X-Request-Id and every stray exception a 500 that names it."""
+    """Gives each response and its log lines a request id, and a stray exception a 500 with it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -46,13 +46,14 @@ class RequestId:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("unforeseen error in request %s", request_id)
-            if started:  # the answer cannot be taken back: cut the connection so it is seen
-                raise
-            await unforeseen_error_response(request_id)(scope, receive, send_with_id)
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("http.unforeseen_error")
+                if started:  # the answer cannot be taken back: cut the connection so it is seen
+                    raise
+                await unforeseen_error_response(request_id)(scope, receive, send_with_id)
 
 
 class JsonBodyLimit:
@@ -96,17 +97,19 @@ class JsonBodyLimit:
 
 
 class MeterRequests:
-    """Counts requests, bytes and durations by route."""
+    """Counts requests, bytes and durations by route; logs a line for each if ``logs`` says so."""
 
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, *, logs: bool) -> None:
         self.app = app
         self.metrics = metrics
+        self.logs = logs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Observe one request; an exception counts as 500."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self.metrics.begin()
         began = time.monotonic()
         status, received, sent = 500, 0, 0
 
@@ -128,9 +131,25 @@ class MeterRequests:
         finally:
             # The route's template, never the path itself: labels must not grow with repositories.
             route = getattr(scope.get("route"), "path", "unrouted")
-            self.metrics.observe(
-                route, scope["method"], status, time.monotonic() - began, received, sent
-            )
+            seconds = time.monotonic() - began
+            self.metrics.observe(route, scope["method"], status, seconds, received, sent)
+            if self.logs:
+                log.info(
+                    "http.request",
+                    method=scope["method"],
+                    path=_shown_path(scope),
+                    status=status,
+                    seconds=round(seconds, 4),
+                    received=received,
+                    sent=sent,
+                    client=(scope.get("client") or ("",))[0],
+                )
+
+
+def _shown_path(scope: Scope) -> str:
+    """The path without the capability it may carry: who reads logs must not be let in by them."""
+    sealed = scope.get("path_params", {}).get("sealed")
+    return scope["path"].replace(sealed, "…") if sealed else scope["path"]
 
 
 def _request_id(headers: Headers) -> str:

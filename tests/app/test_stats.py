@@ -1,7 +1,10 @@
 """Every byte is accounted for, and the numbers add up exactly at every stage."""
 
+import threading
+
+from app.errors import Unavailable
 from app.gc.collect import collect
-from app.stats import BucketMeter, Stats, measure
+from app.stats import Meter, Stats, measure
 from tests.fixtures.models import ModelHub, base_weights, tuned, weight_file
 
 
@@ -80,10 +83,48 @@ def test_nothing_waits_after_all_jobs_of_a_new_repository(models: ModelHub):
     assert (stats.contents, stats.waiting) == (1, 0)
 
 
-def test_listing_is_remembered_for_its_life(models: ModelHub):
-    meter = BucketMeter(models.hub, life_s=10)
-    before = meter.stored_nbytes()
+def test_a_measurement_is_good_for_as_long_as_it_was_dear(models: ModelHub, monkeypatch):
+    monkeypatch.setattr("app.stats.MEASURING_SHARE", 1e6)
+    meter = Meter(models.hub)
+    before = meter.latest(wait_s=60)
+    assert before is not None
     models.push("alice/base", base_weights())
-    assert meter.stored_nbytes() == before
-    models.hub.clock.sleep(10)
-    assert meter.stored_nbytes() == models.bucket_nbytes() > before
+    assert meter.latest(wait_s=60) is before
+    monkeypatch.setattr("app.stats.MEASURING_SHARE", 0)
+    after = Meter(models.hub).latest(wait_s=60)
+    assert after is not None
+    assert after.stats.stored_bytes == models.bucket_nbytes() > before.stats.stored_bytes
+
+
+def test_whoever_does_not_wait_gets_the_last_measurement(models: ModelHub, monkeypatch):
+    monkeypatch.setattr("app.stats.MEASURING_SHARE", 0)
+    meter = Meter(models.hub)
+    first = meter.latest(wait_s=60)
+    going_on, asked = threading.Event(), threading.Event()
+
+    def slow(hub):
+        asked.set()
+        assert going_on.wait(60)
+        return measure(hub)
+
+    monkeypatch.setattr("app.stats.measure", slow)
+    assert meter.latest(wait_s=0) is first
+    assert asked.wait(60)
+    assert meter.latest(wait_s=0) is first
+    going_on.set()
+    fresh = meter.latest(wait_s=60)
+    assert fresh is not None
+    assert fresh is not first
+
+
+def test_a_measurement_that_fails_leaves_the_last_one(models: ModelHub, monkeypatch):
+    monkeypatch.setattr("app.stats.MEASURING_SHARE", 0)
+    meter = Meter(models.hub)
+
+    def fail(_hub):
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr("app.stats.measure", fail)
+    assert meter.latest(wait_s=60) is None
+    monkeypatch.undo()
+    assert meter.latest(wait_s=60) is not None

@@ -6,13 +6,13 @@ would take the silence for a dead connection.
 """
 
 import json
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -21,7 +21,7 @@ from app.api.body import UploadBroken, upload_limiter
 from app.errors import HubError
 from app.xet.register import Progress
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 REPORT_EVERY_S = 1.0
 HEARTBEAT_REPORTS = 15
@@ -69,7 +69,7 @@ class ShardEvents(Response):
         except HubError as error:
             return {"type": "error", "message": error.message, "retryable": error.transient}
         except Exception:
-            log.exception("unforeseen error in request %s", self._request_id)
+            log.exception("http.unforeseen_error")
             message = f"internal error, request id {self._request_id}"
             return {"type": "error", "message": message, "retryable": False}
         return {"type": "result", "result": 1}

@@ -2,13 +2,15 @@
 
 from huggingface_hub import CommitOperationAdd
 
+from app import __version__
 from tests.fixtures.api import LiveHub
 
 
 def test_a_ready_hub_says_so(live_hub: LiveHub):
     client = live_hub.http(None)
     assert client.get("/healthz").json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ok", "checks": ["database", "store"]}
+    answer = client.get("/readyz").json()
+    assert (answer["status"], answer["checks"]) == ("ok", ["database", "store"])
 
 
 def test_readiness_names_what_is_missing(live_hub: LiveHub, monkeypatch):
@@ -37,6 +39,9 @@ def test_metrics_count_requests_by_route_and_state_bytes(live_hub: LiveHub):
     assert float(stored.split()[1]) > 0
     assert "clade_repos 1.0" in text
     assert 'clade_store_requests_total{operation="put"}' in text
+    assert 'clade_saved_bytes{cause="delta"} 0.0' in text
+    assert f'clade_info{{version="{__version__}"}} 1.0' in text
+    assert "process_resident_memory_bytes" in text
 
 
 def test_pages_list_repos_and_files(live_hub: LiveHub):

@@ -1,10 +1,10 @@
 """What wraps every request: ids, the last resort, and honest counting."""
 
 import asyncio
-import logging
 
 import httpx
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -49,10 +49,11 @@ def app(registry: CollectorRegistry) -> Starlette:
             Route("/later", fail_later),
             Route("/api/{name}", count, methods=methods),
             Route("/lfs", count, methods=methods),
+            Route("/lfs/objects/{sealed}", count, methods=methods),
         ]
     )
     app.add_middleware(JsonBodyLimit, limits=LIMITS)
-    app.add_middleware(MeterRequests, metrics=RequestMetrics(registry))
+    app.add_middleware(MeterRequests, metrics=RequestMetrics(registry), logs=True)
     app.add_middleware(RequestId)
     install_error_responses(app)
     return app
@@ -67,14 +68,15 @@ def send(app: Starlette, method: str, path: str, **options) -> httpx.Response:
     return asyncio.run(go())
 
 
-def test_an_unforeseen_error_shows_its_id_and_nothing_else(app: Starlette, caplog):
-    with caplog.at_level(logging.ERROR):
+def test_an_unforeseen_error_shows_its_id_and_nothing_else(app: Starlette):
+    with structlog.testing.capture_logs() as lines:
         answer = send(app, "GET", "/fail", headers={"X-Request-Id": "r1"})
     assert answer.status_code == 500
     assert answer.json() == {"error": "internal error, request id r1"}
     assert answer.headers["X-Request-Id"] == "r1"
     assert answer.headers["X-Error-Code"] == "InternalError"
-    assert "secret detail" in caplog.text
+    (error,) = [line for line in lines if line["log_level"] == "error"]
+    assert error["exc_info"]
 
 
 def test_an_error_after_the_first_byte_cuts_the_answer_off(app: Starlette):
@@ -121,3 +123,27 @@ def test_requests_are_counted_by_route_template(app: Starlette, registry: Collec
     assert 'clade_http_received_bytes_total{route="/api/{name}"} 7.0' in text
     assert 'route="unrouted",status="404"} 1.0' in text
     assert "nowhere" not in text
+    assert "clade_http_requests_running 0.0" in text
+
+
+def test_lines_of_a_request_carry_its_id_and_no_capability(app: Starlette):
+    with structlog.testing.capture_logs(
+        processors=[structlog.contextvars.merge_contextvars]
+    ) as lines:
+        send(
+            app,
+            "PUT",
+            "/lfs/objects/s3cr3t?x=s3cr3t",
+            content=b"abc",
+            headers={"X-Request-Id": "r1"},
+        )
+        send(app, "GET", "/fail", headers={"X-Request-Id": "r2"})
+    assert [(line["event"], line["request_id"]) for line in lines] == [
+        ("http.request", "r1"),
+        ("http.request", "r2"),
+        ("http.unforeseen_error", "r2"),
+    ]
+    assert lines[0]["path"] == "/lfs/objects/…"
+    assert (lines[0]["status"], lines[0]["received"], lines[0]["sent"]) == (200, 3, 1)
+    assert lines[1]["status"] == 500
+    assert "s3cr3t" not in str(lines)
