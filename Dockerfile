@@ -6,6 +6,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE alembic.ini ./
 COPY app app
 COPY client client
 COPY codec codec
+COPY serving serving
 COPY workers workers
 COPY migrations migrations
 RUN uv venv /opt/clade && uv pip install --python /opt/clade/bin/python -c constraints.txt .

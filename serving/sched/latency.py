@@ -1,0 +1,81 @@
+"""How long a step takes, as policies foretell it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.sched.shape import StepShape
+
+
+class LatencyModel(Protocol):
+    """Foretells durations, in seconds; may be re-fitted between steps."""
+
+    def decode_s(self, num_seqs: float, mean_context: float) -> float:
+        """A step of decodes over sequences of ``mean_context`` tokens.
+
+        ``num_seqs`` may be fractional: a virtual batch.
+        """
+        ...
+
+    def prefill_s(self, num_tokens: int) -> float:
+        """A step that computes so many prompt tokens and nothing else."""
+        ...
+
+    def step_s(self, shape: StepShape) -> float:
+        """Any step, decodes and chunks of prompts together."""
+        ...
+
+    @property
+    def prefill_token_s(self) -> float:
+        """What one more prompt token costs in a long prefill."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class FittedLatency:
+    """The models of SCORPIO (arXiv 2505.23022, §3), and one of ours for steps that mix both.
+
+    Decode, ``B`` sequences of mean length ``L``: ``ITL(B, L) = a·B·L + b·B + c·L + d``.
+    Prefill of ``n`` tokens: ``pre(n) = φ`` up to ``θ`` tokens, then ``α·n + β``.
+
+    Mixed, ``B`` decodes beside ``n`` prompt tokens (ours): linear layers see ``B + n`` tokens alike
+    and are bound either by reading weights (``b·B + d``) or by arithmetic (``pre(B + n)``), while
+    attention of decodes (``a·B·L + c·L``) and of prompts (``e`` per query-key pair) adds up:
+    ``max(b·B + d, pre(B + n)) + a·B·L + c·L + e·pairs``. At ``B = 0`` it is ``pre(n) + e·pairs``.
+
+    Units: seconds and tokens.
+    """
+
+    a: float
+    b: float
+    c: float
+    d: float
+    theta: float
+    phi: float
+    alpha: float
+    beta: float
+    e: float = 0.0
+
+    def decode_s(self, num_seqs: float, mean_context: float) -> float:
+        """``ITL``."""
+        return (self.a * num_seqs + self.c) * mean_context + self.b * num_seqs + self.d
+
+    def prefill_s(self, num_tokens: int) -> float:
+        """``pre``."""
+        return self.phi if num_tokens <= self.theta else self.alpha * num_tokens + self.beta
+
+    def step_s(self, shape: StepShape) -> float:
+        """``ITL`` of decodes alone, ``pre`` of prompts alone, else the mixed form."""
+        num_seqs = shape.num_decodes
+        if not shape.prefill_tokens:
+            return self.decode_s(num_seqs, shape.mean_context) if num_seqs else 0.0
+        attention = self.e * shape.prefill_pairs
+        if not num_seqs:
+            return self.prefill_s(shape.prefill_tokens) + attention
+        attention += (self.a * num_seqs + self.c) * shape.mean_context
+        linear = self.prefill_s(num_seqs + shape.prefill_tokens)
+        return max(self.b * num_seqs + self.d, linear) + attention
+
+    @property
+    def prefill_token_s(self) -> float:
+        """``α``."""
+        return self.alpha

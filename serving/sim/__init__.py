@@ -1,0 +1,1 @@
+"""A simulated engine under a virtual clock, run by the very policies that run real ones."""
