@@ -1,11 +1,12 @@
-"""``clade pull`` as a function: a bar while it runs, one line of facts at the end."""
+"""Pull a repository as encoded tensors, decode and verify here; resumes where it stopped."""
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from client.errors import ClientError
@@ -14,22 +15,28 @@ from client.pull import PullResult, pull
 
 
 def pull_command(
-    repo: str,
-    *,
-    to: Path,
-    endpoint: str,
-    revision: str = "main",
-    token: str | None = None,
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    cache: Path | None = None,
-    threads: int = 4,
-    as_json: bool = False,
-) -> int:
-    """Pull ``repo`` (``owner/name`` or ``datasets/owner/name``); returns the exit status."""
-    console = Console(stderr=True)
+    repo: Annotated[str, typer.Argument(help="owner/name, or datasets/owner/name.")],
+    to: Annotated[Path, typer.Option("--to", help="Directory to write to.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
+    endpoint: Annotated[
+        str, typer.Option(envvar="HF_ENDPOINT", help="The hub's address.")
+    ] = "http://127.0.0.1:8000",
+    token: Annotated[str | None, typer.Option(envvar="HF_TOKEN", help="Access token.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", help="Only paths matching this pattern.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="No paths matching this pattern.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where encoded tensors are kept. Default: ~/.cache/clade.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Transfers and decodes at once.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Pull a repository as encoded tensors, decode and verify here; resumes where it stopped."""
     try:
-        with progress_bar(console) as progress:
+        with progress_bar(Console(stderr=True)) as progress:
             result = pull(
                 repo,
                 to=to,
@@ -44,13 +51,12 @@ def pull_command(
             )
     except ClientError as error:
         sys.stderr.write(f"clade: {error}\n")
-        return 1
-    except KeyboardInterrupt:
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("clade: interrupted; the same command goes on from here\n")
-        return 130
+        raise typer.Exit(130) from interrupt
     line = json.dumps(asdict(result)) if as_json else summary(result, to)
     sys.stdout.write(line + "\n")
-    return 0
 
 
 def summary(result: PullResult, to: Path) -> str:

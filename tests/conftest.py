@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.models",
     "tests.fixtures.server",
     "tests.fixtures.services",
+    "tests.fixtures.command",
 ]
 
 # A busy machine is not a failure: no deadline, no complaint about slow generation. In CI the

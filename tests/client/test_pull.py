@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import typer
 
 from app.clock import ManualClock
 from app.hub import Hub
@@ -296,19 +297,21 @@ def test_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None
         safe_target(to, path)
 
 
-def test_command_prints_facts_and_returns_a_status(
+def test_command_prints_facts_and_ends_with_a_status(
     publisher: Publisher, family: Family, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with publisher.serving() as url:
         options = {"endpoint": url, "cache": tmp_path / "cache"}
-        assert pull_command("alice/tuned", to=tmp_path / "a", as_json=True, **options) == 0  # type: ignore[arg-type]
+        pull_command("alice/tuned", to=tmp_path / "a", as_json=True, **options)  # type: ignore[arg-type]
         facts = json.loads(capsys.readouterr().out)
-        assert pull_command("alice/tuned", to=tmp_path / "b", **options) == 0  # type: ignore[arg-type]
+        pull_command("alice/tuned", to=tmp_path / "b", **options)  # type: ignore[arg-type]
         line = capsys.readouterr().out
-        assert pull_command("alice/absent", to=tmp_path / "c", **options) == 1  # type: ignore[arg-type]
+        with pytest.raises(typer.Exit) as end:
+            pull_command("alice/absent", to=tmp_path / "c", **options)  # type: ignore[arg-type]
 
     assert facts["files"] == 3
     assert "on the wire for" in line
+    assert end.value.exit_code == 1
     assert capsys.readouterr().err.startswith("clade: ")
 
 

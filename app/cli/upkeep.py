@@ -1,0 +1,87 @@
+"""`clade stats`, `fsck`, `gc` and `reencode`: look after what a hub stores."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from app.cli.opening import opened
+from app.cli.options import DataOption, JsonOption
+from app.cli.printing import print_facts
+
+app = typer.Typer()
+
+
+@app.command()
+def stats(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Logical bytes, stored bytes as the bucket holds them, and what saved the difference."""
+    from app.stats import measure
+
+    with opened(data) as hub:
+        print_facts(asdict(measure(hub)), as_json)
+
+
+@app.command()
+def fsck(
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read, decode and digest every stored byte.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that everything promised is there. Exit status 1 if anything is wrong."""
+    from app.cli.bars import bars
+    from app.gc.fsck import fsck as check
+
+    show = deep and not as_json and sys.stderr.isatty()
+    with opened(data) as hub, bars(show=show) as progress:
+        bar = progress.add_task("reading", total=None)
+        report = check(
+            hub,
+            deep=deep,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    print_facts(asdict(report) | {"clean": report.clean}, as_json)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    now: Annotated[
+        bool, typer.Option("--now", help="Do not wait out the grace periods (readers may retry).")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Collect bytes that nothing refers to."""
+    from app.gc.collect import collect
+
+    with opened(data) as hub:
+        print_facts(asdict(collect(hub, now=now)), as_json)
+
+
+@app.command()
+def reencode(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Code again what an older version stored, where that saves bytes."""
+    from app.cli.queue import follow_jobs
+    from app.deltas.reencode import outdated, owe_reencoding
+
+    with opened(data) as hub:
+        with hub.db.read() as session:
+            old = outdated(session)
+        facts = asdict(old) | {"queued": bool(old.contents)}
+        if old.contents:
+            hub.db.run(lambda session: owe_reencoding(session, hub))
+        if old.contents and wait:
+            follow_jobs(hub, show=not as_json, until_done=True)
+            with hub.db.read() as session:
+                facts |= {"queued": False, "contents_left": outdated(session).contents}
+        print_facts(facts, as_json)
