@@ -14,7 +14,7 @@ RUN uv venv /opt/clade && uv pip install --python /opt/clade/bin/python -c const
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/clade /opt/clade
 ENV PATH=/opt/clade/bin:$PATH NUMBA_CACHE_DIR=/var/cache/clade CLADE_DATA=/data CLADE_LOG_JSON=true
-RUN useradd --system --create-home clade && mkdir -p /data /var/cache/clade \
+RUN useradd --system --uid 999 --create-home clade && mkdir -p /data /var/cache/clade \
     && chown clade /data /var/cache/clade
 USER clade
 RUN clade warm
