@@ -98,7 +98,7 @@ def append_commit(
     hold_history(session, repo.id)
     files = claim_files(session, principal, repo, operations)
     tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
-    commit = record_commit(session, hub, repo, principal, tree, head.oid, title, message, digest)
+    commit = record_commit(session, hub, repo, principal, tree, head, title, message, digest)
     drop_upload_leases(session, files.by_id)
     _owe_jobs(session, hub, repo, files)
     return commit
@@ -142,7 +142,7 @@ def record_commit(
     repo: Repo,
     principal: Principal,
     tree: str,
-    parent: str | None,
+    parent: Commit | None,
     title: str,
     message: str,
     request_digest: bytes | None = None,
@@ -151,7 +151,7 @@ def record_commit(
     now = hub.clock.now()
     body = commit_body(
         tree=tree,
-        parents=[parent] if parent else [],
+        parents=[parent.oid] if parent else [],
         author=principal.name,
         email=principal.email or f"{principal.name}@users.noreply",
         when=now,
@@ -162,7 +162,7 @@ def record_commit(
         "repo_id": repo.id,
         "oid": oid,
         "tree_oid": tree,
-        "parent_oid": parent,
+        "parent_oid": parent.oid if parent else None,
         "body": body,
         "title": title,
         "message": message,
@@ -170,6 +170,7 @@ def record_commit(
         "author_name": principal.name,
         "request_digest": request_digest,
         "created_at": now,
+        "generation": 1 + (parent.generation if parent else 0),
     }
     # The same change on two branches within a second is the same commit to git, and to us.
     insert_if_absent(session, Commit, row)

@@ -1,45 +1,34 @@
 """Walking back from a commit: its ancestors, and which of them last touched a path."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from sqlalchemy import literal, select
 from sqlalchemy.orm import Session, aliased
 
-from app.catalog.git_objects import commit_parents
-from app.catalog.listing import Entry, find_entries
+from app.catalog.ancestry import Step, read_step, select_steps
+from app.catalog.listing import Entry, find_versions
 from app.db.tables import Commit
 
-CHUNK = 64
+FIRST_RUN = 16
+LAST_RUN = 512
 """Commits read at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A commit as part of a history: where it comes from and what it holds."""
-
-    oid: str
-    parents: tuple[str, ...]
-    tree_oid: str
-    created_at: datetime
-
-
 def whole_history(session: Session, repo_id: int) -> dict[str, Step]:
-    """Every commit of a repo by id, whether a ref reaches it or not."""
-    rows = session.execute(
-        select(Commit.oid, Commit.body, Commit.tree_oid, Commit.created_at).where(
-            Commit.repo_id == repo_id
-        )
-    )
-    return {
-        row.oid: Step(row.oid, commit_parents(row.body), row.tree_oid, row.created_at)
-        for row in rows
-    }
+    """Every commit of a repo by id, whether a ref reaches it or not.
+
+    For work on all of it; what only walks back uses :mod:`app.catalog.ancestry`.
+    """
+    return {row.oid: read_step(row) for row in session.execute(select_steps(repo_id))}
 
 
-def reached_from(steps: Mapping[str, Step], heads: Iterable[str]) -> list[str]:
-    """Ids of the commits that heads reach, each once, every one after all of its parents."""
+def reached_from(
+    steps: Mapping[str, Step], heads: Iterable[str], *, without: Container[str] = ()
+) -> list[str]:
+    """Ids of the commits that heads reach, each once, every one after all of its parents.
+
+    The walk does not enter those ``without`` which the answer is wanted.
+    """
     order: list[str] = []
     entered: set[str] = set()
     stack = [(head, False) for head in heads]
@@ -47,7 +36,7 @@ def reached_from(steps: Mapping[str, Step], heads: Iterable[str]) -> list[str]:
         oid, parents_done = stack.pop()
         if parents_done:
             order.append(oid)
-        elif oid in steps and oid not in entered:
+        elif oid in steps and oid not in entered and oid not in without:
             entered.add(oid)
             stack.append((oid, True))
             stack += [(parent, False) for parent in steps[oid].parents]
@@ -78,25 +67,34 @@ def ancestors(session: Session, commit: Commit, *, limit: int) -> list[Commit]:
 
 
 def last_changes(session: Session, commit: Commit, entries: Iterable[Entry]) -> dict[str, Commit]:
-    """Path -> the latest commit that gave the entry at this path its present content."""
+    """Path -> the latest commit that gave the entry at this path its present content.
+
+    Reads back until the last of them is found, many commits in one query per level of directories.
+    """
     remaining = {entry.path: entry.oid for entry in entries}
     found: dict[str, Commit] = {}
     newer = commit
-    for older in _older(session, commit):
+    for line in _older(session, commit):
         if not remaining:
             break
-        if older.tree_oid != newer.tree_oid:
-            there = find_entries(session, commit.repo_id, older.tree_oid, remaining)
-            for path, oid in list(remaining.items()):
-                if path not in there or there[path].oid != oid:
+        roots = {older.tree_oid for older in line}
+        there = find_versions(session, commit.repo_id, roots, remaining)
+        for older in line:
+            if older.tree_oid != newer.tree_oid:
+                versions = there[older.tree_oid]
+                changed = [path for path, oid in remaining.items() if versions.get(path) != oid]
+                for path in changed:
                     found[path] = newer
                     del remaining[path]
-        newer = older
+            newer = older
     return {**found, **dict.fromkeys(remaining, newer)}
 
 
-def _older(session: Session, commit: Commit) -> Iterator[Commit]:
-    line = ancestors(session, commit, limit=CHUNK)
+def _older(session: Session, commit: Commit) -> Iterator[list[Commit]]:
+    """First parents, newest first, in longer and longer runs."""
+    length = FIRST_RUN
+    line = ancestors(session, commit, limit=length + 1)
     while len(line) > 1:
-        yield from line[1:]
-        line = ancestors(session, line[-1], limit=CHUNK)
+        yield line[1:]
+        length = min(2 * length, LAST_RUN)
+        line = ancestors(session, line[-1], limit=length + 1)

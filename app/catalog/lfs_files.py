@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.catalog.history import Step, reached_from, whole_history
+from app.catalog.ancestry import Step
+from app.catalog.history import reached_from, whole_history
 from app.catalog.pruning import subdirectories
 from app.db.tables import File, Ref, Repo, TreeEntry
 
@@ -34,7 +35,7 @@ def list_lfs_files(
 ) -> tuple[list[LfsFile], int | None]:
     """A page of the big files that history holds, and the file id to continue after.
 
-    The work is bounded by the history of this repo, which is walked once per ref.
+    The work is bounded by the history of this repo, which is walked once.
     """
     holds = (TreeEntry.repo_id == repo.id, TreeEntry.is_lfs.is_(True), TreeEntry.file_id > after)
     page = select(TreeEntry.file_id).where(*holds).distinct().order_by(TreeEntry.file_id)
@@ -69,8 +70,8 @@ class _Arrivals:
         refs = session.execute(select(Ref.name, Ref.commit_oid).where(Ref.repo_id == repo.id)).all()
         self._refs: dict[str, str] = {}
         for name, head in sorted(refs, key=lambda ref: (ref.name != default_ref, ref.name)):
-            for oid in reached_from(steps, [head]):
-                self._refs.setdefault(oid, name)
+            for oid in reached_from(steps, [head], without=self._refs):
+                self._refs[oid] = name
         self._seen: dict[str, tuple[Step, str]] = {}
         below = subdirectories(session, repo.id)
         # Stable: of commits of one instant, parents come first.

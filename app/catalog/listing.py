@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalog.git_objects import DIRECTORY_MODE
+from app.db.inserting import batches
 from app.db.tables import File, TreeEntry
-
-BATCH = 1_000
-"""Names per IN list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +56,37 @@ def find_entries(
 ) -> dict[str, Entry]:
     """Those of ``paths`` that exist, each directory on the way read once."""
     asked = set(paths)
-    wanted: dict[str, set[str]] = {}
-    for path in asked:
-        parts = path.split("/")
-        for depth, name in enumerate(parts):
-            wanted.setdefault("/".join(parts[:depth]), set()).add(name)
     found: dict[str, Entry] = {}
     trees = {"": tree}
-    for directory in sorted(wanted, key=lambda path: path.count("/") + bool(path)):
+    for directory, names in _names_by_directory(asked):
         oid = trees.get(directory)
         if oid is None:
             continue
-        for entry in _entries(session, repo_id, oid, directory, sorted(wanted[directory])):
+        for entry in _entries(session, repo_id, oid, directory, names):
             if entry.path in asked:
                 found[entry.path] = entry
             if entry.is_directory:
                 trees[entry.path] = entry.oid
+    return found
+
+
+def find_versions(
+    session: Session, repo_id: int, roots: Iterable[str], paths: Iterable[str]
+) -> dict[str, dict[str, str]]:
+    """Root tree -> path -> git id of the entry there; a directory of many roots is read once."""
+    asked = set(paths)
+    found: dict[str, dict[str, str]] = {root: {} for root in roots}
+    trees: dict[str, dict[str, str]] = {"": {root: root for root in found}}
+    for directory, names in _names_by_directory(asked):
+        here = trees.get(directory, {})
+        entries = _names_in_trees(session, repo_id, sorted(set(here.values())), names)
+        for root, tree in here.items():
+            for name, mode, oid in entries.get(tree, ()):
+                path = f"{directory}/{name}" if directory else name
+                if path in asked:
+                    found[root][path] = oid
+                if mode == DIRECTORY_MODE:
+                    trees.setdefault(path, {})[root] = oid
     return found
 
 
@@ -134,15 +148,10 @@ def _entries(
         .outerjoin(File, File.id == TreeEntry.file_id)
         .where(TreeEntry.repo_id == repo_id, TreeEntry.tree_oid == tree)
     )
-    batches = (
-        [query]
-        if names is None
-        else [
-            query.where(TreeEntry.name.in_(names[start : start + BATCH]))
-            for start in range(0, len(names), BATCH)
-        ]
-    )
-    rows = [row for batch in batches for row in session.execute(batch)]
+    queries = [query]
+    if names is not None:
+        queries = [query.where(TreeEntry.name.in_(some)) for some in batches(names)]
+    rows = [row for each in queries for row in session.execute(each)]
     # Sorted here, not by the database: its collation may not be that of Python's strings.
     return [
         Entry(
@@ -156,6 +165,35 @@ def _entries(
         )
         for row, sha256 in sorted(rows, key=lambda pair: pair[0].name)
     ]
+
+
+def _names_by_directory(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """The directories on the way to ``paths`` and what to look for in each, from the root down."""
+    wanted: dict[str, set[str]] = {}
+    for path in paths:
+        parts = path.split("/")
+        for depth, name in enumerate(parts):
+            wanted.setdefault("/".join(parts[:depth]), set()).add(name)
+    directories = sorted(wanted, key=lambda path: path.count("/") + bool(path))
+    return [(directory, sorted(wanted[directory])) for directory in directories]
+
+
+def _names_in_trees(
+    session: Session, repo_id: int, trees: Sequence[str], names: Sequence[str]
+) -> dict[str, list[tuple[str, str, str]]]:
+    """Directory id -> name, mode and id of those of the named entries that it has."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for some_trees, some_names in product(batches(trees), batches(names)):
+        rows = session.execute(
+            select(TreeEntry.tree_oid, TreeEntry.name, TreeEntry.mode, TreeEntry.oid).where(
+                TreeEntry.repo_id == repo_id,
+                TreeEntry.tree_oid.in_(some_trees),
+                TreeEntry.name.in_(some_names),
+            )
+        )
+        for tree, name, mode, oid in rows:
+            found.setdefault(tree, []).append((name, mode, oid))
+    return found
 
 
 def _relative_parts(after: str | None, prefix: str) -> tuple[str, ...]:

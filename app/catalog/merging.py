@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
+from app.catalog.ancestry import Ancestry, between, latest_common
 from app.catalog.changes import FileChange, changed_files, same_entry
 from app.catalog.commits import lock_branch, move_branch, record_commit
 from app.catalog.cuts import hold_history
 from app.catalog.discussions import add_comment, add_event, check_text, find_discussion
-from app.catalog.history import reached_from, whole_history
 from app.catalog.indexing import owe_indexing
 from app.catalog.listing import find_entries
 from app.catalog.refs import PULL_REQUEST
@@ -54,7 +54,7 @@ def merge_pull_request(
         if tree == head.tree_oid:
             raise Conflict(f"#{number} changes nothing in {target.name}")
         title, message = f"{found.title} (#{number})", _message(session, principal, base, theirs)
-        made = record_commit(session, hub, repo, principal, tree, head.oid, title, message)
+        made = record_commit(session, hub, repo, principal, tree, head, title, message)
         move_branch(session, hub, target, made)
         found.status, found.merge_oid = "merged", made.oid
         add_comment(session, hub, principal, found, text)
@@ -91,19 +91,9 @@ def proposed_changes(session: Session, repo: Repo, found: Discussion) -> list[Fi
 
 
 def common_commit(session: Session, repo: Repo, one: str, other: str) -> Commit | None:
-    """The latest commit that two have in their history.
-
-    The work is bounded by the repo's history, read as one.
-    """
-    if one != other:
-        steps = whole_history(session, repo.id)
-        known = set(reached_from(steps, [one]))
-        # Parents come before children: nothing shared descends from the last one shared.
-        shared = [oid for oid in reached_from(steps, [other]) if oid in known]
-        if not shared:
-            return None
-        one = shared[-1]
-    return session.get_one(Commit, (repo.id, one))
+    """The latest commit that two have in their history."""
+    found = latest_common(Ancestry(session, repo.id), one, other)
+    return None if found is None else session.get_one(Commit, (repo.id, found.oid))
 
 
 _STATES = {"draft": "a draft: open it first", "closed": "closed", "merged": "merged already"}
@@ -186,10 +176,10 @@ def _directories(path: str) -> list[str]:
 
 def _message(session: Session, principal: Principal, base: Commit, theirs: Commit) -> str:
     """The commits that a merge stands for, and their authors, as the Hugging Face Hub writes it."""
-    steps = whole_history(session, theirs.repo_id)
-    known = set(reached_from(steps, [base.oid]))
-    oids = [oid for oid in reached_from(steps, [theirs.oid]) if oid not in known]
-    commits = [session.get_one(Commit, (theirs.repo_id, oid)) for oid in oids[:LISTED_COMMITS]]
+    steps = between(Ancestry(session, theirs.repo_id), base.oid, theirs.oid)
+    commits = [
+        session.get_one(Commit, (theirs.repo_id, step.oid)) for step in steps[:LISTED_COMMITS]
+    ]
     lines = [f"- {commit.title[:200]} ({commit.oid})" for commit in commits]
     others = dict.fromkeys(
         commit.author_name for commit in commits if commit.author_id != principal.account_id

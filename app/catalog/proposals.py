@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import can_propose, can_write
 from app.accounts.tokens import Principal
+from app.catalog.ancestry import Ancestry, is_ancestor
 from app.catalog.commits import (
     RETRY_WINDOW,
     append_commit,
@@ -32,7 +33,6 @@ from app.catalog.discussions import (
     pull_request_number,
     seen_text,
 )
-from app.catalog.merging import common_commit
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH, PULL_REQUEST, find_commit
 from app.db.tables import Commit, Discussion, Ref, Repo
@@ -152,8 +152,7 @@ def _add_ref(session: Session, found: Discussion, commit_oid: str) -> None:
 
 def _start(session: Session, repo: Repo, head: Commit, parent: str) -> Commit:
     start = find_commit(session, repo, parent.lower())
-    shared = common_commit(session, repo, head.oid, start.oid) if start is not None else None
-    if start is not None and shared is not None and shared.oid == start.oid:
+    if start is not None and is_ancestor(Ancestry(session, repo.id), start.oid, [head.oid]):
         return start
     raise StaleParent(f"{parent[:40]} is no commit of the branch")
 

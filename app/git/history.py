@@ -1,12 +1,18 @@
-"""Which commits a client lacks: the part of a repo's history between what it wants and has."""
+"""Which commits a client lacks: the part of a repo's history between what it wants and has.
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+A walk goes from the wants down to what the client has, and no further.
+"""
 
-from app.catalog.history import Step, reached_from
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from app.catalog.ancestry import Ancestry, Colouring, Step, is_ancestor
 from app.errors import InvalidRequest
 from app.git.asking import FetchRequest
 from app.git.names import KnownRefs
+
+WANTED, HAD = 1, 2
+"""Colours of commits, see :class:`app.catalog.ancestry.Colouring`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,63 +31,97 @@ class Missing:
     """Commits whose parents were missing and will be there."""
 
 
-class History:
-    """The commits of a repo that its refs reach."""
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """Where a client's history ends: so far, and after this fetch."""
 
-    def __init__(self, steps: Mapping[str, Step], known: KnownRefs) -> None:
-        heads = [ref.commit_oid for ref in known.refs]
-        self._steps = {oid: steps[oid] for oid in reached_from(steps, heads)}
+    before: frozenset[str]
+    after: frozenset[str]
+    unshallow: frozenset[str] = frozenset()
+
+
+class History:
+    """The commits of a repo, of which those that its refs reach may be fetched."""
+
+    def __init__(self, ancestry: Ancestry, known: KnownRefs) -> None:
+        self._ancestry = ancestry
         self._known = known
 
     def common(self, haves: Iterable[str]) -> list[str]:
-        """Those of the client's commits that are known here, in its order."""
-        return [oid for oid in haves if oid in self._steps]
+        """Those of the client's commits that are here, in its order."""
+        asked = list(haves)
+        self._ancestry.load(asked)
+        return [oid for oid in asked if self._ancestry.find(oid) is not None]
 
     def is_ready(self, request: FetchRequest) -> bool:
         """Whether every want stands on something that the client has: no need to ask further."""
-        commons = set(self.common(request.haves))
-        return bool(commons) and all(
-            not commons.isdisjoint(reached_from(self._steps, [self._commit_of(want)]))
-            for want in dict.fromkeys(request.wants)
-        )
+        commons = {oid: self._step(oid) for oid in self.common(request.haves)}
+        if not commons:
+            return False
+        lowest = min(step.generation for step in commons.values())
+        wants = dict.fromkeys(self._commit_of(want) for want in request.wants)
+        walk = Colouring(self._ancestry, {1 << at: [oid] for at, oid in enumerate(wants)})
+        based = 0
+        for step, colours in walk:
+            if step.oid in commons:
+                based |= colours
+            if walk.next_generation < lowest:
+                break
+        return based == (1 << len(wants)) - 1
 
     def missing(self, request: FetchRequest) -> Missing:
         """What to send. Raises InvalidRequest for a want that no ref reaches."""
         wants = list(dict.fromkeys(self._commit_of(want) for want in request.wants))
-        there = set(reached_from(self._cut(request.shallow), self.common(request.haves)))
-        shallow, unshallow = request.shallow & self._steps.keys(), set[str]()
-        if request.depth is not None:
-            within = self._within(wants, self._depth(wants, request))
-            cut = {oid for oid in within if not within.keys() >= set(self._steps[oid].parents)}
-            unshallow = (shallow & within.keys()) - cut
-            shallow, newly = cut, cut - request.shallow
-        else:
-            newly = set[str]()
-        reached = reached_from(self._cut(shallow), wants)
-        commits = tuple(oid for oid in reached if oid not in there)
-        parents = {parent for oid in commits for parent in self._steps[oid].parents}
+        depth = self._cut(wants, request)
+        walk = Colouring(
+            self._ancestry,
+            {WANTED: wants, HAD: self.common(request.haves)},
+            {WANTED: depth.after, HAD: depth.before},
+        )
+        # Below where the client's history ended it may lack what stands on something it has.
+        deepest = min((self._step(oid).generation for oid in depth.unshallow), default=1 << 62)
+        reached: list[str] = []
+        for step, colours in walk:
+            if colours == WANTED:
+                reached.append(step.oid)
+            if not walk.awaits(WANTED) and walk.next_generation < deepest:
+                break
+        parents = {parent for oid in reached for parent in self._step(oid).parents}
         return Missing(
-            commits=commits,
-            boundary=tuple(sorted(parents & there)),
+            commits=tuple(reversed(reached)),
+            boundary=tuple(sorted(oid for oid in parents if walk.colours.get(oid, 0) & HAD)),
             tags=tuple(sorted(self._known.tags.keys() & set(request.wants))),
-            shallow=tuple(sorted(newly)),
-            unshallow=tuple(sorted(unshallow)),
+            shallow=tuple(sorted(depth.after - request.shallow)),
+            unshallow=tuple(sorted(depth.unshallow)),
         )
 
     def trees_of(self, commits: Iterable[str]) -> list[str]:
         """Root trees, each once."""
-        return list(dict.fromkeys(self._steps[oid].tree_oid for oid in commits))
+        asked = list(commits)
+        self._ancestry.load(asked)
+        return list(dict.fromkeys(self._step(oid).tree_oid for oid in asked))
+
+    def _step(self, oid: str) -> Step:
+        step = self._ancestry.find(oid)
+        assert step is not None
+        return step
 
     def _commit_of(self, want: str) -> str:
-        oid = self._known.commit_of(want) or want
-        if oid not in self._steps:
+        named = self._known.commit_of(want)
+        if named is not None:
+            return named
+        if not is_ancestor(self._ancestry, want, [ref.commit_oid for ref in self._known.refs]):
             raise InvalidRequest(f"upload-pack: not our ref {want}")
-        return oid
+        return want
 
-    def _cut(self, shallow: Collection[str]) -> dict[str, Step]:
-        """The history as somebody sees it who lacks the parents of these."""
-        cut = {oid: replace(self._steps[oid], parents=()) for oid in shallow if oid in self._steps}
-        return {**self._steps, **cut}
+    def _cut(self, wants: Iterable[str], request: FetchRequest) -> _Depth:
+        """Where the client's history ends; without a depth asked for, where it did."""
+        before = frozenset(self.common(request.shallow))
+        if request.depth is None:
+            return _Depth(before, before)
+        within = self._within(wants, self._depth(wants, request))
+        cut = frozenset(oid for oid in within if not within.keys() >= set(self._step(oid).parents))
+        return _Depth(before, cut, (before & within.keys()) - cut)
 
     def _depth(self, wants: Iterable[str], request: FetchRequest) -> int:
         assert request.depth is not None
@@ -102,11 +142,11 @@ class History:
         while level and (depth is None or number < depth):
             number += 1
             level = [
-                parent
+                parent.oid
                 for oid in level
                 if oid not in stop_at
-                for parent in self._steps[oid].parents
-                if parent in self._steps and found.setdefault(parent, number) == number
+                for parent in self._ancestry.parents(self._step(oid))
+                if found.setdefault(parent.oid, number) == number
             ]
             level = list(dict.fromkeys(level))
         return found

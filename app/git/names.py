@@ -1,6 +1,7 @@
 """The refs of a repo as git is told of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -28,7 +29,7 @@ class NamedOid:
         return self.commit_oid if self.oid != self.commit_oid else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KnownRefs:
     """All refs of a repo by name, in the order of their names."""
 
@@ -45,7 +46,11 @@ class KnownRefs:
 
     def commit_of(self, oid: str) -> str | None:
         """The commit that an advertised id leads to; None for an id no ref has."""
-        return next((ref.commit_oid for ref in self.refs if ref.oid == oid), None)
+        return self._commits.get(oid)
+
+    @cached_property
+    def _commits(self) -> dict[str, str]:
+        return {ref.oid: ref.commit_oid for ref in self.refs}
 
 
 def known_refs(session: Session, repo_id: int, default_branch: str) -> KnownRefs:

@@ -11,9 +11,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
+from app.catalog.ancestry import Ancestry, is_ancestor
 from app.catalog.claims import files_to_encode
 from app.catalog.cuts import hold_history, owe_pruning
-from app.catalog.history import Step, reached_from, whole_history
 from app.catalog.indexing import owe_indexing
 from app.catalog.refs import BRANCH
 from app.db.inserting import batches, insert_if_absent
@@ -62,14 +62,15 @@ def publish_push(
     def work(session: Session) -> Faults:
         refs = _lock_refs(session, repo, updates)
         hold_history(session, repo.id)
-        judge = _Judge(session, hub, repo, pushed)
+        ancestry = _with_pushed(Ancestry(session, repo.id), pushed)
+        judge = _Judge(hub, ancestry, pushed)
         faults = {each.name: judge.fault(each, refs.get(each.name)) for each in updates}
         if atomic and any(faults.values()):
             return {name: fault or "atomic push failed" for name, fault in faults.items()}
         accepted = [each for each in updates if faults[each.name] is None]
         if not accepted:
             return faults
-        storing = Storing(session, repo, pushed, plain)
+        storing = Storing(session, repo, pushed, plain, ancestry)
         storing.store(principal, hub.settings.limits)
         for each in accepted:
             faults[each.name] = _move(session, hub, repo, each, refs.get(each.name), pushed)
@@ -96,16 +97,21 @@ def _lock_refs(session: Session, repo: Repo, updates: Iterable[RefUpdate]) -> di
     }
 
 
+def _with_pushed(ancestry: Ancestry, pushed: Pushed) -> Ancestry:
+    """The history with the pushed commits in it."""
+    ancestry.load(pushed.outside.commits)
+    for commit in pushed.commits:
+        ancestry.add(commit.oid, commit.parents, commit.tree, commit.committed_at)
+    return ancestry
+
+
 class _Judge:
     """Which refs may be moved, seeing the history with the pushed commits in it."""
 
-    def __init__(self, session: Session, hub: Hub, repo: Repo, pushed: Pushed) -> None:
+    def __init__(self, hub: Hub, ancestry: Ancestry, pushed: Pushed) -> None:
         self._settings = hub.settings
         self._pushed = pushed
-        self._steps = whole_history(session, repo.id) | {
-            commit.oid: Step(commit.oid, commit.parents, commit.tree, commit.committed_at)
-            for commit in pushed.commits
-        }
+        self._ancestry = ancestry
         self.cuts = False
         """Whether an update that was allowed cuts commits off."""
 
@@ -120,9 +126,9 @@ class _Judge:
             self.cuts = True
             return None
         target = _commit_of(wanted, self._pushed)
-        if target not in self._steps:
+        if self._ancestry.find(target) is None:
             return "the commit is not here"
-        if ref is None or ref.commit_oid in reached_from(self._steps, [target]):
+        if ref is None or is_ancestor(self._ancestry, ref.commit_oid, [target]):
             return None
         force = self._settings.force_push
         if force == "none" or (force == "branches" and is_default):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from dulwich.object_format import SHA1
 from dulwich.pack import pack_header_chunks, pack_object_chunks
+from sqlalchemy.orm import Session
 
-from app.catalog.history import whole_history
+from app.catalog.ancestry import Ancestry
 from app.db.tables import Repo
 from app.errors import HubError
 from app.git import objects
@@ -34,14 +35,14 @@ _NUMBERS = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetch:
-    """A request together with what it is about."""
+class _Pack:
+    """A request together with the objects that answer it."""
 
     hub: Hub
     repo_id: int
     known: KnownRefs
-    history: History
     request: FetchRequest
+    chosen: Selection
 
 
 def answer_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]:
@@ -49,20 +50,24 @@ def answer_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]
 
     All that can be wrong with the request is raised here, before the first byte.
     """
-    fetch = _open(hub, repo, request)
-    head = b""
-    if request.haves and not request.done:
-        commons = fetch.history.common(request.haves)
-        is_ready = fetch.history.is_ready(request)
-        lines = [f"ACK {oid}\n".encode() for oid in commons] or [b"NAK\n"]
-        head = pkt(b"acknowledgments\n", *lines, *([b"ready\n"] if is_ready else []))
-        if not is_ready:
-            return iter([head + pkt(Mark.FLUSH)])
-        head += pkt(Mark.DELIMITER)
-    missing = fetch.history.missing(request)
+    with hub.db.read() as session:
+        known, history = _open(session, hub, repo)
+        head = b""
+        if request.haves and not request.done:
+            is_ready = history.is_ready(request)
+            lines = [f"ACK {oid}\n".encode() for oid in history.common(request.haves)]
+            head = pkt(
+                b"acknowledgments\n", *(lines or [b"NAK\n"]), *([b"ready\n"] if is_ready else [])
+            )
+            if not is_ready:
+                return iter([head + pkt(Mark.FLUSH)])
+            head += pkt(Mark.DELIMITER)
+        missing = history.missing(request)
+        chosen = select_objects(session, repo.id, history, missing)
     if request.depth is not None:
         head += pkt(b"shallow-info\n", *_shallow_lines(missing), Mark.DELIMITER)
-    return _with_pack(fetch, missing, head + pkt(b"packfile\n"), in_bands=True)
+    pack = _Pack(hub, repo.id, known, request, chosen)
+    return _send(pack, head + pkt(b"packfile\n"), in_bands=True)
 
 
 def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]:
@@ -73,39 +78,40 @@ def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[by
     """
     if not request.wants:
         return iter([])
-    fetch = _open(hub, repo, request)
-    missing = fetch.history.missing(request)
-    head = b""
-    if request.depth is not None:
-        head = pkt(*_shallow_lines(missing), Mark.FLUSH)
-    if request.only_depth:
-        return iter([head])
-    commons = fetch.history.common(request.haves)
-    if b"multi_ack_detailed" in request.capabilities:
-        head += _detailed(fetch, commons)
-    else:
-        head += pkt(f"ACK {commons[0]}\n".encode() if commons else b"NAK\n")
-    if not request.done:
-        return iter([head])
+    with hub.db.read() as session:
+        known, history = _open(session, hub, repo)
+        head = b""
+        missing = None
+        if request.depth is not None:
+            missing = history.missing(request)
+            head = pkt(*_shallow_lines(missing), Mark.FLUSH)
+        if request.only_depth:
+            return iter([head])
+        head += _acknowledgments(history, request)
+        if not request.done:
+            return iter([head])
+        missing = missing or history.missing(request)
+        chosen = select_objects(session, repo.id, history, missing)
     in_bands = b"side-band-64k" in request.capabilities
-    return _with_pack(fetch, missing, head, in_bands=in_bands)
+    return _send(_Pack(hub, repo.id, known, request, chosen), head, in_bands=in_bands)
 
 
-def _detailed(fetch: _Fetch, commons: list[str]) -> bytes:
+def _acknowledgments(history: History, request: FetchRequest) -> bytes:
+    commons = history.common(request.haves)
+    if b"multi_ack_detailed" not in request.capabilities:
+        return pkt(f"ACK {commons[0]}\n".encode() if commons else b"NAK\n")
     lines = [f"ACK {oid} common\n".encode() for oid in commons]
-    if fetch.request.done:
+    if request.done:
         lines.append(f"ACK {commons[-1]}\n".encode() if commons else b"NAK\n")
         return pkt(*lines)
-    if fetch.history.is_ready(fetch.request):
+    if history.is_ready(request):
         lines.append(f"ACK {commons[-1]} ready\n".encode())
     return pkt(*lines, b"NAK\n")
 
 
-def _open(hub: Hub, repo: Repo, request: FetchRequest) -> _Fetch:
-    with hub.db.read() as session:
-        known = known_refs(session, repo.id, hub.settings.default_branch)
-        history = History(whole_history(session, repo.id), known)
-    return _Fetch(hub, repo.id, known, history, request)
+def _open(session: Session, hub: Hub, repo: Repo) -> tuple[KnownRefs, History]:
+    known = known_refs(session, repo.id, hub.settings.default_branch)
+    return known, History(Ancestry(session, repo.id), known)
 
 
 def _shallow_lines(missing: Missing) -> list[bytes]:
@@ -114,18 +120,12 @@ def _shallow_lines(missing: Missing) -> list[bytes]:
     ]
 
 
-def _with_pack(fetch: _Fetch, missing: Missing, head: bytes, *, in_bands: bool) -> Iterator[bytes]:
-    with fetch.hub.db.read() as session:
-        chosen = select_objects(session, fetch.repo_id, fetch.history, missing)
-    return _send(fetch, chosen, head, in_bands=in_bands)
-
-
-def _send(fetch: _Fetch, chosen: Selection, head: bytes, *, in_bands: bool) -> Iterator[bytes]:
+def _send(pack: _Pack, head: bytes, *, in_bands: bool) -> Iterator[bytes]:
     yield head
-    if in_bands and b"no-progress" not in fetch.request.capabilities:
-        yield in_band(PROGRESS_BAND, f"Sending {len(chosen)} objects\n".encode())
+    if in_bands and b"no-progress" not in pack.request.capabilities:
+        yield in_band(PROGRESS_BAND, f"Sending {len(pack.chosen)} objects\n".encode())
     try:
-        for buffer in _buffered(_pack(len(chosen), _objects(fetch, chosen))):
+        for buffer in _buffered(_packed(len(pack.chosen), _objects(pack))):
             yield in_band(PACK_BAND, buffer) if in_bands else buffer
     except HubError as error:
         log.warning("a fetch broke off: %s", error.message)
@@ -137,15 +137,15 @@ def _send(fetch: _Fetch, chosen: Selection, head: bytes, *, in_bands: bool) -> I
         yield pkt(Mark.FLUSH)
 
 
-def _objects(fetch: _Fetch, chosen: Selection) -> Iterator[GitObject]:
-    hub, repo_id = fetch.hub, fetch.repo_id
-    yield from (GitObject("tag", oid, fetch.known.tags[oid]) for oid in chosen.tags)
+def _objects(pack: _Pack) -> Iterator[GitObject]:
+    hub, repo_id, chosen = pack.hub, pack.repo_id, pack.chosen
+    yield from (GitObject("tag", oid, pack.known.tags[oid]) for oid in chosen.tags)
     yield from objects.commits(hub, repo_id, chosen.commits)
     yield from objects.trees(hub, repo_id, list(chosen.trees))
     yield from objects.blobs(hub, chosen.blobs.values())
 
 
-def _pack(count: int, contents: Iterator[GitObject]) -> Iterator[bytes]:
+def _packed(count: int, contents: Iterator[GitObject]) -> Iterator[bytes]:
     digest = hashlib.sha1(usedforsecurity=False)
     sent = 0
     for chunk in pack_header_chunks(count):

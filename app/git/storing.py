@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
+from app.catalog.ancestry import Ancestry
 from app.catalog.claims import claim_files, drop_upload_leases
 from app.catalog.git_objects import DIRECTORY_MODE, LINK_MODE, GitEntry
 from app.catalog.operations import AddFile, AddLfsFile
@@ -31,12 +32,19 @@ class Storing:
     """The objects of one push on their way into the tables."""
 
     def __init__(
-        self, session: Session, repo: Repo, pushed: Pushed, plain: Mapping[str, IngestedFile]
+        self,
+        session: Session,
+        repo: Repo,
+        pushed: Pushed,
+        plain: Mapping[str, IngestedFile],
+        ancestry: Ancestry,
     ) -> None:
+        """``ancestry`` knows the pushed commits."""
         self._session = session
         self._repo = repo
         self._pushed = pushed
         self._plain = plain
+        self._ancestry = ancestry
         self._by_sha256: Mapping[bytes, File] = {}
         self._outside: dict[str, Blob] = {}
 
@@ -120,10 +128,16 @@ class Storing:
                     "author_name": commit.author,
                     "request_digest": None,
                     "created_at": commit.committed_at,
+                    "generation": self._generation(commit.oid),
                 }
                 for commit in some
             ]
             self._session.execute(upsert(self._session, Commit).on_conflict_do_nothing(), rows)
+
+    def _generation(self, oid: str) -> int:
+        step = self._ancestry.find(oid)
+        assert step is not None
+        return step.generation
 
     def _row(self, tree: str, entry: GitEntry) -> Row:
         row: Row = {

@@ -93,7 +93,10 @@ class Commit(Table):
     """An immutable snapshot."""
 
     __tablename__ = "commit"
-    __table_args__ = (ForeignKeyConstraint(["repo_id", "tree_oid"], ["tree.repo_id", "tree.oid"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["repo_id", "tree_oid"], ["tree.repo_id", "tree.oid"]),
+        Index("ix_commit_generation", "repo_id", "generation"),
+    )
 
     repo_id: Mapped[int] = mapped_column(
         ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True
@@ -114,6 +117,8 @@ class Commit(Table):
     request_digest: Mapped[bytes | None]
     """SHA-256 of (author, ref, payload): a retried request finds its own commit by it."""
     created_at: Mapped[datetime]
+    generation: Mapped[int]
+    """1 without parents, else one more than the greatest of its parents."""
 
 
 class Tree(Table):

@@ -136,7 +136,7 @@ def test_a_merge_keeps_both_its_parents(any_hub: Hub, ada: Principal, repo: Repo
     body = left.body.replace(b"\nauthor", b"\nparent " + right.oid.encode() + b"\nauthor", 1)
 
     def merge(session: Session) -> None:
-        made = record_commit(session, any_hub, repo, ada, left.tree_oid, left.oid, "m", "")
+        made = record_commit(session, any_hub, repo, ada, left.tree_oid, left, "m", "")
         made.body, made.oid = body, object_oid("commit", body)
         session.flush()
         session.get_one(Ref, (repo.id, MAIN)).commit_oid = made.oid

@@ -1,0 +1,61 @@
+"""What migrations make of the rows that they find, on both databases."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.db import Database, schema
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def first_schema(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database as of the first revision."""
+    if request.param == "postgres":
+        database = Database(request.getfixturevalue("empty_postgres"))
+    else:
+        database = Database(f"sqlite:///{tmp_path / 'old.sqlite'}")
+    schema.upgrade(database.engine.url.render_as_string(hide_password=False), "0001")
+    yield database
+    database.dispose()
+
+
+#      1 - 2 - 4        parents of 4: 3 and 2
+#       \- 3 -/
+PARENTS = {"1": "", "2": "1", "3": "1", "4": "32", "5": "4"}
+ROWS = """
+INSERT INTO account (id, kind, name, key, fullname, is_admin, private_by_default, created_at)
+VALUES (1, 'user', 'a', 'a', '', {false}, {false}, '2026-01-01 00:00:00+00:00');
+INSERT INTO repo (id, type, namespace_id, name, key, private, downloads, likes, created_at,
+                  updated_at)
+VALUES (1, 'model', 1, 'm', 'model/a/m', {false}, 0, 0, '2026-01-01 00:00:00+00:00',
+        '2026-01-01 00:00:00+00:00');
+INSERT INTO tree (repo_id, oid) VALUES (1, 'tree')
+"""
+COMMIT = text(
+    'INSERT INTO "commit" (repo_id, oid, tree_oid, body, title, message, author_name, created_at) '
+    "VALUES (1, :oid, 'tree', :body, '', '', '', '2026-01-01 00:00:00+00:00')"
+)
+
+
+def test_commits_get_their_generations(first_schema: Database):
+    names = {number: number * 40 for number in PARENTS}
+    with first_schema.engine.begin() as connection:
+        false = "0" if connection.dialect.name == "sqlite" else "false"
+        for statement in ROWS.format(false=false).split(";"):
+            connection.exec_driver_sql(statement)
+        for number, parents in PARENTS.items():
+            lines = [f"tree {'0' * 40}", *(f"parent {names[each]}" for each in parents), ""]
+            body = "\n".join([*lines, f"parent {names['5']}"]).encode()
+            connection.execute(COMMIT, {"oid": names[number], "body": body})
+    schema.upgrade(first_schema.engine.url.render_as_string(hide_password=False))
+    with first_schema.engine.connect() as connection:
+        rows = connection.exec_driver_sql('SELECT oid, generation FROM "commit"').all()
+    assert {oid[0]: generation for oid, generation in rows} == {
+        "1": 1,
+        "2": 2,
+        "3": 2,
+        "4": 3,
+        "5": 4,
+    }
