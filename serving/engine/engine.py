@@ -1,0 +1,244 @@
+"""The engine: asks the policy what to do, does it in one forward pass, tells what came of it."""
+
+import logging
+from collections.abc import Callable, Iterable
+
+import torch
+
+from serving.engine.blocks import BlockPool, NoRoom
+from serving.engine.output import Event, Failed, Finish, Refused, TokenOutput
+from serving.engine.params import BadParams
+from serving.engine.runner import Runner
+from serving.engine.sampling import Draw, sample
+from serving.engine.sequence import Request, Sequence
+from serving.engine.step import Part
+from serving.engine.text import Decoder, TextStream
+from serving.sched.decision import Decision
+from serving.sched.engine import EngineView
+from serving.sched.policy import Policy
+
+log = logging.getLogger(__name__)
+
+
+class TooLong(BadParams):
+    """Prompt and answer together exceed what the model or the KV pool can hold."""
+
+
+class Engine:
+    """Runs requests of one model under one policy. Not thread-safe; has no thread of its own.
+
+    ``ends``: the model's end-of-sequence tokens. ``clock``: seconds, never falling. Without a
+    ``decoder`` answers are token ids only, and stop strings cannot be had.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        policy: Policy,
+        *,
+        clock: Callable[[], float],
+        ends: Iterable[int] = (),
+        decoder: Decoder | None = None,
+        draw_seed: Callable[[], int],
+    ) -> None:
+        self.runner = runner
+        self.policy = policy
+        self.blocks = BlockPool(runner.pool.num_blocks)
+        self.clock = clock
+        self.ends = frozenset(ends)
+        self.num_steps = 0
+        self.num_preemptions = 0
+        self.num_looked_up_tokens = 0
+        """Tokens of admitted sequences, and how many of them were found in the prefix cache."""
+        self.num_found_tokens = 0
+        self.again_s: float | None = None
+        """When to step again although nothing runs, on the clock; None: not before an arrival."""
+        self._decoder = decoder
+        self._draw_seed = draw_seed
+        self._sequences: dict[str, Sequence] = {}
+
+    @property
+    def sequences(self) -> Iterable[Sequence]:
+        """All that wait or run."""
+        return self._sequences.values()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._sequences
+
+    @property
+    def longest(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        pool = self.runner.pool
+        return min(self.runner.longest_context, pool.num_blocks * pool.block_size)
+
+    def add(self, request: Request) -> None:
+        """Take a request; its first event comes with a later step. Raises BadParams, TooLong."""
+        self.check(request)
+        params = request.params
+        text = None
+        if self._decoder is not None:
+            text = TextStream(
+                self._decoder,
+                request.prompt,
+                stops=params.stop,
+                include_stop=params.include_stop_str_in_output,
+                skip_special_tokens=params.skip_special_tokens,
+            )
+        sequence = Sequence(
+            request,
+            seed=self._draw_seed() if params.seed is None else params.seed,
+            salt=(request.adapter or "").encode(),
+            block_size=self.runner.pool.block_size,
+            text=text,
+        )
+        self._sequences[request.request_id] = sequence
+        self.policy.arrive(sequence)
+
+    def check(self, request: Request) -> None:
+        """Whether a request can be served at all. Raises BadParams, TooLong."""
+        if request.request_id in self._sequences:
+            raise BadParams("request_id", f"{request.request_id} is being answered already")
+        if not request.prompt:
+            raise BadParams("prompt", "the prompt is empty")
+        vocabulary = self.runner.vocabulary
+        named = (*request.prompt, *request.params.logit_bias, *request.params.stop_token_ids)
+        if any(not 0 <= token < vocabulary for token in named):
+            raise BadParams("prompt", f"token ids are between 0 and {vocabulary - 1}")
+        if request.params.stop and self._decoder is None:
+            raise BadParams("stop", "stop strings need a tokenizer, and this model has none")
+        wanted = len(request.prompt) + request.params.max_tokens
+        if wanted > self.longest:
+            raise TooLong(
+                "max_tokens",
+                f"{len(request.prompt)} tokens of prompt and up to {request.params.max_tokens} of "
+                f"answer are {wanted}, and at most {self.longest} are possible; shorten the prompt "
+                "or ask for fewer",
+            )
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request, whatever its state; no event is told of it any more."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is not None:
+            self.policy.leave(sequence)
+            sequence.retreat()
+
+    def hand_over(self, request_id: str) -> Sequence:
+        """Give a sequence away, without its KV blocks, for another engine to adopt."""
+        sequence = self._sequences[request_id]
+        self.abort(request_id)
+        return sequence
+
+    def adopt(self, sequence: Sequence) -> None:
+        """Go on with what another engine of the same model and clock has begun.
+
+        Its keys and values are computed again.
+        """
+        sequence.rename_blocks(self.runner.pool.block_size)
+        self._sequences[sequence.request_id] = sequence
+        self.policy.arrive(sequence)
+
+    def resize_pool(self, num_blocks: int) -> None:
+        """Grow or shrink the KV pool; what is held stays. Raises NoRoom if too much is held."""
+        moved: dict[int, int] = {}
+        if num_blocks < self.blocks.num_blocks:
+            moved = self.blocks.shrink(num_blocks)
+        elif num_blocks > self.blocks.num_blocks:
+            self.blocks.grow(num_blocks)
+        self.runner.pool.resize(num_blocks, moved)
+        for sequence in self._sequences.values():
+            sequence.move_blocks(moved)
+
+    def step(self) -> list[Event]:
+        """Do what the policy decides now; maybe nothing (see ``again_s``)."""
+        view = EngineView(self.clock(), self.blocks.num_free, self.blocks.num_blocks)
+        decision = self.policy.decide(view)
+        events: list[Event] = []
+        for rejection in decision.reject:
+            del self._sequences[rejection.request.request_id]
+            events.append(
+                Refused(rejection.request.request_id, rejection.reason, rejection.retry_after_s)
+            )
+        parts = self._prepare(decision)
+        self.again_s = None if parts else decision.again_s
+        if parts:
+            self.num_steps += 1
+            events += self._run(parts)
+        return events
+
+    def _prepare(self, decision: Decision) -> list[Part]:
+        for view in decision.preempt:
+            self.num_preemptions += 1
+            self._sequences[view.request_id].retreat()
+        for view in decision.admit:
+            sequence = self._sequences[view.request_id]
+            sequence.admit(self.blocks)
+            self.num_looked_up_tokens += len(sequence.tokens)
+            self.num_found_tokens += sequence.num_computed_tokens
+        parts: list[Part] = []
+        for request_id, wanted in decision.tokens.items():
+            sequence = self._sequences[request_id]
+            count = min(wanted, sequence.num_pending_tokens)
+            try:
+                sequence.reserve(count)
+            except NoRoom:
+                sequence.retreat()
+                self.policy.requeue(sequence)
+            else:
+                parts.append((sequence, count))
+        return parts
+
+    def _run(self, parts: list[Part]) -> list[Event]:
+        try:
+            sampling, logits = self.runner.run(parts)
+            draws = sample(sampling, logits, tuple(self.ends)) if sampling else []
+        except Exception as error:
+            log.exception("a step failed")
+            return [self._fail(sequence, error) for sequence, _ in parts]
+        for sequence, count in parts:
+            sequence.advance(count)
+        now = self.clock()
+        return [
+            self._give(sequence, draw, now) for sequence, draw in zip(sampling, draws, strict=True)
+        ]
+
+    def _give(self, sequence: Sequence, draw: Draw, now: float) -> TokenOutput:
+        sequence.tokens.append(draw.token)
+        if sequence.first_token_s is None:
+            sequence.first_token_s = now
+        finish, stopped_by = self._finish(sequence, draw.token)
+        text = ""
+        if sequence.text is not None:
+            is_end = finish is Finish.STOP
+            text = "" if is_end else sequence.text.push(draw.token)
+            if sequence.text.stopped_by is not None:
+                finish, stopped_by = Finish.STOP, sequence.text.stopped_by
+            elif finish is not None:
+                text += sequence.text.finish()
+        if finish is not None:
+            self.abort(sequence.request_id)
+        return TokenOutput(
+            request_id=sequence.request_id,
+            token=draw.token,
+            text=text,
+            at_s=now,
+            logprobs=draw.logprobs,
+            finish=finish,
+            stopped_by=stopped_by,
+        )
+
+    def _finish(self, sequence: Sequence, token: int) -> tuple[Finish | None, int | None]:
+        params = sequence.request.params
+        if token in params.stop_token_ids:
+            return Finish.STOP, token
+        if token in self.ends and not params.ignore_eos:
+            return Finish.STOP, None
+        if sequence.num_generated_tokens >= params.max_tokens:
+            return Finish.LENGTH, None
+        return None, None
+
+    def _fail(self, sequence: Sequence, error: Exception) -> Failed:
+        self.abort(sequence.request_id)
+        kind = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "internal error"
+        return Failed(sequence.request_id, f"the engine failed in a step: {kind}")
