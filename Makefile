@@ -9,7 +9,7 @@ LANE ?= xet
 HF ?= 2.4.0
 EXAMPLES ?= 100
 
-.PHONY: help up demo test test-hf test-clients check bench bench-codec fuzz fmt migration clean
+.PHONY: help up demo test test-hf test-clients test-brokers test-api check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ test-hf: $(VENV)/.dev ## Run the client's own tests on a fresh hub (LANE=lfs: wi
 
 test-clients: $(VENV)/.dev ## Run clients that are slow to install or to start
 	@$(BIN)/pytest -m clients
+
+test-brokers: $(VENV)/.dev ## Run jobs over RabbitMQ (the default lane has Redis)
+	@scripts/services.sh rabbitmq
+	@$(BIN)/pytest -m brokers
 
 test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=how often)
 	@scripts/services.sh

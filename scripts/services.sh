@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The tests start real servers on free ports; this makes sure that their programs are installed.
+# Usage: services.sh [rabbitmq]
 set -euo pipefail
 
 missing=()
@@ -10,6 +11,9 @@ command -v git-lfs >/dev/null || missing+=(git-lfs)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
 command -v promtool >/dev/null || missing+=(prometheus)
+if [ "${1:-}" = rabbitmq ]; then
+  [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
+fi
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then

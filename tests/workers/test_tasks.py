@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from kombu import Connection
+from kombu import Connection, Queue
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -156,6 +156,7 @@ def test_pickled_and_forged_messages_do_nothing(workplace: Workplace, tmp_path: 
 
     broker = workplace.environment["CLADE_JOBS__BROKER_URL"]
     with Connection(broker) as connection, connection.Producer() as producer:
+        Queue(JOB_QUEUE)(connection.default_channel).declare()
         producer.publish(
             [[Trap()], {}, {}],
             routing_key=JOB_QUEUE,
