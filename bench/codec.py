@@ -32,7 +32,7 @@ Measured = dict[Side, Times]
 
 def main_sides(ours: str) -> list[Side]:
     """Ours on all there is, on less, and on two threads; the peers of the promises."""
-    from codec.instructions import instruction_set
+    from codec.machine.instructions import instruction_set
 
     below = [] if instruction_set() == "portable" else list(TARGETS)
     return [

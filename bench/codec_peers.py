@@ -13,8 +13,8 @@ import numpy as np
 import zstandard
 
 import codec
-from codec import planes
-from codec.dtypes import dtype_of, layout_of
+from codec.elements.dtypes import dtype_of, layout_of
+from codec.plane import planes
 from codec.scratch import SCRATCH
 
 PIECE_NBYTES = 1 << 20

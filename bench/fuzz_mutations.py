@@ -12,7 +12,7 @@ import zstandard
 
 import codec
 from bench.synthetic import to_bf16
-from codec.frame import DECODABLE, FIXED_NBYTES, NEEDS_BASE, Method
+from codec.frames.head import DECODABLE, FIXED_NBYTES, NEEDS_BASE, Method
 
 ENTRY_NBYTES = 24
 SMALL_BLOCK_LOG2 = 12

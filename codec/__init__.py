@@ -4,15 +4,11 @@ Frames are described in ``docs/formats/frame.md``. Compiled kernels are loaded a
 that importing the package is quick.
 """
 
-from codec.casts import narrow_dtype
 from codec.cdc import ChunkBoundaries
-from codec.coder import FrameEncoder, decode_block, verify_block
-from codec.distance import bit_distance
-from codec.errors import BaseMismatch, CodecError, CorruptFrame, NotNarrow, UnsupportedFrame
-from codec.frame import BLOCK_NBYTES, FIXED_NBYTES, BlockInfo, FrameHead, FrameInfo
-from codec.pairing import choose_delta, tables_for
-from codec.prediction import Prediction, predict
-from codec.sketches import (
+from codec.choice.distance import bit_distance
+from codec.choice.pairing import choose_delta, tables_for
+from codec.choice.prediction import Prediction, predict
+from codec.choice.sketches import (
     cast_sketch,
     predict_from_sketches,
     sketch,
@@ -21,11 +17,16 @@ from codec.sketches import (
     sketch_ranges,
     sketched_dtype,
 )
-from codec.sparse_training import train_sparse
-from codec.training import is_contextual, train, training_ranges
-from codec.warm import Loaded, load
+from codec.context.training import is_contextual, train, training_ranges
+from codec.elements.casts import narrow_dtype
+from codec.elements.words import Words
+from codec.errors import BaseMismatch, CodecError, CorruptFrame, NotNarrow, UnsupportedFrame
+from codec.frames.coder import FrameEncoder, decode_block, verify_block
+from codec.frames.head import FIXED_NBYTES, BlockInfo, FrameHead, FrameInfo
+from codec.limits import BLOCK_NBYTES
+from codec.machine.warm import Loaded, load
+from codec.sparse.training import train_sparse
 from codec.whole import decode, decode_range, encode, inspect
-from codec.words import Words
 
 __all__ = [
     "BLOCK_NBYTES",

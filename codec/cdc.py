@@ -81,14 +81,14 @@ class ChunkBoundaries:
 
     def _advance(self, data: np.ndarray) -> tuple[int, bool]:
         """Bytes to take within the zone the open chunk is in, and whether a boundary follows."""
-        from codec import kernels
+        from codec.gear import gear_scan
 
         end, mask = next(zone for zone in self._zones if self._chunk_nbytes < zone[0])
         part = data[: end - self._chunk_nbytes]
         reached = self._chunk_nbytes + part.size
         if mask is None:
             return part.size, reached == self._zones[-1][0]
-        taken, self._state = kernels.gear_scan(part, self._state, mask, self._gear)
+        taken, self._state = gear_scan(part, self._state, mask, self._gear)
         if taken <= part.size:
             return int(taken), True
         return part.size, reached == self._zones[-1][0]

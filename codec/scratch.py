@@ -6,7 +6,7 @@ import numpy as np
 import zstandard
 
 from codec.buffers import Bytes
-from codec.frame import MAX_BLOCK_LOG2
+from codec.limits import MAX_BLOCK_LOG2
 
 _ENTROPY = zstandard.ZstdCompressionParameters(
     strategy=zstandard.STRATEGY_FAST,

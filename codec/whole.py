@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 
 from codec.buffers import Buffer, Bytes, Source, byte_view, read_range, writable_view
-from codec.casts import narrow_dtype
-from codec.coder import FrameEncoder, decode_block, method_of
+from codec.choice.pairing import sparse_tables_for, tables_for
+from codec.choice.prediction import foretell
+from codec.elements.casts import narrow_dtype
+from codec.elements.words import Words
 from codec.errors import BaseMismatch, CorruptFrame
-from codec.frame import FIXED_NBYTES, HAS_TABLES, NEEDS_BASE, FrameHead, FrameInfo, Method
-from codec.pairing import sparse_tables_for, tables_for
-from codec.prediction import foretell
-from codec.words import Words
+from codec.frames.coder import FrameEncoder, decode_block, method_of
+from codec.frames.head import FIXED_NBYTES, HAS_TABLES, NEEDS_BASE, FrameHead, FrameInfo, Method
 
 _CLOSE = 1.02
 """Codecs predicted within this factor of the best are all tried: the sample does not decide."""

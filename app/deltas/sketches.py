@@ -15,7 +15,7 @@ MIN_SKETCHED_NBYTES = 4096
 
 def shape_key(dtype: str, nbytes: int) -> str:
     """``{dtype}:{elements}``: sketches of tensors with equal keys are of the same places."""
-    from codec.dtypes import dtype_of, layout_of
+    from codec.elements.dtypes import dtype_of, layout_of
 
     return f"{dtype}:{nbytes // layout_of(dtype_of(dtype)).width}"
 
@@ -25,7 +25,7 @@ def comparable_keys(dtype: str, nbytes: int) -> tuple[str, ...]:
 
     Those of as many elements, and of the same dtype or one that bases are cast from.
     """
-    from codec.dtypes import dtype_of, layout_of
+    from codec.elements.dtypes import dtype_of, layout_of
 
     own = shape_key(dtype, nbytes)
     elements = nbytes // layout_of(dtype_of(dtype)).width
@@ -34,7 +34,7 @@ def comparable_keys(dtype: str, nbytes: int) -> tuple[str, ...]:
 
 def castable(dtype: str) -> tuple[str, ...]:
     """Dtypes of bases that serve tensors of ``dtype``, itself among them."""
-    from codec.words import CASTABLE
+    from codec.elements.words import CASTABLE
 
     twins = sorted(each.name for each in CASTABLE)
     return tuple(twins) if dtype in twins else (dtype,)
@@ -42,7 +42,7 @@ def castable(dtype: str) -> tuple[str, ...]:
 
 def coded_dtype(dtype: str | None) -> str:
     """The dtype the codec is told: ggml block types, which it does not know, are bytes to it."""
-    from codec.dtypes import DType
+    from codec.elements.dtypes import DType
 
     return dtype if dtype is not None and dtype in DType.__members__ else "U8"
 

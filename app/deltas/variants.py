@@ -87,7 +87,7 @@ def _elements(tensor: Tensor) -> int:
 
 
 def _width(dtype: str) -> int:
-    from codec.dtypes import dtype_of, layout_of
+    from codec.elements.dtypes import dtype_of, layout_of
 
     return layout_of(dtype_of(dtype)).width
 

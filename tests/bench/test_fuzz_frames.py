@@ -12,7 +12,7 @@ import codec
 from bench import fuzz_frames
 from bench.fuzz_frames import Finding, Fuzzer
 from bench.fuzz_mutations import MUTATIONS, sealed, specimens
-from codec.frame import DECODABLE
+from codec.frames.head import DECODABLE
 
 OVERREAD = """
 from bench.guarded import Guarded

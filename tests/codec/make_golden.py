@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 import codec
-from codec.dtypes import DType, layout_of
-from tests.codec import naive_casts, tensors
+from codec.elements.dtypes import DType, layout_of
+from tests.codec import tensors
+from tests.codec.elements import naive as naive_casts
 
-FOLDER = Path(__file__).parent / "golden" / f"v{codec.frame.VERSION}"
+FOLDER = Path(__file__).parent / "golden" / f"v{codec.frames.head.VERSION}"
 CODECS = ("RAW", "ZSTD", "PLANE", "BITX", "CTX")
 SPARSE_DTYPES = ("U8", "F8_E4M3", "I16", "BF16", "F16", "F32", "I64", "F64")
 """Every width, as integers and as floats."""

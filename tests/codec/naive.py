@@ -1,4 +1,4 @@
-"""Plain twins of every kernel in ``codec.kernels``, for reading and for comparing with."""
+"""Plain twins of the kernels of planes, distances and ``codec.gear``, to read and compare with."""
 
 import numpy as np
 

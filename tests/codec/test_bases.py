@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import codec
-from codec.frame import head_nbytes
-from tests.codec import naive_casts, tensors
+from codec.frames.head import head_nbytes
+from tests.codec import tensors
+from tests.codec.elements import naive as naive_casts
 
 CAST = ("BF16", "F16", "F32")
 PAIRS = [(a, b) for a in CAST for b in CAST if a != b]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import codec
-from codec.dtypes import DType
-from codec.streams import Coding
+from codec.elements.dtypes import DType
+from codec.plane.streams import Coding
 from tests.codec import independent_reader
 
 GOLDEN = Path(__file__).parent / "golden"

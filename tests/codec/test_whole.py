@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import codec
-from codec.dtypes import DType
-from codec.frame import head_nbytes
+from codec.elements.dtypes import DType
+from codec.frames.head import head_nbytes
 from tests.codec import tensors
 
 CODECS = ("RAW", "ZSTD", "PLANE", "BITX", "auto")

@@ -1,0 +1,235 @@
+"""Frame lengths foretold from a sample: the sampled elements are really coded, and scaled up."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from codec.buffers import Buffer, Bytes, byte_view
+from codec.choice.context_price import sampled_nbytes, whole_nbytes
+from codec.choice.distance import alike_groups
+from codec.choice.pairing import paired_blocks, tables_for
+from codec.choice.sparse_price import foretell_changes, sampled_changes_nbytes
+from codec.context.block import GROUP
+from codec.elements.casts import cast_base, narrow_dtype, narrowed
+from codec.elements.dtypes import Layout, dtype_of, layout_of
+from codec.elements.sampling import gather, sample_runs
+from codec.elements.words import Words
+from codec.frames.head import Method, head_nbytes
+from codec.limits import BLOCK_NBYTES
+from codec.plane import planes
+from codec.plane.rans import count_bytes, stream_nbytes
+from codec.plane.streams import STREAM_HEADER, pack_plane, pack_stream, worth_coding
+from codec.scratch import SCRATCH
+
+_RUNS = 512
+"""Many short runs: rows of a matrix differ in scale, and each run sees one or two."""
+_REPAYS_TABLE = 1 << 15
+"""Bytes of sample that make a code table as light as it is in a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The codec to choose and the frame length to expect; ``estimates`` has that of every codec."""
+
+    codec: str
+    nbytes: int
+    estimates: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Sampled elements of a content and of its base, taken in runs of ``run`` elements.
+
+    They stand for the first ``nbytes`` of both. ``closely`` spends some milliseconds on them.
+    """
+
+    target: Bytes
+    base: Bytes
+    nbytes: int
+    run: int
+    closely: bool
+
+
+def predict(
+    target: Buffer,
+    *,
+    dtype: str,
+    base: Buffer | None = None,
+    base_dtype: str | None = None,
+    sample: int = 65536,
+) -> Prediction:
+    """The best codec for ``target`` and the length of its frame, from ``sample`` elements.
+
+    The elements are taken in 512 runs; all are looked at if there are no more. Of a delta they are
+    groups that stand for all by how much they differ, for which all bits that differ are counted,
+    at about the speed of reading. If less than an eighth of these elements differ (a quarter where
+    CTX codes no such dtype), all changes are looked at: few can be counted, but not sampled. SPARSE
+    has no estimate if more differ. With a base of another length the common part is foretold as a
+    delta and the rest alone. A base of another dtype, ``base_dtype``, is cast; ValueError if it
+    cannot be.
+    """
+    return foretell(
+        target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample, only_best=False
+    )[0]
+
+
+def foretell(
+    target: Buffer,
+    *,
+    dtype: str,
+    base: Buffer | None = None,
+    base_dtype: str | None = None,
+    sample: int = 65536,
+    only_best: bool = True,
+) -> tuple[Prediction, dict[Method, bytes]]:
+    """As :func:`predict`, and the tables of codecs if all changes were looked at.
+
+    ``only_best`` leaves codecs that are far behind with the estimate of the sample.
+    """
+    view = byte_view(target)
+    width = layout_of(dtype_of(dtype)).width
+    runs = sample_runs(view.size // width, _RUNS, max(1, sample // _RUNS))
+    alone = gather(view, runs, width)
+    narrow = None if view.size % width else narrow_dtype(alone, dtype=dtype)
+    words = Words.named(dtype, narrow, base_dtype or dtype)
+    nbytes = words.coded_nbytes(view.size)
+    own = np.array(narrowed(words, alone))
+    if base is None:
+        return predict_sample(own, words.layout, nbytes), {}
+    reference = byte_view(base)
+    common = words.common_nbytes(view.size, reference.size)
+    below = layout_of(dtype_of(base_dtype or dtype)).width
+    blocks = paired_blocks(view, reference, words)
+    is_whole = narrow is None or narrow_dtype(view, dtype=dtype) == narrow
+    runs = [(0, common // width)] if common else []
+    if common // width > max(sample, GROUP) and is_whole:
+        runs = alike_groups(blocks(), words.layout.width, max(1, sample // GROUP))
+    elif common // width > sample:
+        runs = sample_runs(common // width, _RUNS, max(1, sample // _RUNS))
+    pair = Pair(
+        np.array(narrowed(words, gather(view, runs, width))),
+        np.array(cast_base(words, gather(reference, runs, below))),
+        nbytes=words.coded_nbytes(common),
+        run=GROUP,
+        closely=True,
+    )
+    sampled = predict_sample(own, words.layout, nbytes, pair)
+    if Method.SPARSE.name not in sampled.estimates or not common or not is_whole:
+        return sampled, {}
+    head = head_nbytes(nbytes)
+    rest = (sampled.estimates["PLANE"] - head) * (nbytes - pair.nbytes) / nbytes
+    known = {Method[name]: float(length) for name, length in sampled.estimates.items()}
+    changes = foretell_changes(
+        blocks,
+        words.layout,
+        pair.nbytes,
+        lambda: tables_for(
+            view, reference, words=words, raw_nbytes=view.size, base_nbytes=reference.size
+        ),
+        {method: known[method] - head - rest for method in known} if only_best else None,
+    )
+    closer = {method: head + length + rest for method, length in changes.nbytes.items()}
+    return _prediction(known | closer, head + nbytes), changes.tables
+
+
+def predict_sample(
+    alone: Bytes,
+    layout: Layout,
+    raw_nbytes: int,
+    pair: Pair | None = None,
+) -> Prediction:
+    """The prediction for a content of ``raw_nbytes`` whose sampled elements are ``alone``.
+
+    ``pair`` is a sample of the part of the content that its base has as well.
+    """
+    blocks = -(-raw_nbytes // BLOCK_NBYTES)
+    head = head_nbytes(raw_nbytes)
+    headed = head + blocks * layout.width * STREAM_HEADER.size
+    is_whole = raw_nbytes - alone.size < layout.width
+    share = _lone_share(alone, layout, is_whole, raw_nbytes)
+    estimates = {
+        Method.RAW: head + raw_nbytes,
+        Method.ZSTD: head + _bytes_share(alone) * raw_nbytes,
+        Method.PLANE: headed + share * raw_nbytes,
+    }
+    if pair is not None:
+        rest = share * (raw_nbytes - pair.nbytes)
+        xored = _xored_share(pair.target, layout, is_whole, pair.base)
+        estimates[Method.BITX] = headed + xored * pair.nbytes + rest
+        if layout.exponent and raw_nbytes:
+            estimates[Method.CTX] = head + _context_nbytes(pair, layout, raw_nbytes) + rest
+        sparse = sampled_changes_nbytes(pair.target, pair.base, layout, pair.nbytes)
+        if sparse is not None and raw_nbytes:
+            estimates[Method.SPARSE] = head + sparse + rest
+    return _prediction(estimates, head + raw_nbytes)
+
+
+def _prediction(estimates: dict[Method, float], most: int) -> Prediction:
+    """Estimates in whole bytes, none above that of RAW; the least of them first in line."""
+    rounded = {method.name: min(round(nbytes), most) for method, nbytes in estimates.items()}
+    best = min(rounded, key=lambda name: rounded[name])
+    return Prediction(best, rounded[best], rounded)
+
+
+def _lone_share(target: Bytes, layout: Layout, is_whole: bool, raw_nbytes: int) -> float:
+    """Coded length of the planes of a sample of ``raw_nbytes``, as a share of its raw length."""
+    if not target.size:
+        return 1.0
+    words = planes.split(target, layout)
+    if is_whole and raw_nbytes <= BLOCK_NBYTES:
+        return sum(len(pack_plane(plane)[1]) for plane in words) / target.size
+    blocks = -(-raw_nbytes // BLOCK_NBYTES)
+    scale = raw_nbytes / target.size / blocks
+    return sum(_lone_nbytes(plane, scale) for plane in words) / (scale * target.size)
+
+
+def _lone_nbytes(plane: Bytes, scale: float) -> float:
+    """Coded length of a plane in a block, of which there is a sample ``scale`` times as short.
+
+    To the entropy comes what Miller and Madow add for a sample.
+    """
+    counts = count_bytes(plane)
+    unseen = np.count_nonzero(counts) / (16 * math.log(2)) * scale
+    likely = stream_nbytes(counts, scale) + unseen
+    nbytes = min(likely, _stream_nbytes(plane, is_whole=False) * scale)
+    return nbytes if worth_coding(nbytes, plane.size * scale) else plane.size * scale
+
+
+def _xored_share(target: Bytes, layout: Layout, is_whole: bool, base: Bytes) -> float:
+    """Coded length of the planes of a sampled XOR with a base, as a share of its raw length."""
+    if not target.size:
+        return 1.0
+    coded = sum(_stream_nbytes(plane, is_whole) for plane in planes.split(target, layout, base))
+    return coded / target.size
+
+
+def _context_nbytes(pair: Pair, layout: Layout, raw_nbytes: int) -> float:
+    """Length of tables and blocks of the common part."""
+    if pair.nbytes - pair.target.size < layout.width and raw_nbytes <= BLOCK_NBYTES:
+        return whole_nbytes(pair.target, pair.base, layout)
+    return sampled_nbytes(
+        *(pair.target, pair.base, layout, pair.nbytes, pair.run),
+        closely=pair.closely,
+    )
+
+
+def _bytes_share(target: Bytes) -> float:
+    if not target.size:
+        return 1.0
+    return min(1.0, len(SCRATCH.bytewise.compress(target.data)) / target.size)
+
+
+def _stream_nbytes(plane: Bytes, is_whole: bool) -> float:
+    """Length of a coded stream, less what a code table weighs only in a short sample.
+
+    That weight is left out by asking what as much again would cost: the same bytes backwards,
+    so that nothing but their frequencies and runs is found again. The last term (Miller-Madow)
+    takes back that a code made for the sample fits it too well.
+    """
+    packed = len(pack_stream(plane)[1])
+    if is_whole or packed == plane.size or plane.size >= _REPAYS_TABLE:
+        return packed
+    twice = len(pack_stream(np.concatenate([plane, plane[::-1]]))[1])
+    overfit = np.count_nonzero(np.bincount(plane)) / (16 * math.log(2))
+    return min(packed, twice - packed + overfit)

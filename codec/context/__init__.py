@@ -1,0 +1,1 @@
+"""CTX: differences to a base, coded in contexts that the base tells."""

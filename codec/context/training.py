@@ -1,0 +1,194 @@
+"""Code tables of CTX from a sample: counts of symbols in contexts, made into frequencies.
+
+Three things keep tables short and safe: neighbouring contexts share a table where two would not
+repay their bytes, symbols too rare for a slot are folded into one with a raw byte more, and every
+context keeps one slot for an escape, so that whatever the sample did not show can be coded.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.buffers import Buffer, Bytes, byte_view
+from codec.context.block import GROUP, gain_of, shape_of, words_of
+from codec.context.slots import CONTEXTS, store_tables
+from codec.elements.casts import spread
+from codec.elements.dtypes import Layout, dtype_of, layout_of
+from codec.elements.sampling import sample_runs
+from codec.steps import SLOTS, STEPS
+
+Counts = NDArray[np.float64]
+
+_RARE = 0.4
+"""Symbols that would fill less than this share of a slot are folded away."""
+_SYMBOL_BITS = 3.5
+_TABLE_BITS = 48.0
+"""What a symbol and a further table add to the stored tables, roughly."""
+_RUNS, _RUN_NBYTES = 32, 1 << 17
+"""The sample of a content too long to be counted whole."""
+
+
+def is_contextual(dtype: str) -> bool:
+    """Whether CTX can code a dtype: BF16, F16, F32, C64, and F8 with sign and mantissa."""
+    return layout_of(dtype_of(dtype)).exponent > 0
+
+
+def training_ranges(nbytes: int, *, dtype: str) -> list[tuple[int, int]]:
+    """Byte ranges of a content, the same of its base, that suffice for :func:`train`.
+
+    All of it up to 4 MiB, then 32 runs of 128 KiB. They begin where groups of 256 elements do:
+    half a row and half the next would have another scale than either.
+    """
+    width = layout_of(dtype_of(dtype)).width
+    runs = sample_runs(nbytes // width, _RUNS, _RUN_NBYTES // width)
+    beyond = [start % GROUP for start, _ in runs]
+    return [
+        ((start - over) * width, (stop - over) * width)
+        for (start, stop), over in zip(runs, beyond, strict=True)
+    ]
+
+
+def train(
+    pairs: Iterable[tuple[Buffer, Buffer]], *, dtype: str, raw_nbytes: int | None = None
+) -> bytes:
+    """Tables for CTX from pairs of target and base bytes of one length; see FrameEncoder.
+
+    ``raw_nbytes`` is the length of the whole content if the pairs are a sample of it: the longer
+    it is, the more a detailed table is worth. Raises ValueError for a dtype that CTX cannot code
+    and for pairs of unequal length.
+    """
+    layout = layout_of(dtype_of(dtype))
+    if not is_contextual(dtype):
+        raise ValueError(f"CTX does not code {dtype}")
+    counts, seen = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32), 0
+    for target, base in pairs:
+        words, below = byte_view(target), byte_view(base)
+        if words.size != below.size:
+            raise ValueError("target and base of a pair differ in length")
+        count_symbols(words, below, layout, counts)
+        seen += words.size
+    weight = 1.0 if raw_nbytes is None or not seen else max(1.0, raw_nbytes / seen)
+    return tables_of(counts, weight)
+
+
+def count_symbols(
+    target: Bytes, base: Bytes, layout: Layout, counts: NDArray[np.uint32], group: int = GROUP
+) -> Bytes:
+    """Add the symbols of the whole words of a target to flat ``counts``; the scales of its groups.
+
+    ``group`` is the number of elements that share a scale, 256 in frames.
+    """
+    from codec.context import kernels
+
+    if layout.width == 1:
+        target, base = spread(target, "target"), spread(base, "base")
+        layout = layout.in_contexts
+    count = target.size // layout.width
+    whole = count * layout.width
+    words = words_of(target[:whole], layout), words_of(base[:whole], layout)
+    scales = np.empty(-(-count // group), np.uint8)
+    kernels.count(*words, *shape_of(layout), gain_of(layout), counts, scales, group)
+    return scales
+
+
+def tables_of(counts: NDArray[np.uint32], weight: float) -> bytes:
+    """Stored tables for symbol counts that stand for ``weight`` times as many."""
+    rows = counts.reshape(CONTEXTS, -1).astype(np.float64)
+    frequencies = np.empty(rows.shape, np.uint16)
+    for contexts, row in _clusters(rows, weight):
+        frequencies[contexts] = _frequencies(row)
+    return store_tables(frequencies)
+
+
+def folds_of(frequencies: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """For every context and symbol the cell that codes it: the first in its chain with a slot."""
+    contexts, symbols = frequencies.shape
+    folds = np.arange(contexts * symbols, dtype=np.uint16).reshape(contexts, symbols)
+    for klass in reversed(range(symbols >> 8)):
+        onward = symbols - 1 if klass == (symbols >> 8) - 1 else (klass + 1) << 8
+        here = slice(klass << 8, (klass + 1) << 8)
+        cells = folds[:, here]
+        missing = frequencies[:, here] == 0
+        cells[missing] = np.broadcast_to(folds[:, onward, None], cells.shape)[missing]
+    return folds.reshape(-1)
+
+
+def _clusters(rows: Counts, weight: float) -> list[tuple[slice, Counts]]:
+    """Neighbouring contexts merged while that saves more table than it costs in code."""
+    clusters = [(slice(k, k + 1), row) for k, row in enumerate(rows)]
+    costs = [_cost(row, weight) for row in rows]
+    joint = [_cost(a[1] + b[1], weight) for a, b in pairwise(clusters)]
+    while joint:
+        gains = [costs[k] + costs[k + 1] - joint[k] for k in range(len(joint))]
+        best = int(np.argmax(gains))
+        if gains[best] <= 0:
+            break
+        (first, one), (second, other) = clusters[best : best + 2]
+        clusters[best : best + 2] = [(slice(first.start, second.stop), one + other)]
+        costs[best : best + 2] = [joint.pop(best)]
+        for k in (best - 1, best):
+            if 0 <= k < len(joint):
+                joint[k] = _cost(clusters[k][1] + clusters[k + 1][1], weight)
+    return clusters
+
+
+def _cost(row: Counts, weight: float) -> float:
+    """Bits of a row's symbols and of its table."""
+    used = row[row > 0]
+    if not used.size:
+        return _TABLE_BITS
+    total = used.sum()
+    code = total * np.log2(total) - (used * np.log2(used)).sum()
+    return float(code * weight + _TABLE_BITS + _SYMBOL_BITS * (used * SLOTS > _RARE * total).sum())
+
+
+def _frequencies(row: Counts) -> NDArray[np.uint16]:
+    """Slots of each symbol: rare ones folded, each on a step but the most frequent, sum 2,048."""
+    rare = _RARE
+    while (slots := _quantised(*_fold(row, rare))) is None:
+        rare *= 2
+    return slots
+
+
+def _quantised(folded: Counts, escape: int) -> NDArray[np.uint16] | None:
+    """Slots for counts, to the nearest step or, failing that, to the step below.
+
+    None if neither leaves the most frequent symbol the most slots.
+    """
+    room = SLOTS - escape
+    total = folded.sum()
+    if not total:
+        folded[0] = total = 1.0
+    exact = folded * (room / total)
+    top = int(np.argmax(exact))
+    upper = np.searchsorted(STEPS, exact).clip(1, STEPS.size - 1)
+    nearer = exact - STEPS[upper - 1] < STEPS[upper] - exact
+    for codes in (upper - nearer, upper - (STEPS[upper] > exact)):
+        slots = STEPS[codes].astype(np.int64)
+        slots[(folded > 0) & (slots == 0)] = 1
+        slots[top] = 0
+        slots[top] = room - slots.sum()
+        if slots[top] == slots.max() and slots[top] > 0:
+            return np.append(slots, escape).astype(np.uint16)
+    return None
+
+
+def _fold(row: Counts, rare: float) -> tuple[Counts, int]:
+    """Counts without the rare ones, which have joined the next class or the escape; its slots."""
+    counts = row[:-1].copy()
+    limit = rare * row.sum() / SLOTS
+    escaped = row[-1]
+    classes = -(-row.size >> 8)
+    for klass in range(classes):
+        here = counts[klass << 8 : (klass + 1) << 8]
+        folded = here < limit
+        lost = here[folded].sum()
+        here[folded] = 0
+        if klass + 1 < classes:
+            counts[(klass + 1) << 8] += lost
+        else:
+            escaped += lost
+    share = escaped / max(row.sum(), 1.0) * SLOTS
+    return counts, int(STEPS[max(1, np.searchsorted(STEPS, share, side="right") - 1)])

@@ -1,0 +1,1 @@
+"""Elements of tensors: their dtypes, words, casts, and which of them stand for all."""

@@ -1,0 +1,1 @@
+"""Frames: their heads, their blocks, and coding them one block at a time."""

@@ -1,0 +1,1 @@
+"""What the processor can do, and compiled code that is made for it and kept."""

@@ -1,0 +1,1 @@
+"""SPARSE: where a content leaves its base, and by how much."""

@@ -1,0 +1,72 @@
+"""Code tables: what is stored is what is loaded, and nothing else is believed."""
+
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec.context.slots import decode_slots, load_tables, store_tables
+from codec.context.training import folds_of, tables_of
+from codec.errors import CorruptFrame
+from codec.steps import SLOTS, STEPS
+
+
+def trained(seed: int, width: int, spread: float) -> bytes:
+    rng = np.random.default_rng(seed)
+    counts = rng.exponential(1, (16, 256 * width)) ** spread * rng.integers(0, 2000, (16, 1))
+    return tables_of(counts.clip(0, 1e9).astype(np.uint32).reshape(-1), 1.0)
+
+
+@given(seed=st.integers(0, 1000), width=st.sampled_from([2, 4]), spread=st.floats(0, 30, width=16))
+def test_any_counts_give_tables_that_code_everything(seed, width, spread):
+    rows = load_tables(trained(seed, width, spread), width)
+    assert np.all(rows.sum(axis=1) == SLOTS)
+    assert rows.max() < SLOTS
+    assert np.all(rows[:, -1] > 0)
+    cells = folds_of(rows)
+    assert np.all(rows.reshape(-1)[cells] > 0)
+    contexts = np.arange(cells.size) // rows.shape[1]
+    assert np.array_equal(cells // rows.shape[1], contexts)
+    assert load_tables(store_tables(rows), width).tolist() == rows.tolist()
+
+
+def test_slots_are_consecutive_runs_of_each_symbol():
+    tables = trained(1, 2, 2.0)
+    slots = decode_slots(tables, 2).reshape(16, SLOTS)
+    for row, frequencies in zip(slots, load_tables(tables, 2), strict=True):
+        symbols = np.repeat(np.arange(512), frequencies)
+        assert np.array_equal(row & 1023, symbols)
+        assert np.array_equal(row >> 10 & 2047, frequencies[symbols])
+        within = np.concatenate([np.arange(n) for n in frequencies])
+        assert np.array_equal(row >> 21, within)
+
+
+def test_an_empty_sample_makes_the_smallest_difference_the_likeliest():
+    rows = load_tables(tables_of(np.zeros(16 * 512, np.uint32), 1.0), 2)
+    assert rows[:, 0].tolist() == [2047] * 16
+    assert STEPS.tolist() == sorted(set(STEPS.tolist()))
+
+
+@given(data=st.binary(max_size=400), width=st.sampled_from([2, 4]))
+def test_arbitrary_bytes_are_no_tables(data, width):
+    for tables in (data, zstandard.compress(data), zstandard.compress(bytes(80) + data)):
+        with pytest.raises(CorruptFrame):
+            load_tables(tables, width)
+
+
+@given(position=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_altered_tables_are_refused_or_still_fill_their_slots(position, value):
+    content = bytearray(zstandard.decompress(trained(3, 2, 3.0)))
+    content[position % len(content)] = value
+    try:
+        rows = load_tables(zstandard.compress(bytes(content)), 2)
+    except CorruptFrame:
+        return
+    assert np.all(rows.sum(axis=1) == SLOTS)
+    assert rows.max() < SLOTS
+
+
+def test_tables_that_announce_more_than_they_may_hold_are_not_unpacked():
+    with pytest.raises(CorruptFrame, match="length"):
+        load_tables(zstandard.compress(bytes(1 << 26)), 2)
