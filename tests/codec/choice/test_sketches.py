@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import codec
-from codec.elements.dtypes import DType
+from codec.elements.dtypes import DType, layout_of
 from codec.elements.sampling import sample_runs
 from tests.codec import naive, tensors
 
@@ -18,7 +18,7 @@ dtypes = st.sampled_from(list(DType.__members__))
 @given(a=st.binary(max_size=400), seed=st.integers(0, 9), dtype=dtypes)
 def test_bit_distance_counts_every_bit(a, seed, dtype):
     b = np.random.default_rng(seed).bytes(len(a))
-    width = codec.dtypes.layout_of(DType[dtype]).width
+    width = layout_of(DType[dtype]).width
     expected = naive.differing_bits(a, b) * width / len(a) if a else 0.0
     assert codec.bit_distance(a, b, dtype=dtype) == expected
 
