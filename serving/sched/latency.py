@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.sched.shape import StepShape
+
+Vector = NDArray[np.float64]
 
 
 class LatencyModel(Protocol):
@@ -16,12 +21,26 @@ class LatencyModel(Protocol):
         """
         ...
 
+    def decodes_s(self, num_seqs: Vector, mean_context: Vector) -> Vector:
+        """The same for many at once."""
+        ...
+
     def prefill_s(self, num_tokens: int) -> float:
         """A step that computes so many prompt tokens and nothing else."""
         ...
 
+    def prefills_s(self, num_tokens: Vector) -> Vector:
+        """The same for many at once."""
+        ...
+
     def step_s(self, shape: StepShape) -> float:
         """Any step, decodes and chunks of prompts together."""
+        ...
+
+    def prompt_tokens_within(
+        self, seconds: float, num_decodes: float, context_tokens: float
+    ) -> int:
+        """The most prompt tokens beside such decodes that keep a step within ``seconds``."""
         ...
 
     @property
@@ -39,8 +58,9 @@ class FittedLatency:
 
     Mixed, ``B`` decodes beside ``n`` prompt tokens (ours): linear layers see ``B + n`` tokens alike
     and are bound either by reading weights (``b·B + d``) or by arithmetic (``pre(B + n)``), while
-    attention of decodes (``a·B·L + c·L``) and of prompts (``e`` per query-key pair) adds up:
-    ``max(b·B + d, pre(B + n)) + a·B·L + c·L + e·pairs``. At ``B = 0`` it is ``pre(n) + e·pairs``.
+    attention of decodes (``a·B·L + c·L``) and of chunks on what lies before them (``e`` for each
+    query-key pair) adds up: ``max(b·B + d, pre(B + n)) + a·B·L + c·L + e·pairs``. Without decodes
+    it is ``pre(n) + e·pairs``; attention within a chunk is in ``pre``.
 
     Units: seconds and tokens.
     """
@@ -59,21 +79,43 @@ class FittedLatency:
         """``ITL``."""
         return (self.a * num_seqs + self.c) * mean_context + self.b * num_seqs + self.d
 
+    def decodes_s(self, num_seqs: Vector, mean_context: Vector) -> Vector:
+        """``ITL``."""
+        return (self.a * num_seqs + self.c) * mean_context + self.b * num_seqs + self.d
+
     def prefill_s(self, num_tokens: int) -> float:
         """``pre``."""
         return self.phi if num_tokens <= self.theta else self.alpha * num_tokens + self.beta
+
+    def prefills_s(self, num_tokens: Vector) -> Vector:
+        """``pre``."""
+        line_s = self.alpha * num_tokens + self.beta
+        return np.where(num_tokens <= self.theta, self.phi, line_s)
 
     def step_s(self, shape: StepShape) -> float:
         """``ITL`` of decodes alone, ``pre`` of prompts alone, else the mixed form."""
         num_seqs = shape.num_decodes
         if not shape.prefill_tokens:
             return self.decode_s(num_seqs, shape.mean_context) if num_seqs else 0.0
-        attention = self.e * shape.prefill_pairs
+        attention = self.e * shape.pairs_behind
         if not num_seqs:
             return self.prefill_s(shape.prefill_tokens) + attention
         attention += (self.a * num_seqs + self.c) * shape.mean_context
         linear = self.prefill_s(num_seqs + shape.prefill_tokens)
         return max(self.b * num_seqs + self.d, linear) + attention
+
+    def prompt_tokens_within(
+        self, seconds: float, num_decodes: float, context_tokens: float
+    ) -> int:
+        """The mixed form, solved for ``n`` (without ``e``); 0 if the decodes alone take longer."""
+        mean = context_tokens / num_decodes if num_decodes else 0.0
+        linear_s = seconds - self.a * context_tokens - self.c * mean
+        if linear_s < max(self.b * num_decodes + self.d, self.phi):
+            return 0
+        tokens = self.theta
+        if self.alpha > 0:
+            tokens = max(tokens, (linear_s - self.beta) / self.alpha)
+        return max(0, int(tokens - num_decodes))
 
     @property
     def prefill_token_s(self) -> float:

@@ -4,9 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.sched.engine import Limits
-from serving.sched.fcfs import Fcfs, FcfsChunked, Priority
 from serving.sched.latency import LatencyModel
+from serving.sched.orders import (
+    EarliestDeadline,
+    Fcfs,
+    FcfsChunked,
+    Priority,
+    ShortestFirst,
+    ShortestFirstOracle,
+)
 from serving.sched.policy import Policy
+from serving.sched.queueing import QueueingPolicy
+from serving.sched.rejecting import FcfsReject, Mooncake
+from serving.sched.scorpio import Scorpio, ScorpioCode, TpotGuarded, TtftGuarded
+from serving.sched.scorpio_plus import ScorpioPlus
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +28,23 @@ class Named:
     needs_oracle: bool = False
 
 
+_CLASSES: tuple[type[QueueingPolicy], ...] = (
+    Fcfs,
+    FcfsChunked,
+    Priority,
+    ShortestFirst,
+    ShortestFirstOracle,
+    EarliestDeadline,
+    FcfsReject,
+    Mooncake,
+    Scorpio,
+    ScorpioCode,
+    TtftGuarded,
+    TpotGuarded,
+    ScorpioPlus,
+)
 POLICIES: dict[str, Named] = {
-    policy.name: Named(policy) for policy in (Fcfs, FcfsChunked, Priority)
+    policy.name: Named(policy, needs_oracle=policy is ShortestFirstOracle) for policy in _CLASSES
 }
 
 

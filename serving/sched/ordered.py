@@ -1,6 +1,6 @@
 """Requests in the order of a key that never changes: sorted once, never re-sorted."""
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from serving.sched.request import RequestView
@@ -17,34 +17,38 @@ class Ordered:
 
     def __init__(self, key: Callable[[RequestView], Key]) -> None:
         self._key = key
-        self._entries: list[tuple[Key, float, int, RequestView]] = []
-        self._of: dict[str, tuple[Key, float, int, RequestView]] = {}
+        self._places: list[tuple[Key, float, int]] = []
+        self._requests: list[RequestView] = []
+        self._of: dict[str, tuple[Key, float, int]] = {}
         self._num_added = 0
 
-    def add(self, request: RequestView) -> None:
-        """Put a request in its place; its key is taken now and kept."""
+    def add(self, request: RequestView) -> int:
+        """Put a request in its place, and say which; its key is taken now and kept."""
         self._num_added += 1
-        entry = (self._key(request), request.arrival_s, self._num_added, request)
-        self._of[request.request_id] = entry
-        insort(self._entries, entry)
+        order = (self._key(request), request.arrival_s, self._num_added)
+        place = bisect_left(self._places, order)
+        self._of[request.request_id] = order
+        self._places.insert(place, order)
+        self._requests.insert(place, request)
+        return place
 
-    def remove(self, request: RequestView) -> bool:
-        """Take a request out; False if it was not in."""
-        entry = self._of.pop(request.request_id, None)
-        if entry is None:
-            return False
-        del self._entries[bisect_left(self._entries, entry)]
-        return True
+    def remove(self, request: RequestView) -> int | None:
+        """Take a request out; the place it had, or None if it was not in."""
+        order = self._of.pop(request.request_id, None)
+        if order is None:
+            return None
+        place = bisect_left(self._places, order)
+        del self._places[place], self._requests[place]
+        return place
 
     def __iter__(self) -> Iterator[RequestView]:
-        return (entry[3] for entry in self._entries)
+        return iter(self._requests)
+
+    def __getitem__(self, place: int) -> RequestView:
+        return self._requests[place]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._requests)
 
     def __contains__(self, request: RequestView) -> bool:
         return request.request_id in self._of
-
-    def last(self) -> RequestView:
-        """The one that comes after all others; there must be one."""
-        return self._entries[-1][3]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from serving.sched.decision import Decision, Reason, Rejection
 from serving.sched.engine import EngineView, Limits
 from serving.sched.latency import LatencyModel
+from serving.sched.line import Line
 from serving.sched.ordered import Key, Ordered
 from serving.sched.request import RequestView, is_decoding, num_pending_tokens, num_tokens
 from serving.sched.step import Step
@@ -28,8 +29,9 @@ class QueueingPolicy:
         self.limits = limits
         self.latency = latency
         self.mixed = self.mixed and limits.chunked_prefill
-        self.waiting = Ordered(self.key)
+        self.waiting = Line(self.key, latency)
         self.running = Ordered(self.key)
+        self.fresh: list[RequestView] = []
         self._arrived: list[RequestView] = []
         self._waiting_tokens = 0
 
@@ -55,6 +57,13 @@ class QueueingPolicy:
         del step
         return [request for request in self.running if is_decoding(request)]
 
+    def idle(self, step: Step) -> None:
+        """Nothing runs, yet nothing that waits could be started: reject what never can be."""
+        for request in list(self.waiting):
+            whole = self.limits.blocks_for(num_tokens(request))
+            if whole > step.engine.num_blocks and not request.num_generated_tokens:
+                self.reject(step, request, Reason.LENGTH, None)
+
     def prefill_budget(self, step: Step) -> int:
         """Prompt tokens that a step may take beside what it holds already."""
         return step.tokens_left
@@ -77,7 +86,7 @@ class QueueingPolicy:
 
     def leave(self, request: RequestView) -> None:
         """A request ended or was cancelled."""
-        if self.running.remove(request):
+        if self.running.remove(request) is not None:
             self.ended(request)
         elif not self._unqueue(request):
             self._arrived = [
@@ -86,7 +95,7 @@ class QueueingPolicy:
 
     def requeue(self, request: RequestView) -> None:
         """A running request waits again."""
-        if self.running.remove(request):
+        if self.running.remove(request) is not None:
             self.ended(request)
             self._enqueue(request)
 
@@ -103,14 +112,8 @@ class QueueingPolicy:
             if not step.decision.tokens:
                 self._decode(step)
         if not step.decision.tokens:
-            if self.running and not step.decision.preempt:
-                self._preempt_last(step)  # the pool shrank under prompts under way
-            step.decision.again_s = self.again_s(step)
+            self._unblock(step)
         return step.decision
-
-    def again_s(self, step: Step) -> float | None:
-        """When an idle engine should ask again; None: time alone changes nothing."""
-        del step
 
     # What subclasses are told and may do.
 
@@ -128,14 +131,42 @@ class QueueingPolicy:
         self._unqueue(request)
         step.decision.reject.append(Rejection(request, reason, retry_after_s))
 
+    def reject_late(self, step: Step, late: list[tuple[RequestView, float]]) -> None:
+        """Refuse those that miss their TTFT by so many seconds: by then the queue is shorter.
+
+        Who would miss it in an empty engine, too, need not come back.
+        """
+        for request, late_s in late:
+            alone_s = self.latency.prefill_s(request.num_prompt_tokens)
+            hopeless = request.slo.ttft_s is not None and alone_s > request.slo.ttft_s
+            self.reject(step, request, Reason.TTFT, None if hopeless else late_s)
+
     def queue_s(self) -> float:
         """How long the prompts that wait take to compute, one after another."""
         return self._waiting_tokens * self.latency.prefill_token_s
 
+    def prompts_under_way(self) -> Iterator[RequestView]:
+        """Running requests that are still in prefill."""
+        return (request for request in self.running if not is_decoding(request))
+
+    def ahead_tokens(self) -> int:
+        """Prompt tokens that are still to compute for what runs."""
+        return sum(map(num_pending_tokens, self.prompts_under_way()))
+
     # Filling a step.
+
+    def _unblock(self, step: Step) -> None:
+        """Nothing can run: make room if prompts under way lack it, else say no."""
+        if step.decision.preempt:
+            return
+        if self.running:
+            self._preempt_last(step)  # the pool shrank
+        elif self.waiting:
+            self.idle(step)
 
     def _take_in(self, step: Step) -> None:
         cap = self.limits.max_num_waiting
+        self.fresh = []
         for request in self._arrived:
             if self._is_too_long(request, step.engine.num_blocks):
                 step.decision.reject.append(Rejection(request, Reason.LENGTH, None))
@@ -143,6 +174,7 @@ class QueueingPolicy:
                 step.decision.reject.append(Rejection(request, Reason.QUEUE, self.queue_s()))
             else:
                 self._enqueue(request)
+                self.fresh.append(request)
         self._arrived.clear()
 
     def _is_too_long(self, request: RequestView, num_blocks: int) -> bool:
@@ -157,7 +189,7 @@ class QueueingPolicy:
         self._waiting_tokens += num_tokens(request)
 
     def _unqueue(self, request: RequestView) -> bool:
-        found = self.waiting.remove(request)
+        found = self.waiting.remove(request) is not None
         if found:
             self._waiting_tokens -= num_tokens(request)
         return found
@@ -172,7 +204,7 @@ class QueueingPolicy:
                     break
 
     def _preempt_last(self, step: Step) -> RequestView:
-        victim = self.running.last()  # decoders come in order: it was not served yet
+        victim = self.running[-1]  # decoders come in order: it was not served yet
         step.preempt(victim)
         self.running.remove(victim)
         self.ended(victim)
@@ -181,14 +213,11 @@ class QueueingPolicy:
 
     def _prefill(self, step: Step) -> None:
         budget = self.prefill_budget(step)
-        for request in self.running:
-            if not is_decoding(request):
-                count = min(num_pending_tokens(request), budget)
-                if count > 0 and step.run(request, count):
-                    budget -= count
-                    step.reserve_rest(request, count)
-                else:
-                    step.reserve_rest(request, 0)
+        for request in self.prompts_under_way():
+            count = min(num_pending_tokens(request), budget)
+            ran = count > 0 and step.run(request, count)
+            budget -= count if ran else 0
+            step.reserve_rest(request, count if ran else 0)
         if step.decision.preempt or budget <= 0:
             return
         for request in self.admissible(step):

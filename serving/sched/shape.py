@@ -10,14 +10,16 @@ class StepShape:
     """Sums over a batch; every ``add`` is O(1).
 
     ``num_decodes``: sequences that decode. ``context_tokens``: sum of their lengths, which
-    attention reads. ``prefill_tokens``: tokens of prompts in the step. ``prefill_pairs``: query-key
-    pairs of those, the sum of n · (c + n / 2) over chunks of n tokens behind c computed ones.
+    attention reads. ``prefill_tokens``: tokens of prompts in the step. Query-key pairs of those,
+    over chunks of n tokens behind c computed ones: ``pairs_within``, the sum of n² / 2, and
+    ``pairs_behind``, the sum of n · c, which is what cutting prompts costs.
     """
 
     num_decodes: int = 0
     context_tokens: int = 0
     prefill_tokens: int = 0
-    prefill_pairs: float = 0.0
+    pairs_within: float = 0.0
+    pairs_behind: int = 0
 
     def add(self, request: RequestView, num_tokens: int) -> None:
         """Count a request that takes part with so many tokens, before they are computed."""
@@ -27,7 +29,8 @@ class StepShape:
             self.context_tokens += computed + 1
         else:
             self.prefill_tokens += num_tokens
-            self.prefill_pairs += num_tokens * (computed + num_tokens / 2)
+            self.pairs_within += num_tokens * num_tokens / 2
+            self.pairs_behind += num_tokens * computed
 
     @property
     def mean_context(self) -> float:

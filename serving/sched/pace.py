@@ -1,0 +1,84 @@
+"""When every running request's next token is due, and what room that leaves in a step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+
+from serving.sched.latency import LatencyModel
+from serving.sched.line import tpot_of
+from serving.sched.request import RequestView, num_tokens
+
+MARGIN = 0.95
+"""Steps are planned to end within this share of the time that is left: they jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The decodes of a step.
+
+    ``ends_s``: what the step may take to keep all of them on pace, in seconds; infinite without
+    decodes. ``context_tokens``: the sum of their lengths.
+    """
+
+    chosen: frozenset[str]
+    num_decodes: int
+    context_tokens: int
+    ends_s: float
+
+
+def slack_s(request: RequestView, now_s: float, step_s: float) -> float:
+    """How long from now its next token may take; below ``step_s`` only if it is lost.
+
+    TPOT is a mean, so a token is due at ``first token + S_TP · (tokens so far)``: what was earlier
+    than that is time in hand, which a long prompt may use. Who is behind is given the even share of
+    what is left until its predicted end, so that it catches up; if not even steps of nothing but
+    decodes, ``step_s`` each, could save it, it is lost and holds nobody up.
+    """
+    assert request.first_token_s is not None
+    tpot_s = tpot_of(request)
+    given = request.num_generated_tokens
+    due_s = request.first_token_s + tpot_s * given - now_s
+    if due_s >= step_s:
+        return due_s
+    left = request.predicted_tokens - given
+    if left <= 1:
+        return due_s
+    share_s = (due_s + tpot_s * (left - 1)) / left
+    return share_s if share_s >= step_s else due_s
+
+
+def next_round(decoding: Iterable[RequestView], now_s: float, latency: LatencyModel) -> Round:
+    """Everybody who decodes, as long as that keeps those on pace that can be kept.
+
+    If all together take longer than the tightest can wait, the loosest skip the step: they have the
+    most time in hand. The lost come last, at their own pace where there is room.
+    """
+    requests = list(decoding)
+    if not requests:
+        return Round(frozenset(), 0, 0, inf)
+    context = sum(map(num_tokens, requests))
+    step_s = latency.decode_s(len(requests), context / len(requests))
+    slacks = [(slack_s(request, now_s, step_s), request) for request in requests]
+    kept = [slack for slack, _ in slacks if slack >= step_s]
+    if len(kept) == len(requests) and min(kept) * MARGIN >= step_s:
+        names = frozenset(request.request_id for request in requests)
+        return Round(names, len(requests), context, min(kept) * MARGIN)
+    return _choose(slacks, step_s, latency)
+
+
+def _choose(slacks: list[tuple[float, RequestView]], step_s: float, latency: LatencyModel) -> Round:
+    lost = [(tpot_of(request), request) for slack, request in slacks if slack < step_s]
+    kept = [entry for entry in slacks if entry[0] >= step_s]
+    chosen: set[str] = set()
+    context = 0
+    ends_s = inf
+    for order in (kept, lost):
+        for wait_s, request in sorted(order, key=lambda entry: (entry[0], entry[1].request_id)):
+            bound_s = min(ends_s, wait_s * MARGIN)
+            grown = context + num_tokens(request)
+            if chosen and latency.decode_s(len(chosen) + 1, grown / (len(chosen) + 1)) > bound_s:
+                break
+            chosen.add(request.request_id)
+            context = grown
+            ends_s = bound_s
+    return Round(frozenset(chosen), len(chosen), context, ends_s)
