@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from serving.sched.decision import Decision, Reason
 from serving.sched.engine import EngineView
-from serving.sched.orders import Fcfs, FcfsChunked, Priority
 from serving.sched.named import POLICIES, create_policy
+from serving.sched.orders import Fcfs, FcfsChunked, Priority
 from serving.sim.machine import Machine
 from serving.sim.request import SimRequest
 from serving.sim.simulator import simulate
