@@ -48,11 +48,16 @@ class Engine:
         self.ends = frozenset(ends)
         self.num_steps = 0
         self.num_preemptions = 0
+        self.num_prompt_tokens = 0
+        """Tokens of prompts of answers that have begun, and tokens given, over all requests."""
+        self.num_generated_tokens = 0
         self.num_looked_up_tokens = 0
         """Tokens of admitted sequences, and how many of them were found in the prefix cache."""
         self.num_found_tokens = 0
+        self.is_waiting = False
+        """Whether the last step had nothing to compute and none will before something changes."""
         self.again_s: float | None = None
-        """When to step again although nothing runs, on the clock; None: not before an arrival."""
+        """When to step again although nothing has changed, on the clock; None: never."""
         self._decoder = decoder
         self._draw_seed = draw_seed
         self._sequences: dict[str, Sequence] = {}
@@ -93,8 +98,7 @@ class Engine:
             block_size=self.runner.pool.block_size,
             text=text,
         )
-        self._sequences[request.request_id] = sequence
-        self.policy.arrive(sequence)
+        self._take(sequence)
 
     def check(self, request: Request) -> None:
         """Whether a request can be served at all. Raises BadParams, TooLong."""
@@ -123,6 +127,7 @@ class Engine:
         if sequence is not None:
             self.policy.leave(sequence)
             sequence.retreat()
+            self.is_waiting = False
 
     def hand_over(self, request_id: str) -> Sequence:
         """Give a sequence away, without its KV blocks, for another engine to adopt."""
@@ -136,8 +141,7 @@ class Engine:
         Its keys and values are computed again.
         """
         sequence.rename_blocks(self.runner.pool.block_size)
-        self._sequences[sequence.request_id] = sequence
-        self.policy.arrive(sequence)
+        self._take(sequence)
 
     def resize_pool(self, num_blocks: int) -> None:
         """Grow or shrink the KV pool; what is held stays. Raises NoRoom if too much is held."""
@@ -149,6 +153,7 @@ class Engine:
         self.runner.pool.resize(num_blocks, moved)
         for sequence in self._sequences.values():
             sequence.move_blocks(moved)
+        self.is_waiting = False
 
     def step(self) -> list[Event]:
         """Do what the policy decides now; maybe nothing (see ``again_s``)."""
@@ -161,11 +166,17 @@ class Engine:
                 Refused(rejection.request.request_id, rejection.reason, rejection.retry_after_s)
             )
         parts = self._prepare(decision)
+        self.is_waiting = not parts
         self.again_s = None if parts else decision.again_s
         if parts:
             self.num_steps += 1
             events += self._run(parts)
         return events
+
+    def _take(self, sequence: Sequence) -> None:
+        self._sequences[sequence.request_id] = sequence
+        self.policy.arrive(sequence)
+        self.is_waiting = False
 
     def _prepare(self, decision: Decision) -> list[Part]:
         for view in decision.preempt:
@@ -205,8 +216,10 @@ class Engine:
 
     def _give(self, sequence: Sequence, draw: Draw, now: float) -> TokenOutput:
         sequence.tokens.append(draw.token)
+        self.num_generated_tokens += 1
         if sequence.first_token_s is None:
             sequence.first_token_s = now
+            self.num_prompt_tokens += sequence.num_prompt_tokens
         finish, stopped_by = self._finish(sequence, draw.token)
         text = ""
         if sequence.text is not None:
@@ -226,6 +239,7 @@ class Engine:
             logprobs=draw.logprobs,
             finish=finish,
             stopped_by=stopped_by,
+            num_cached_tokens=sequence.num_cached_tokens,
         )
 
     def _finish(self, sequence: Sequence, token: int) -> tuple[Finish | None, int | None]:

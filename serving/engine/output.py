@@ -29,6 +29,8 @@ class TokenOutput:
     logprobs: TokenLogprobs | None = None
     finish: Finish | None = None
     stopped_by: str | int | None = None
+    num_cached_tokens: int = 0
+    """Tokens of the prompt that the prefix cache held."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Sequence:
         self.max_tokens = params.max_tokens
         self.predicted_tokens = max(1, min(predicted or self.max_tokens, self.max_tokens))
         self.num_computed_tokens = 0
+        self.num_cached_tokens = 0
+        """Tokens of the prompt that were in the prefix cache when it first ran."""
         self.first_token_s: float | None = None
         self.seed = seed
         self.text = text
@@ -90,6 +92,8 @@ class Sequence:
         self.blocks = pool.find(self._full_names(usable))
         pool.hold(self.blocks)
         self.num_computed_tokens = len(self.blocks) * self._block_size
+        if self.first_token_s is None:
+            self.num_cached_tokens = self.num_computed_tokens
         self._pool = pool
         self.is_running = True
 
