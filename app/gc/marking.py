@@ -33,6 +33,9 @@ from app.xet.epoch import bump_cas_epoch
 BATCH = 500
 """Rows per transaction: keeps locks short."""
 
+WINDOW = 20_000
+"""Rows that one statement looks at: a collection may take longer on a larger hub, no lock may."""
+
 
 def file_is_unreferenced(now: datetime) -> ColumnElement[bool]:
     """No commit shows the file, no lease holds it, no multipart upload is about to name it."""
@@ -95,10 +98,10 @@ def condemn_files(hub: Hub, *, created_before: datetime) -> int:
     now = hub.clock.now()
     free = file_is_unreferenced(now)
 
-    def work(session: Session) -> int:
+    def work(session: Session, window: ColumnElement[bool]) -> int:
         locked = session.scalars(
             select(File.id)
-            .where(File.state == "live", File.created_at <= created_before, free)
+            .where(window, File.state == "live", File.created_at <= created_before, free)
             .order_by(File.id)
             .limit(BATCH)
             .with_for_update(of=File, skip_locked=True)
@@ -111,7 +114,7 @@ def condemn_files(hub: Hub, *, created_before: datetime) -> int:
         )
         return len(locked)
 
-    return _until_zero(hub, work)
+    return _over_windows(hub, File, work)
 
 
 def condemn_contents(hub: Hub, *, created_before: datetime) -> int:
@@ -119,10 +122,10 @@ def condemn_contents(hub: Hub, *, created_before: datetime) -> int:
     now = hub.clock.now()
     free = content_is_unreferenced(now)
 
-    def work(session: Session) -> int:
+    def work(session: Session, window: ColumnElement[bool]) -> int:
         locked = session.scalars(
             select(Content.id)
-            .where(Content.state == "live", Content.created_at <= created_before, free)
+            .where(window, Content.state == "live", Content.created_at <= created_before, free)
             .order_by(Content.id)
             .limit(BATCH)
             .with_for_update(of=Content, skip_locked=True)
@@ -135,7 +138,7 @@ def condemn_contents(hub: Hub, *, created_before: datetime) -> int:
         )
         return len(locked)
 
-    return _until_zero(hub, work)
+    return _over_windows(hub, Content, work)
 
 
 def kill_files(hub: Hub, *, condemned_before: datetime, at_most: int) -> int:
@@ -224,10 +227,11 @@ def retire_unused_objects(hub: Hub, *, created_before: datetime) -> int:
     a cascade, as an account's xorbs do.
     """
 
-    def work(session: Session) -> int:
+    def work(session: Session, window: ColumnElement[bool]) -> int:
         ids = session.scalars(
             select(StoredObject.id)
             .where(
+                window,
                 StoredObject.state == "live",
                 StoredObject.created_at <= created_before,
                 ~exists().where(Encoding.object_id == StoredObject.id),
@@ -240,7 +244,7 @@ def retire_unused_objects(hub: Hub, *, created_before: datetime) -> int:
         objects.retire_unreferenced(session, hub, ids)
         return len(ids)
 
-    return _until_zero(hub, work)
+    return _over_windows(hub, StoredObject, work)
 
 
 def count(hub: Hub, table: type[File] | type[Content]) -> int:
@@ -254,6 +258,24 @@ def _until_zero(hub: Hub, work: Callable[[Session], int]) -> int:
     while done := hub.db.run(work):
         total += done
     return total
+
+
+def _over_windows(
+    hub: Hub,
+    table: type[File] | type[Content] | type[StoredObject],
+    work: Callable[[Session, ColumnElement[bool]], int],
+) -> int:
+    """Do ``work`` window by window of the table's ids, each until nothing in it is left to do."""
+    total, before = 0, 0
+    while True:
+        ids = select(table.id).where(table.id > before).order_by(table.id)
+        with hub.db.read() as session:
+            last = session.scalar(ids.offset(WINDOW - 1).limit(1))
+        window = table.id > before if last is None else table.id.between(before + 1, last)
+        total += _until_zero(hub, lambda session, window=window: work(session, window))
+        if last is None:
+            return total
+        before = last
 
 
 def _within_room(hub: Hub, work: Callable[[Session, int], int], at_most: int) -> int:

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from app.contents import objects
 from app.db.tables import Content, Encoding, File, FormerEncoding, Job, Lease, StoredObject
+from app.gc import marking
 from app.gc.collect import collect
 from app.gc.fsck import fsck
 from app.hub import Hub
@@ -31,7 +32,11 @@ def deleted(models: ModelHub) -> ModelHub:
     return models
 
 
-def test_deleted_model_leaves_nothing_behind(deleted: ModelHub):
+@pytest.mark.parametrize("window", [1, 3, 20_000])
+def test_deleted_model_leaves_nothing_behind(
+    deleted: ModelHub, window: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(marking, "WINDOW", window)
     report = collect(deleted.hub, now=True)
     assert report.files_deleted >= 1
     assert report.contents_deleted >= 7
