@@ -29,7 +29,7 @@ from app.stats import measure
 from bench import scale_rows
 from bench.api_latency import postgres_database
 from bench.cpu import process_cpu_s
-from bench.hub import LiveHub, workspace
+from bench.hub import CommandFailed, LiveHub, workspace
 from bench.report import median, percentile, print_table
 
 ROUNDS = 5
@@ -83,14 +83,16 @@ def time_requests(url: str, token: str, repos: int, seed: int) -> dict[str, list
             for label, ask in requests().items():
                 repo = f"{scale_rows.NAMESPACE}/model-{chance.randint(1, repos)}"
                 began = time.perf_counter()
-                ask(http, repo, seed * REQUESTS + round_).raise_for_status()
+                answer = ask(http, repo, seed * REQUESTS + round_)
                 seconds.setdefault(label, []).append(time.perf_counter() - began)
+                if not answer.is_success:
+                    raise CommandFailed(f"{label} of {repo}: {answer.status_code} {answer.text}")
     return seconds
 
 
 def spread_objects(root: Path, *, before: int, objects: int) -> None:
     """Files of the right length, and of no weight, for the rows' objects."""
-    folder = root / "o" / "scale"
+    folder = root / "o" / "scale" / "rows"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(before + 1, objects + 1):
         with (folder / str(number)).open("wb") as file:
@@ -135,6 +137,12 @@ def growth(url: str, directory: Path, sizes: list[int]) -> None:
         print(f"measured {files:,} files", flush=True)
     print_requests(latencies)
     print_whole(whole)
+    print_table(
+        "Bytes in PostgreSQL per file, indexes included",
+        ["table", "bytes"],
+        [[table, f"{nbytes / sizes[-1]:.0f}"] for table, nbytes in scale_rows.table_nbytes(url)],
+        "One content a file here; a file of n tensors has n + 1 segments, contents and encodings.",
+    )
 
 
 def print_requests(latencies: Mapping[int, Mapping[str, list[float]]]) -> None:

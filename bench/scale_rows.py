@@ -42,7 +42,7 @@ ROWS = (
     """,
     """
     INSERT INTO object (id, key, purpose, state, nbytes, created_at, attempts)
-    SELECT %(id)s + o, 'o/scale/' || o, 'pack', 'live', 10000, now() - interval '30 days', 0
+    SELECT %(id)s + o, 'o/scale/rows/' || o, 'pack', 'live', 10000, now() - interval '30 days', 0
     FROM generate_series(%(first_object)s::bigint, %(last_object)s) o
     """,
     """
@@ -102,3 +102,15 @@ def grow(url: str, *, before: int, files: int) -> None:
         for statement in ROWS:
             connection.execute(statement, bounds)
         connection.execute("ANALYZE")
+
+
+def table_nbytes(url: str) -> list[tuple[str, int]]:
+    """Bytes of the tables that grow with files, indexes included, largest first."""
+    query = """
+        SELECT relname, pg_total_relation_size(oid) FROM pg_class
+        WHERE relname IN ('repo', 'tree', 'commit', 'ref', 'object', 'file', 'content', 'segment',
+                          'encoding', 'tree_entry')
+        ORDER BY 2 DESC
+    """
+    with psycopg.connect(url) as connection:
+        return list(connection.execute(query))
