@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
 from app.accounts.tokens import Principal
@@ -98,20 +98,6 @@ async def receive_pack(request: Request, hub: HubDep, caller: SignedIn, name: Gi
     )
     media_type = "application/x-git-receive-pack-result"
     return Response(body, media_type=media_type, headers=NO_CACHE)
-
-
-@router.api_route(ADDRESS + "/info/lfs/locks", methods=["GET", "POST"], include_in_schema=False)
-@router.api_route(
-    ADDRESS + "/info/lfs/locks/{rest:path}", methods=["GET", "POST"], include_in_schema=False
-)
-def lfs_locks() -> Response:
-    """There are no file locks; git-lfs knows by this status and goes on without."""
-    message = "file locks are not offered by this hub"
-    return JSONResponse(
-        {"message": message, "error": message},
-        404,
-        media_type="application/vnd.git-lfs+json",
-    )
 
 
 def _answer(hub: Hub, repo: Repo, body: bytes, version: int) -> Iterator[bytes]:

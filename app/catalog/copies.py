@@ -47,6 +47,8 @@ def _grant(
             .exists()
         )
         ids = session.scalars(select(File.id).where(File.sha256.in_(digests), named)).all()
+        if not ids:
+            continue
         locked = select(File.id).where(File.id.in_(ids)).order_by(File.id).with_for_update()
         session.execute(locked)
         sound = session.execute(

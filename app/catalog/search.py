@@ -82,7 +82,7 @@ def list_repos(
         if owner is None:
             return [], None
         namespace_id = owner.id
-    few = _few_candidates(session, query)
+    few = _few_candidates(session, query, namespace_id)
     if few is not None:
         rows = _pick(session, principal, query, namespace_id, few, after, limit + 1)
     else:
@@ -95,12 +95,18 @@ def list_repos(
     return page, (getattr(last, SORT_COLUMNS[query.sort].key), last.id)
 
 
-def _few_candidates(session: Session, query: RepoQuery) -> list[int] | None:
-    """Repos among which all of the answer is; None if every condition is met by many."""
+def _few_candidates(
+    session: Session, query: RepoQuery, namespace_id: int | None
+) -> list[int] | None:
+    """Repos among which all of the answer is; None if every condition is met by many.
+
+    Once a condition is met by few, another is worth reading only as far as it is met by fewer.
+    """
     best: set[int] | None = None
-    for rows in _postings(query):
-        found = session.scalars(rows.limit(FEW + 1)).all()
-        if len(found) > FEW:
+    for rows in _postings(query, namespace_id):
+        most = FEW if best is None else len(best)
+        found = session.scalars(rows.limit(most + 1)).all()
+        if len(found) > most:
             continue
         best = set(found) if best is None else best & set(found)
         if not best:
@@ -108,10 +114,10 @@ def _few_candidates(session: Session, query: RepoQuery) -> list[int] | None:
     return None if best is None else sorted(best)
 
 
-def _postings(query: RepoQuery) -> Iterator[Select[int]]:
+def _postings(query: RepoQuery, namespace_id: int | None) -> Iterator[Select[int]]:
     """Per condition, the ids of the repos that may meet it, read off an index."""
-    for tag in query.tags:
-        yield select(RepoTag.repo_id).where(RepoTag.type == query.repo_type, RepoTag.tag == tag)
+    if namespace_id is not None:
+        yield select(Repo.id).where(Repo.namespace_id == namespace_id, Repo.type == query.repo_type)
     for word in query.words:
         start = word.encode()[:SUFFIX_NBYTES]
         yield select(NameSuffix.repo_id).where(
@@ -119,6 +125,8 @@ def _postings(query: RepoQuery) -> Iterator[Select[int]]:
             NameSuffix.text >= start,
             NameSuffix.text <= start + b"\xff",
         )
+    for tag in query.tags:
+        yield select(RepoTag.repo_id).where(RepoTag.type == query.repo_type, RepoTag.tag == tag)
     if query.gated:
         yield select(Repo.id).where(
             Repo.gated.in_(("auto", "manual")), Repo.type == query.repo_type

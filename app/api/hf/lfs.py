@@ -26,7 +26,7 @@ from app.api.request_bodies import sends, takes, takes_bytes
 from app.api.routing import RepoType
 from app.api.sending import StreamedBody
 from app.db.tables import Repo
-from app.errors import HubError, InvalidRequest, LimitExceeded, RepoMoved, Unauthorized
+from app.errors import HubError, InvalidRequest, LimitExceeded, NotFound, RepoMoved, Unauthorized
 from app.hub import Hub
 from app.lfs import capability
 from app.lfs.batch import ObjectAnswer, WantedObject, plan_downloads, plan_uploads
@@ -230,6 +230,16 @@ async def verify(request: Request, hub: HubDep, sealed: str) -> Response:
         raise InvalidRequest("the object is not the one that this link is for")
     await run_in_threadpool(verify_object, hub, leave)
     return _lfs_json({})
+
+
+LOCKS = "/{repo_type:typeprefix}{namespace}/{name}/info/lfs/locks"
+
+
+@router.api_route(LOCKS, methods=["GET", "POST"], include_in_schema=False)
+@router.api_route(LOCKS + "/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+def locks() -> Response:
+    """There are no file locks; git-lfs knows by this status and goes on without a word."""
+    raise NotFound("file locks are not offered by this hub")
 
 
 class _Links:

@@ -1,0 +1,150 @@
+"""Every route of the hub: asked honestly, by those who may not, with wrong values and wrong bodies.
+
+The table in ``tests.fixtures.asks`` names each route once; a route that is not in it fails here.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+from sqlalchemy import func, select
+
+from app.db.tables import Table
+from app.main import ROUTERS
+from app.settings import Settings
+from tests.fixtures.api import BOB_TOKEN
+from tests.fixtures.asks import ASKS, UNBOUNDED, Ask
+from tests.fixtures.seeded import SeededHub, seeded_hub
+
+by_route = pytest.mark.parametrize("ask", ASKS, ids=[ask.route for ask in ASKS])
+
+WRONG: dict[str, Sequence[str]] = {
+    "namespace": ["nobody", "a--b", "x" * 97],
+    "name": ["missing", "mod\u00e9l", "x" * 97, "a\\b", "a%00b"],
+    "revision": ["none", "0" * 40, "refs/pr/99", "HEAD~1", "a..b", "x" * 300, " "],
+    "branch": ["a..b", "x" * 300, "a b", "-x", "a~1", ".lock", "@{", "a\\b", "a//b"],
+    "tag": ["a..b", "x" * 300, "a b", "none"],
+    "path": ["none", "../x", "a//b", ".git/config", "/etc/passwd", "x/" * 60, "x" * 3000],
+    "user": ["nobody", "x" * 97, "al\u00efce", "acme"],
+    "org": ["nobody", "x" * 97],
+    "number": ["0", "-1", "99", "x", "9" * 30],
+    "comment": ["0" * 24, "x", "9" * 40],
+    "digest": ["zz", "0" * 64, "0" * 63, "-", "\u0660" * 64],
+    "sealed": ["x", "AAAA", "e" * 5000, "\u00e9"],
+    "capability": ["x", "AAAA", "e" * 5000, "\u00e9"],
+    "index": ["-1", "x", "999", "9" * 30],
+    "status": ["all", "x"],
+    "family_id": ["0", "-1", "x", "9" * 30],
+    "grant_id": ["x", "9" * 30],
+    "repo_type": ["wallets", "MODELS"],
+}
+"""By parameter of a path: values that name nothing."""
+
+NO_BODY = [
+    *(b"", b"[]", b"null", b"{", b'"x"', b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 2}'),
+    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+]
+NO_VALUE = [[[]], {"x": {}}, 1e308, "\0", "\ud800", "x" * (1 << 20), -(1 << 70)]
+"""Of a field: mostly refused, ignored where nobody reads it, never a fault of the hub's."""
+
+FREE = {"prefix", "rest", "realm"}
+"""Parameters that every value is good for: the client's own words."""
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes) -> Iterator[SeededHub]:
+    """One hub for all; requests that are refused leave it as it was."""
+    data = tmp_path_factory.mktemp("seeded")
+    (data / "hub.sqlite").write_bytes(migrated_sqlite)
+    settings = Settings(data=data)  # pyright: ignore[reportCallIssue]
+    with seeded_hub(settings, data) as hub:
+        yield hub
+
+
+def test_the_table_names_every_route_once():
+    routes = [
+        f"{method} {route.path}"
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.endpoint.__module__ not in UNBOUNDED
+        for method in route.methods or ()
+    ]
+    assert sorted(ask.route for ask in ASKS) == sorted(routes)
+    named = {name for ask in ASKS for name in ask.parameters}
+    assert named == WRONG.keys() | FREE
+
+
+def fault(answer: httpx.Response) -> str | None:
+    """Why an answer is no refusal as every client can read it; None if it is one."""
+    if not 400 <= answer.status_code < 500:
+        return f"{answer.status_code}: {answer.text[:200]}"
+    if answer.request.method == "HEAD" or "text/html" in answer.headers["content-type"]:
+        return None
+    message = answer.headers.get("X-Error-Message", "")
+    if not (message and message.isascii() and message.isprintable()):
+        return f"X-Error-Message: {message!a}"
+    lacking = {"X-Request-Id", "X-Error-Code"} - {name.title() for name in answer.headers}
+    return f"lacks {lacking}" if lacking or not answer.json().get("error") else None
+
+
+def rows(seeded: SeededHub) -> dict[str, int]:
+    """How many rows each table has, but for the intents that the collector takes back."""
+    with seeded.live.hub.db.read() as session:
+        return {
+            table.name: session.scalar(select(func.count()).select_from(table)) or 0
+            for table in Table.metadata.sorted_tables
+            if table.name != "object"
+        }
+
+
+@by_route
+def test_wrong_values_are_refused_and_change_nothing(seeded: SeededHub, ask: Ask):
+    before = rows(seeded)
+    faults = {
+        (name, wrong[:40]): found
+        for name in ask.parameters
+        for wrong in WRONG.get(name, ())
+        if (found := fault(seeded.send(ask, **{name: wrong})))
+    }
+    assert faults == {}
+    assert rows(seeded) == before
+
+
+@by_route
+def test_a_private_repo_looks_like_none(seeded: SeededHub, ask: Ask):
+    if not ask.names_repo or "locks" in ask.path:
+        return
+    for token in (BOB_TOKEN, ""):
+        private, missing = (
+            seeded.send(ask, token=token, name=name) for name in ("private", "missing")
+        )
+        assert fault(private) is None
+        assert private.status_code == missing.status_code
+        assert _said(private).replace("private", "missing") == _said(missing)
+
+
+@by_route
+def test_wrong_bodies_are_refused_and_change_nothing(seeded: SeededHub, ask: Ask):
+    if not isinstance(ask.body, dict) or ask.refused:
+        return
+    before = rows(seeded)
+    faults = {body[:40]: found for body in NO_BODY if (found := fault(seeded.send_body(ask, body)))}
+    assert faults == {}
+    for name in ask.body:
+        for wrong in NO_VALUE:
+            body = json.dumps(ask.body | {name: wrong}).encode()
+            answer = seeded.send_body(ask, body)
+            assert answer.is_success or fault(answer) is None, (name, wrong)
+    assert rows(seeded) == before
+
+
+@by_route
+def test_honest_requests_succeed(seeded: SeededHub, ask: Ask):
+    answer = seeded.send(ask)
+    assert answer.status_code == 404 if ask.refused else answer.is_success, answer.text
+
+
+def _said(answer: httpx.Response) -> str:
+    return answer.text.replace(answer.headers["X-Request-Id"], "")
