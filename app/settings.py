@@ -7,7 +7,14 @@ values stop the start with the name of the field.
 import os
 from collections.abc import Iterator
 from difflib import get_close_matches
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from pathlib import Path
 from typing import Literal, Self
 
@@ -144,10 +151,21 @@ class Settings(BaseSettings):
         description="Addresses and networks, joined by commas, whose X-Forwarded-* headers are "
         "believed; *: everyone's.",
     )
+    metrics_from: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses and networks, joined by commas, that may read /metrics without an "
+        "administrator's token; *: everyone. It tells of all repositories together.",
+    )
     verify_upload: Literal["readback", "off"] = Field(
         "readback", description="Read every uploaded object back before it is acknowledged."
     )
     default_branch: str = Field("main", description="Branch of a new repository.")
+    dedup: Literal["namespace", "hub"] = Field(
+        "namespace",
+        description="Where bytes sent to private and gated repositories may be found stored "
+        "already: in their own namespace and what is public, or anywhere (saves more, and tells "
+        "its users by time and size what others store).",
+    )
     force_push: Literal["none", "branches", "all"] = Field(
         "branches",
         description="Where git may push commits that do not follow the present ones: nowhere, on "
@@ -166,7 +184,7 @@ class Settings(BaseSettings):
     timers: Timers = Timers()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "metrics_from")
     @classmethod
     def check_networks(cls, text: str) -> str:
         """A misspelt network must not leave a proxy unheard unnoticed."""
@@ -200,6 +218,22 @@ def parse_networks(text: str) -> Networks:
     """Networks joined by commas; ``*`` is all there are. Raises ValueError."""
     parts = [part.strip() for part in text.replace("*", "0.0.0.0/0,::/0").split(",")]
     return [ip_network(part, strict=False) for part in parts if part]
+
+
+def is_within(text: str, networks: Networks) -> bool:
+    """Whether a text is an address in one of the networks; IPv4 in IPv6 is IPv4."""
+    address = parse_address(text)
+    return address is not None and any(address in network for network in networks)
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, None for what is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def unknown_setting(name: str) -> str:

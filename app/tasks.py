@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from app.accounts.domains import JOB as SHARE
+from app.accounts.domains import share_repo
 from app.catalog.indexing import JOB as INDEX
 from app.catalog.indexing import index_job
 from app.deltas.encode import encode_file
@@ -14,6 +16,7 @@ from app.jobs.runner import Handler
 
 HANDLERS: Mapping[str, Handler] = {
     INDEX: index_job,
+    SHARE: share_repo,
     "encode": encode_file,
     "rebase": rebase,
     "reencode": reencode,

@@ -20,6 +20,10 @@ def run() -> None:
     url = context.config.attributes.get("url") or Settings().resolved_database_url  # pyright: ignore[reportCallIssue]
     database = Database(url, pool_size=1)
     with database.engine.connect().execution_options(clade_writing=True) as connection:
+        raw = connection.connection.driver_connection
+        if database.dialect == "sqlite" and raw is not None:
+            # SQLite changes a table by making it anew: dropping the old one must not cascade.
+            raw.execute("PRAGMA foreign_keys=OFF")
         if database.dialect == "postgresql":
             connection.exec_driver_sql("SET lock_timeout = '30s'")
             connection.exec_driver_sql("SELECT pg_advisory_lock(7230611)")
@@ -33,6 +37,10 @@ def run() -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
+            if database.dialect == "sqlite":
+                torn = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                if torn is not None:
+                    raise RuntimeError(f"a migration left a row without what it refers to: {torn}")
         connection.commit()
     database.dispose()
 

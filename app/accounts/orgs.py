@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from app.accounts.permissions import can_administer, is_member
+from app.accounts.permissions import can_administer, is_member, readable_repos_clause
 from app.accounts.tokens import OrgRole, Principal
 from app.accounts.users import find_account, set_membership
 from app.db.tables import Account, Membership, Repo, RepoLike
@@ -59,9 +59,14 @@ def holdings(session: Session, caller: Principal | None, account: Account) -> Ho
     return Holdings(counts.get("model", 0), counts.get("dataset", 0), counts.get("space", 0))
 
 
-def count_likes(session: Session, account: Account) -> int:
-    """How many repos a user likes."""
-    likes = select(func.count()).where(RepoLike.account_id == account.id)
+def count_likes(session: Session, caller: Principal | None, account: Account) -> int:
+    """How many repos that exist for the caller a user likes."""
+    likes = (
+        select(func.count())
+        .select_from(RepoLike)
+        .join(Repo, Repo.id == RepoLike.repo_id)
+        .where(RepoLike.account_id == account.id, readable_repos_clause(caller))
+    )
     return int(session.scalar(likes) or 0)
 
 

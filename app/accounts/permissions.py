@@ -8,6 +8,7 @@ readable names them: that, or having sent them, is the only way to use a file by
 from sqlalchemy import ColumnElement, false, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.accounts.domains import reachable_domains_clause
 from app.accounts.tokens import Principal
 from app.db.tables import AccessRequest, File, FileGrant, ProposedFile, Repo, TreeEntry
 
@@ -144,4 +145,5 @@ def possessed_file_clause(
             ProposedFile.repo_id == repo.id,
             ProposedFile.account_id == (principal.account_id if principal else None),
         )
-    return or_(sent.exists(), readable_file_clause(principal))
+    near = or_(reachable_domains_clause(principal), File.domain == repo.namespace_id)
+    return near & or_(sent.exists(), readable_file_clause(principal))

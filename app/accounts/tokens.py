@@ -47,6 +47,11 @@ class Principal:
     token_created_at: datetime
 
     @property
+    def owners(self) -> list[int]:
+        """Accounts that its user acts for: his own and his organisations."""
+        return [self.account_id, *self.orgs]
+
+    @property
     def namespaces(self) -> list[int]:
         """Accounts whose private repos exist for it: its own and its organisations."""
         return [self.account_id, *self.orgs]

@@ -55,6 +55,16 @@ def get_signed_in(caller: Caller) -> Principal:
 SignedIn = Annotated[Principal, Depends(get_signed_in)]
 
 
+def get_admin(caller: SignedIn) -> Principal:
+    """Who is asking. Raises Forbidden unless the hub is his to run."""
+    if not caller.is_admin:
+        raise Forbidden("only administrators of the hub are told")
+    return caller
+
+
+Admin = Annotated[Principal, Depends(get_admin)]
+
+
 @dataclass(frozen=True, slots=True)
 class RepoName:
     """The repo a URL names, whether or not it exists."""

@@ -9,13 +9,12 @@ middleware ``root_path`` is the prefix and the path starts with it, as ASGI want
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.settings import Networks, Settings, parse_networks
+from app.settings import Networks, Settings, is_within, parse_address, parse_networks
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -33,7 +32,7 @@ class Forwarded:
         """Correct the scope of an HTTP request, pass on anything else."""
         if scope["type"] == "http":
             told = ""
-            if scope["client"] is not None and _is_within(scope["client"][0], self._trusted):
+            if scope["client"] is not None and is_within(scope["client"][0], self._trusted):
                 told = self._believe(scope)
             raw, own = scope["raw_path"], self._prefix.encode()
             if told:
@@ -74,23 +73,9 @@ def _first(headers: Headers, name: str) -> str:
 def _nearest_stranger(hops: Sequence[str], trusted: Networks) -> str | None:
     """The last hop that is no proxy of ours: what stands before it may be made up."""
     for hop in reversed(hops):
-        address = _address(hop)
+        address = parse_address(hop)
         if address is None:
             return None
         if not any(address in network for network in trusted):
             return str(address)
     return None
-
-
-def _is_within(text: str, networks: Networks) -> bool:
-    address = _address(text)
-    return address is not None and any(address in network for network in networks)
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address

@@ -8,11 +8,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api.deps import HubDep
+from app.api.deps import Caller, HubDep, get_admin, get_signed_in
 from app.api.request_bodies import sends
 from app.degraded import degradations
 from app.errors import HubError
 from app.hub import Hub
+from app.settings import is_within, parse_networks
 
 router = APIRouter(tags=["service"])
 
@@ -43,8 +44,11 @@ def readyz(hub: HubDep, response: Response) -> dict[str, Any]:
 
 
 @router.get("/metrics", responses=sends("text/plain"), response_class=Response)
-def metrics(request: Request) -> Response:
-    """Prometheus text."""
+def metrics(request: Request, hub: HubDep, caller: Caller) -> Response:
+    """Prometheus text, for administrators and for the addresses of ``metrics_from``."""
+    client = request.client.host if request.client else ""
+    if not is_within(client, parse_networks(hub.settings.metrics_from)):
+        get_admin(get_signed_in(caller))
     registry: CollectorRegistry = request.app.state.metrics_registry
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 

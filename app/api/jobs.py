@@ -1,4 +1,4 @@
-"""Background work as people see it: counts for everybody, single jobs for those concerned."""
+"""Background work, as far as it concerns the caller; all of it for administrators."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from app.accounts.tokens import Principal
 from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep
 from app.db.tables import File, Job, Repo
-from app.jobs.listing import list_jobs, summary
+from app.jobs.listing import count_jobs, list_jobs, summary
 
 router = APIRouter(tags=["service"])
 
@@ -28,20 +28,20 @@ def jobs(
     state: Literal["queued", "running", "done", "failed"] | None = None,
     limit: int = Query(50, ge=1, le=200),
 ) -> dict[str, Any]:
-    """How many jobs are in each state, and the newest that the caller may see.
+    """How many jobs are in each state, and the newest; only such as the caller may know of.
 
-    Administrators see all; others those about files and repositories that they may read; without
-    credentials the list is empty.
+    Administrators see all; others, of the newest, those about files and repositories that they may
+    read; without credentials there is nothing. What others do must not show, not even as a count.
     """
     with hub.db.read() as session:
-        counts = summary(session)
-        if caller is None:
-            rows: Sequence[Job] = []
-        elif caller.is_admin:
+        if caller is not None and caller.is_admin:
+            counts = summary(session)
             rows = list_jobs(session, state=state, limit=limit)
         else:
-            newest = list_jobs(session, state=state, limit=SCANNED)
-            rows = _concerning(session, caller, newest)[:limit]
+            newest = list_jobs(session, limit=SCANNED) if caller is not None else []
+            seen = [] if caller is None else _concerning(session, caller, newest)
+            counts = count_jobs(seen)
+            rows = [row for row in seen if state in {None, row.state}][:limit]
     return {
         "queued": counts.queued,
         "running": counts.running,

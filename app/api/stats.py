@@ -1,10 +1,11 @@
-"""Byte accounting of the whole hub, by cause."""
+"""Byte accounting of the whole hub, by cause: for those who run it, as it tells of everybody."""
 
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
 
+from app.api.deps import Admin
 from app.errors import Unavailable
 from app.stats import Meter
 
@@ -15,7 +16,7 @@ WAIT_S = 5.0
 
 
 @router.get("/api/clade/stats")
-def stats(request: Request) -> dict[str, Any]:
+def stats(request: Request, _admin: Admin) -> dict[str, Any]:
     """Logical and stored bytes; ``stored = logical - sum(saved) + sum(overhead)``, exactly.
 
     On a small hub as of this second; on a large one as of ``measuredAt``.

@@ -20,7 +20,7 @@ router = APIRouter(tags=["storage"])
 def storage(hub: HubDep, caller: Caller, name: RepoNameDep, revision: str) -> dict[str, Any]:
     """Files and tensors of a revision with their encodings and sizes."""
     with hub.db.read() as session:
-        repo = name.find(session, caller)
+        repo = name.find_open(session, caller)
         commit = resolve_revision(session, repo, revision)
         home = Home(repo.type, repo_id(session, repo))
         entries = list_files(session, repo.id, commit.tree_oid)

@@ -11,12 +11,12 @@ from app.db.tables import File, ProposedFile
 from app.hub import Hub
 
 
-def record_proposed(hub: Hub, account_id: int, repo_id: int, digests: Iterable[bytes]) -> None:
-    """The account sent these files, by SHA-256, to the repo just now; they are leased still.
+def record_proposed(hub: Hub, account_id: int, repo_id: int, file_ids: Iterable[int]) -> None:
+    """The account sent these files to the repo just now; they are leased still.
 
     Raises RepoNotFound if the repo was deleted meanwhile.
     """
-    wanted = sorted(set(digests))
+    wanted = sorted(set(file_ids))
     now = hub.clock.now()
 
     def work(session: Session) -> None:
@@ -29,7 +29,7 @@ def record_proposed(hub: Hub, account_id: int, repo_id: int, digests: Iterable[b
                     "file_id": file_id,
                     "created_at": now,
                 }
-                for file_id in session.scalars(select(File.id).where(File.sha256.in_(some)))
+                for file_id in session.scalars(select(File.id).where(File.id.in_(some)))
             ]
             if rows:
                 session.execute(upsert(session, ProposedFile).values(rows).on_conflict_do_nothing())

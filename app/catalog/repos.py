@@ -6,6 +6,7 @@ from typing import Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.accounts.domains import owe_sharing
 from app.accounts.names import check_name
 from app.accounts.permissions import can_create, can_open, can_read
 from app.accounts.tokens import Principal
@@ -175,6 +176,8 @@ def change_settings(
         if private is not None:
             row.private = private
             owe_measurement(session, hub, repo.id)
+        if not row.private and row.gated is None:
+            owe_sharing(session, hub, repo.id)
         return row
 
     return hub.db.run(work)

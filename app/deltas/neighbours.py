@@ -3,11 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, or_, select, true
+from sqlalchemy import ColumnElement, case, func, select, true
 from sqlalchemy.orm import Session
 
 from app.db.tables import Content, Encoding, Repo, Segment, Sketch, TreeEntry
-from app.deltas.domain import Holders
+from app.deltas.domain import Holders, may_serve_clause
 from app.deltas.sketches import castable, comparable_keys
 
 POOL = 96
@@ -54,7 +54,7 @@ def same_shape_contents(
                 Sketch.content_id != tensor.content_id,
                 Content.state == "live",
                 Content.health == "ok",
-                true() if holders is None else _may_serve(holders),
+                true() if holders is None else may_serve_clause(holders),
             )
             .group_by(Sketch.content_id)
             .order_by(_is_preferred(preferred).desc(), is_alike.desc(), Sketch.content_id.desc())
@@ -98,10 +98,6 @@ def self_contained(session: Session, content_ids: Collection[int]) -> dict[int, 
         select(Encoding.content_id, Encoding.base_id).where(Encoding.content_id.in_(ids))
     )
     return {content_id: base_id or content_id for content_id, base_id in rows}
-
-
-def _may_serve(holders: Holders) -> ColumnElement[bool]:
-    return or_(Repo.private.is_(False), Repo.namespace_id.in_(sorted(holders.namespaces)))
 
 
 def _is_preferred(preferred: Collection[int]) -> ColumnElement[int]:

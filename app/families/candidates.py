@@ -1,8 +1,9 @@
 """Repositories that a model is compared with: likely relatives, however they became known."""
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Encoding, Family, FamilyMember, Repo, Segment, TreeEntry
@@ -12,8 +13,18 @@ MOST_RELATIVES = 48
 """Repositories compared in one measurement; bigger families are measured around the newcomer."""
 
 
-def propose_relatives(session: Session, model: Model, declared: Sequence[int]) -> list[int]:
-    """Repositories to compare with: declared, its root, its family, its architecture, sharing."""
+class Proposed(NamedTuple):
+    """Likely relatives of a repository, likeliest first."""
+
+    compared: list[int]
+    """With these it is compared: public ones and, if it is private, those of its namespace."""
+    private: list[int]
+    """These are to be compared with it, each in a measurement of its own: what is written about a
+    public repository follows from public ones alone."""
+
+
+def propose_relatives(session: Session, model: Model, declared: Sequence[int]) -> Proposed:
+    """Likely relatives: declared, its root, its family, its architecture, sharing."""
     repo = model.repo
     mine = {tensor.content_id for tensor in model.tensors.values()}
     found: dict[int, None] = dict.fromkeys(declared)
@@ -34,17 +45,20 @@ def propose_relatives(session: Session, model: Model, declared: Sequence[int]) -
             found.update((each, None) for each in session.scalars(query.limit(MOST_RELATIVES)))
     found.update(dict.fromkeys(_sharing(session, mine)))
     found.pop(repo.id, None)
-    allowed = session.scalars(
-        select(Repo.id).where(
-            Repo.id.in_(list(found)),
-            Repo.type == "model",
-            # Private repositories of other namespaces matter only as children of a public one.
-            or_(Repo.private.is_(False), Repo.namespace_id == repo.namespace_id)
-            if repo.private
-            else Repo.id.is_not(None),
+    proposed = Proposed([], [])
+    rows = session.execute(
+        select(Repo.id, Repo.private, Repo.namespace_id).where(
+            Repo.id.in_(list(found)), Repo.type == "model"
         )
-    ).all()
-    return [repo_id for repo_id in found if repo_id in set(allowed)][:MOST_RELATIVES]
+    )
+    owner_of = {row.id: row.namespace_id if row.private else None for row in rows}
+    for repo_id in (each for each in found if each in owner_of):
+        owner = owner_of[repo_id]
+        if owner is None or (repo.private and owner == repo.namespace_id):
+            proposed.compared.append(repo_id)
+        elif not repo.private:
+            proposed.private.append(repo_id)
+    return Proposed(proposed.compared[:MOST_RELATIVES], proposed.private[:MOST_RELATIVES])
 
 
 def _sharing(session: Session, contents: Collection[int]) -> list[int]:

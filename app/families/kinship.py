@@ -32,8 +32,8 @@ class Kin:
     """Of most of its weights. Twins in two dtypes are equally far from everybody."""
 
     def may_descend_from(self, parent: "Kin") -> bool:
-        """A private repository is nobody's parent outside its namespace."""
-        return not parent.private or parent.namespace_id == self.namespace_id
+        """A private repository is the parent of private ones of its namespace only."""
+        return not parent.private or (self.private and parent.namespace_id == self.namespace_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from app.accounts.tokens import Principal
 from app.catalog.repos import repo_id as full_name
 from app.db.tables import Content, Encoding, Family, FamilyMember, Repo, Segment, TreeEntry
 from app.deltas.relatives import declared_bases
+from app.restore.homes import find_homes, hidden_contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def find_family(session: Session, caller: Principal | None, family_id: int) -> L
     names = {repo.id: full_name(session, repo) for _, repo in rows}
     order = sorted(names, key=lambda repo_id: (repo_id != root_id, repo_id))
     logical = {repo_id: _logical_nbytes(session, repo_id) for repo_id in order}
-    stored = _stored_nbytes(session, order)
+    stored = _stored_nbytes(session, caller, order)
     by_repo = {repo.id: (member, repo) for member, repo in rows}
     places = {repo_id: member for repo_id, (member, _) in by_repo.items()}
     members = []
@@ -112,7 +113,8 @@ def find_family(session: Session, caller: Principal | None, family_id: int) -> L
                 measured_parent=names.get(member.measured_parent_id or 0),
                 relation=_relation(session, member, places),
                 agrees=_agrees(member, declared, places),
-                bit_distance=member.bit_distance,
+                # Without a parent to show it would tell that there is one.
+                bit_distance=member.bit_distance if member.measured_parent_id in names else None,
                 logical_nbytes=logical[repo_id],
                 stored_nbytes=stored[repo_id],
                 measured_at=member.measured_at,
@@ -191,19 +193,30 @@ def _logical_nbytes(session: Session, repo_id: int) -> int:
     return sum(size for _, _, size in session.execute(versions))
 
 
-def _stored_nbytes(session: Session, repo_ids: Collection[int]) -> dict[int, int]:
-    """Stored bytes of each repository's contents, shared ones counted for the first in order."""
+def _stored_nbytes(
+    session: Session, caller: Principal | None, repo_ids: Collection[int]
+) -> dict[int, int]:
+    """Stored bytes of each repository's contents, shared ones counted for the first in order.
+
+    Deltas against bases that the caller may not read count as what they stand for.
+    """
     counted: set[int] = set()
     totals: dict[int, int] = {}
     for repo_id in repo_ids:
         rows = session.execute(
-            select(Content.id, Encoding.nbytes)
+            select(Content.id, Content.nbytes, Encoding.nbytes, Encoding.base_id)
             .join(Encoding, Encoding.content_id == Content.id)
             .join(Segment, Segment.content_id == Content.id)
             .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
             .where(TreeEntry.repo_id == repo_id)
             .distinct()
         ).all()
-        totals[repo_id] = sum(nbytes for content, nbytes in rows if content not in counted)
-        counted.update(content for content, _ in rows)
+        bases = {base for *_, base in rows if base is not None}
+        hidden = hidden_contents(session, bases, find_homes(session, caller, bases))
+        totals[repo_id] = sum(
+            raw if base in hidden else stored
+            for content, raw, stored, base in rows
+            if content not in counted
+        )
+        counted.update(content for content, *_ in rows)
     return totals

@@ -1,6 +1,6 @@
 """The family job: measure a repository against its likely relatives and give it its place."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -26,6 +26,14 @@ class _Measured:
     card: ModelCard
     relatives: dict[int, Model]
     distances: dict[tuple[int, int], Distance]
+    private: list[int]
+    """Private repositories that may derive from a public one."""
+
+    def near(self) -> list[int]:
+        """Related repositories, nearest first."""
+        me = self.model.repo.id
+        bits = {other: each.bits for (one, other), each in self.distances.items() if one == me}
+        return sorted(bits, key=lambda other: (bits[other], other))
 
 
 def measure_membership(context: JobContext) -> None:
@@ -52,7 +60,7 @@ def _measure(session: Session, hub: Hub, repo_id: int, card: ModelCard) -> _Meas
         return None
     proposed = propose_relatives(session, model, declared_bases(session, repo, card.base_models))
     models = {repo_id: model}
-    for other in session.scalars(select(Repo).where(Repo.id.in_(proposed))):
+    for other in session.scalars(select(Repo).where(Repo.id.in_(proposed.compared))):
         models[other.id] = load_model(session, hub, other)
     names = sample_names(model)
     compared = [m.tensors[name] for m in models.values() for name in names if name in m.tensors]
@@ -63,7 +71,7 @@ def _measure(session: Session, hub: Hub, repo_id: int, card: ModelCard) -> _Meas
         distance = comparison.distance(models[first], models[second])
         if distance is not None and distance.is_related:
             distances[first, second] = distances[second, first] = distance
-    return _Measured(model, card, models, distances)
+    return _Measured(model, card, models, distances, proposed.private)
 
 
 def _place(session: Session, hub: Hub, measured: _Measured) -> None:
@@ -71,15 +79,7 @@ def _place(session: Session, hub: Hub, measured: _Measured) -> None:
     repo_id = measured.model.repo.id
     if session.get(Repo, repo_id) is None:
         return
-    related = [other for me, other in measured.distances if me == repo_id]
-    families = set(
-        session.scalars(
-            select(FamilyMember.family_id)
-            .where(FamilyMember.repo_id.in_(related))
-            .order_by(FamilyMember.repo_id)
-            .with_for_update()
-        )
-    )
+    families = _related_families(session, measured)
     old = session.get(FamilyMember, repo_id, with_for_update=True)
     if old is not None and not families and _is_alone(session, old):
         families = {old.family_id}
@@ -97,6 +97,34 @@ def _place(session: Session, hub: Hub, measured: _Measured) -> None:
     _arrange(session, hub, measured, family_id)
     if old is None and _has_other_rows(measured):
         _owe_rebasing(session, hub, measured.model)
+    if old is None or old.family_id != family_id:
+        _owe_measuring(session, hub, measured.private)
+
+
+def _related_families(session: Session, measured: _Measured) -> set[int]:
+    """Families that this repository makes one; a private one joins one, and joins no others."""
+    near = measured.near()
+    rows = session.execute(
+        select(FamilyMember.repo_id, FamilyMember.family_id)
+        .where(FamilyMember.repo_id.in_(near))
+        .order_by(FamilyMember.repo_id)
+        .with_for_update()
+    )
+    family_of = {row.repo_id: row.family_id for row in rows}
+    families = set(family_of.values())
+    if not measured.model.repo.private or not _have_public(session, families):
+        return families
+    public = [each for each in near if not measured.relatives[each].repo.private]
+    return {next(family_of[each] for each in [*public, *near] if each in family_of)}
+
+
+def _have_public(session: Session, families: Collection[int]) -> bool:
+    public = (
+        select(Repo.id)
+        .join(FamilyMember, FamilyMember.repo_id == Repo.id)
+        .where(FamilyMember.family_id.in_(families), Repo.private.is_(False))
+    )
+    return session.scalar(public.limit(1)) is not None
 
 
 def _is_alone(session: Session, member: FamilyMember) -> bool:
@@ -139,6 +167,8 @@ def _arrange(session: Session, hub: Hub, measured: _Measured, family_id: int) ->
         )
     }
     measured_rows = {repo: row for repo, row in rows.items() if repo in measured.relatives}
+    is_private = measured.model.repo.private
+    public = {repo for repo in measured_rows if not measured.relatives[repo].repo.private}
     kin = _kin(session, measured_rows, measured.relatives)
     bits = {
         pair: distance.bits
@@ -147,11 +177,14 @@ def _arrange(session: Session, hub: Hub, measured: _Measured, family_id: int) ->
     }
     found: Descent = descent(kin, bits)
     family = session.get_one(Family, family_id)
-    if family.root_repo_id != found.root:
+    # What others see of a family a private repository has no say in.
+    if family.root_repo_id != found.root and not (is_private and public):
         family.root_repo_id = found.root
         if len(rows) > 1:
             _owe_rebasing(session, hub, measured.relatives[found.root])
     for repo_id, row in measured_rows.items():
+        if is_private and repo_id in public:
+            continue
         parent, distance = found.parents.get(repo_id, (None, None))
         row.measured_parent_id, row.bit_distance = parent, distance
         row.measured_at = hub.clock.now()
@@ -183,6 +216,12 @@ def _owe_rebasing(session: Session, hub: Hub, model: Model) -> None:
         enqueue(session, hub, "rebase", key=f"file:{file_id}", payload=payload, priority=10)
 
 
+def _owe_measuring(session: Session, hub: Hub, repo_ids: Collection[int]) -> None:
+    for repo_id in repo_ids:
+        payload: dict[str, int | str] = {"repo_id": repo_id}
+        enqueue(session, hub, "family", key=f"repo:{repo_id}", payload=payload, priority=30)
+
+
 def _owe_another_look(
     session: Session, hub: Hub, measured: _Measured, rows: Mapping[int, FamilyMember]
 ) -> None:
@@ -192,9 +231,7 @@ def _owe_another_look(
         return
     public = select(Repo.id).where(Repo.id.in_(unseen), Repo.private.is_(False)).limit(1)
     if session.scalar(public) is not None:
-        repo_id = measured.model.repo.id
-        payload: dict[str, int | str] = {"repo_id": repo_id}
-        enqueue(session, hub, "family", key=f"repo:{repo_id}", payload=payload, priority=30)
+        _owe_measuring(session, hub, [measured.model.repo.id])
 
 
 def _kin(

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import exists, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.domains import SHARED
 from app.contents import objects
 from app.contents.objects import PendingObject
 from app.db.inserting import batches, upsert
@@ -29,12 +30,18 @@ class ContentLinker:
     """Contents of one publishing transaction. Used once."""
 
     def __init__(
-        self, hub: Hub, session: Session, pending: PendingObject, object_nbytes: int
+        self,
+        hub: Hub,
+        session: Session,
+        pending: PendingObject,
+        object_nbytes: int,
+        domain: int = SHARED,
     ) -> None:
         self._hub = hub
         self._session = session
         self._pending = pending
         self._object_nbytes = object_nbytes
+        self._domain = domain
         self._healed: list[int] = []
         self.used_object = False
         """Whether a content lies in the received object now, which is live then."""
@@ -42,13 +49,13 @@ class ContentLinker:
     def link(self, files: Iterable[ReceivedFile]) -> dict[bytes, int]:
         """Ids of all contents of ``files`` by digest; every one has a sound encoding afterwards.
 
-        Contents are locked in the order of their digests. Raises ObjectLost.
+        Contents are locked in the order of their digests, shared ones first. Raises ObjectLost.
         """
         places = _places(files)
         ids: dict[bytes, int] = {}
         damaged: set[int] = set()
         for digests in batches(sorted(places)):
-            for content_id, digest, health in self._upsert(digests, places):
+            for content_id, digest, health in self._found_or_made(digests, places):
                 ids[digest] = content_id
                 if health != "ok":
                     damaged.add(content_id)
@@ -89,15 +96,38 @@ class ContentLinker:
                 .execution_options(synchronize_session=False)
             )
 
+    def _found_or_made(
+        self, digests: Sequence[bytes], places: dict[bytes, _Place]
+    ) -> Iterable[Any]:
+        """Rows of (id, digest, health), locked and live: shared ones where there are."""
+        shared = [] if self._domain == SHARED else self._shared(digests)
+        known = {row.digest for row in shared}
+        own = [digest for digest in digests if digest not in known]
+        return [*shared, *(self._upsert(own, places) if own else ())]
+
+    def _shared(self, digests: Sequence[bytes]) -> Sequence[Any]:
+        here = (Content.domain == SHARED, Content.digest.in_(digests))
+        locked = select(Content.id).where(*here).order_by(Content.digest).with_for_update()
+        ids = self._session.scalars(locked).all()
+        return self._session.execute(
+            update(Content)
+            .where(Content.id.in_(ids))
+            .values(state="live", condemned_at=None)
+            .returning(Content.id, Content.digest, Content.health)
+            .execution_options(synchronize_session=False)
+        ).all()
+
     def _upsert(self, digests: Sequence[bytes], places: dict[bytes, _Place]) -> Iterable[Any]:
-        """Rows of (id, digest, health), locked and live."""
+        """Rows of (id, digest, health) of the own domain, locked and live."""
         statement = upsert(self._session, Content)
         statement = statement.on_conflict_do_update(
-            index_elements=[Content.digest], set_={"state": "live", "condemned_at": None}
+            index_elements=[Content.domain, Content.digest],
+            set_={"state": "live", "condemned_at": None},
         ).returning(Content.id, Content.digest, Content.health)
         now = self._hub.clock.now()
         rows = [
             {
+                "domain": self._domain,
                 "digest": digest,
                 "nbytes": places[digest].nbytes,
                 "state": "live",

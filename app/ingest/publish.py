@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.domains import domain_of
 from app.contents import objects
 from app.contents.objects import PendingObject
 from app.db.inserting import batches, upsert
@@ -42,12 +43,12 @@ def publish_files(
 
     def work(session: Session) -> tuple[list[IngestedFile], bool]:
         now = hub.clock.now()
-        _lock_repo(session, repo_id)
-        ids = _link_files(session, ordered, now)
+        domain = domain_of(session, hub, _lock_repo(session, repo_id))
+        ids = _link_files(session, ordered, domain, now)
         readable = _readable(session, ids.values())
         incomplete = {ids[f.sha256]: f for f in ordered if ids[f.sha256] not in readable}
         _reset(session, incomplete)
-        linker = ContentLinker(hub, session, pending, object_nbytes)
+        linker = ContentLinker(hub, session, pending, object_nbytes, domain)
         content_ids = linker.link(incomplete.values())
         _write_segments(session, incomplete, content_ids)
         linker.mark_healed_files()
@@ -62,24 +63,28 @@ def publish_files(
     return ingested
 
 
-def _lock_repo(session: Session, repo_id: int) -> None:
+def _lock_repo(session: Session, repo_id: int) -> Repo:
     found = session.scalar(
-        select(Repo.id).where(Repo.id == repo_id).with_for_update(read=True, key_share=True)
+        select(Repo).where(Repo.id == repo_id).with_for_update(read=True, key_share=True)
     )
     if found is None:
         raise RepoNotFound("the repository was deleted during the upload")
+    return found
 
 
-def _link_files(session: Session, files: Sequence[ReceivedFile], now: datetime) -> dict[bytes, int]:
+def _link_files(
+    session: Session, files: Sequence[ReceivedFile], domain: int, now: datetime
+) -> dict[bytes, int]:
     """Row ids of the files by SHA-256, inserted or resurrected, locked."""
     ids: dict[bytes, int] = {}
     for batch in batches(files):
         statement = upsert(session, File)
         statement = statement.on_conflict_do_update(
-            index_elements=[File.sha256], set_={"state": "live", "condemned_at": None}
+            index_elements=[File.domain, File.sha256], set_={"state": "live", "condemned_at": None}
         ).returning(File.sha256, File.id)
         rows = [
             {
+                "domain": domain,
                 "sha256": file.sha256,
                 "size": file.nbytes,
                 "git_oid": file.git_oid,

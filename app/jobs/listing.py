@@ -1,5 +1,6 @@
 """Look at the queue: for people, dashboards and metrics."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,19 @@ def list_jobs(
     if before is not None:
         statement = statement.where(Job.id < before)
     return session.scalars(statement).all()
+
+
+def count_jobs(jobs: Sequence[Job]) -> JobSummary:
+    """How many of these jobs are in each state."""
+    counts = Counter(job.state for job in jobs)
+    queued = [job.created_at for job in jobs if job.state == "queued"]
+    return JobSummary(
+        queued=counts["queued"],
+        running=counts["running"],
+        done=counts["done"],
+        failed=counts["failed"],
+        oldest_queued_at=min(queued, default=None),
+    )
 
 
 def summary(session: Session) -> JobSummary:

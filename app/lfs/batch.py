@@ -149,14 +149,14 @@ def _lease_possessed(
     sizes: dict[bytes, int] = {}
     for start in range(0, len(digests), BATCH):
         named = File.sha256.in_(digests[start : start + BATCH])
+        ids = session.scalars(
+            select(File.id).where(named, possessed_file_clause(session, principal, repo))
+        ).all()
         # Lock in one statement, look in the next: garbage collection does the same from its side.
-        session.scalars(select(File.id).where(named).order_by(File.id).with_for_update()).all()
+        locked = select(File.id).where(File.id.in_(ids)).order_by(File.id).with_for_update()
+        session.execute(locked)
         found = session.execute(
-            select(File.id, File.sha256, File.size).where(
-                named,
-                sound_file_clause(),
-                possessed_file_clause(session, principal, repo),
-            )
+            select(File.id, File.sha256, File.size).where(File.id.in_(ids), sound_file_clause())
         ).all()
         sizes.update({row.sha256: row.size for row in found})
         session.add_all(Lease(file_id=row.id, owner=owner, expires_at=expires_at) for row in found)

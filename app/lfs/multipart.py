@@ -88,11 +88,11 @@ def complete_upload(hub: Hub, leave: Capability, claimed: Sequence[CompletedPart
         ThreadPoolExecutor(1, thread_name_prefix="lfs-parts") as executor,
         closing(in_order(executor, _reads(hub, parts), ahead=1)) as buffers,
     ):
-        ingest_stream(
+        stored = ingest_stream(
             hub, buffers, nbytes=upload.size, sha256=upload.sha256, repo_id=upload.repo_id
         )
     if leave.proposes:
-        record_proposed(hub, leave.account_id, leave.repo_id, [leave.sha256])
+        record_proposed(hub, leave.account_id, leave.repo_id, [stored.file_id])
     hub.db.run(lambda session: _retire(session, hub, leave.upload_id))
 
 

@@ -21,9 +21,11 @@ def store_object(hub: Hub, leave: Capability, buffers: Iterable[bytes]) -> None:
     with hub.db.read() as session:
         if session.get(Repo, leave.repo_id) is None:
             raise RepoNotFound("the repository was deleted")
-    ingest_stream(hub, buffers, nbytes=leave.nbytes, sha256=leave.sha256, repo_id=leave.repo_id)
+    stored = ingest_stream(
+        hub, buffers, nbytes=leave.nbytes, sha256=leave.sha256, repo_id=leave.repo_id
+    )
     if leave.proposes:
-        record_proposed(hub, leave.account_id, leave.repo_id, [leave.sha256])
+        record_proposed(hub, leave.account_id, leave.repo_id, [stored.file_id])
 
 
 def verify_object(hub: Hub, leave: Capability) -> None:
@@ -62,4 +64,4 @@ def is_granted(session: Session, leave: Capability) -> bool:
     )
     if leave.proposes:
         query = query.where(ProposedFile.account_id == leave.account_id)
-    return session.scalar(query) is not None
+    return session.scalar(query.limit(1)) is not None

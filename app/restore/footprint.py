@@ -1,7 +1,8 @@
 """What one revision takes in the store: per file and tensor, and why it is less than it shows.
 
 ``logical = stored + file_dedup + tensor_dedup + delta + coding``, exactly. Bytes that an older repo
-holds already are counted there, as far as the caller may know of it.
+holds already are counted there, as far as the caller may know of it; a delta against a base that he
+may not read counts as what it stands for.
 """
 
 import json
@@ -13,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
 from app.catalog.listing import Entry
-from app.contents.refs import EncodingRef, load_refs
+from app.contents.refs import RAW, EncodingRef, load_refs
 from app.db.tables import File, Segment
-from app.restore.homes import Home, find_homes
+from app.restore.homes import Home, find_homes, hidden_contents
 
 _BATCH = 500
 
@@ -81,7 +82,8 @@ def measure_footprint(
     segments = _load_segments(session, file_ids)
     refs = load_refs(session, {part.content_id for parts in segments.values() for part in parts})
     bases = {ref.base.content_id for ref in refs.values() if ref.base is not None}
-    account = _Account(home, refs, find_homes(session, principal, refs.keys() | bases))
+    homes = find_homes(session, principal, refs.keys() | bases)
+    account = _Account(home, refs, homes, hidden_contents(session, bases, homes))
     footprint = Footprint()
     for entry in entries:
         if entry.file_id is not None:
@@ -92,8 +94,15 @@ def measure_footprint(
 class _Account:
     """Books files in order: what was seen before is a copy."""
 
-    def __init__(self, home: Home, refs: dict[int, EncodingRef], homes: dict[int, Home]) -> None:
+    def __init__(
+        self,
+        home: Home,
+        refs: dict[int, EncodingRef],
+        homes: dict[int, Home],
+        hidden: Collection[int],
+    ) -> None:
         self._home = home
+        self._hidden = hidden
         self._refs = refs
         self._homes = homes
         self._files: set[int] = set()
@@ -134,7 +143,7 @@ class _Account:
             dtype=segment.dtype,
             shape=None if segment.shape is None else json.loads(segment.shape),
             digest=ref.digest,
-            encoding=ref.codec,
+            encoding=RAW if self._is_masked(ref) else ref.codec,
             # A base that the caller cannot see is not even named: a digest tells who has it.
             base_digest=None if ref.base is None or base_home is None else ref.base.digest,
             base_home=base_home,
@@ -142,6 +151,10 @@ class _Account:
             logical_nbytes=segment.nbytes,
             stored_nbytes=stored,
         )
+
+    def _is_masked(self, ref: EncodingRef) -> bool:
+        """Whether what a delta saves would tell of a base that the caller may not read."""
+        return ref.base is not None and ref.base.content_id in self._hidden
 
     def _shared_with(self, content_id: int) -> Home | None:
         oldest = self._homes.get(content_id, self._home)
@@ -157,6 +170,8 @@ class _Account:
         if repeated:
             saved.tensor_dedup += ref.nbytes
             return 0
+        if self._is_masked(ref):
+            return ref.nbytes
         if ref.base is not None:
             saved.delta += ref.nbytes - ref.stored_nbytes
         else:

@@ -1,6 +1,6 @@
 """Where a content can be seen: the repos that show it, as far as a caller may know."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -19,6 +19,25 @@ class Home(NamedTuple):
     repo_type: str
     repo_id: str
     """``namespace/name``."""
+
+
+def hidden_contents(
+    session: Session, content_ids: Collection[int], homes: Mapping[int, Home]
+) -> set[int]:
+    """Contents that repos hold, none of which the caller of :func:`find_homes` may read.
+
+    What is stored against one of these must not show: how near it is tells of what it is.
+    """
+    ids = sorted(set(content_ids) - homes.keys())
+    found: set[int] = set()
+    for at in range(0, len(ids), _BATCH):
+        held = (
+            select(Segment.content_id)
+            .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+            .where(Segment.content_id.in_(ids[at : at + _BATCH]))
+        )
+        found.update(session.scalars(held.distinct()))
+    return found
 
 
 def find_homes(

@@ -10,6 +10,7 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.domains import domain_of
 from app.contents.soundness import sound_file_clause
 from app.db.inserting import upsert
 from app.db.tables import File, FileGrant, Lease, Repo
@@ -20,18 +21,25 @@ from app.xet.shelf import XorbShelf, checked_rows, raw_nbytes
 from app.xet.staging import StagedXorb
 
 
-def link_known(hub: Hub, shelf: XorbShelf, repo_id: int, file: ShardFile) -> bool:
-    """Grant the repository the stored file that ``file`` is; False if there is none, or unsure.
+def link_known(hub: Hub, shelf: XorbShelf, repo_id: int, file: ShardFile) -> int | None:
+    """Grant the repository the stored file that ``file`` is; None if there is none, or unsure.
+
+    Only files of the dedup domain that the repository's own belong to are looked at.
 
     Raises what :meth:`app.xet.assemble.Assembly.stream` raises for a shard that is wrong.
     """
     if file.sha256 is None:
-        return False
+        return None
     with hub.db.read() as session:
-        known = session.scalars(select(File).where(File.sha256 == file.sha256)).one_or_none()
+        repo = session.get(Repo, repo_id)
+        if repo is None:
+            return None
+        here = (File.sha256 == file.sha256, File.domain == domain_of(session, hub, repo))
+        known = session.scalars(select(File).where(*here)).one_or_none()
     if known is None or known.size != file.nbytes or not _is_made_of(shelf, file, known.id):
-        return False
-    return hub.db.run(lambda session: _grant(session, hub, repo_id, known.id))
+        return None
+    granted = hub.db.run(lambda session: _grant(session, hub, repo_id, known.id))
+    return known.id if granted else None
 
 
 def _is_made_of(shelf: XorbShelf, file: ShardFile, file_id: int) -> bool:

@@ -45,7 +45,7 @@ def find_readable_file(hub: Hub, token: str, sha256: bytes) -> ReadableFile:
     with hub.db.read() as session:
         row = session.execute(
             select(File.id, File.size).where(File.sha256 == sha256, named)
-        ).one_or_none()
+        ).first()
     if row is None:
         raise ContentNotFound("no file of this repository has this id")
     return ReadableFile(row.id, sha256, row.size)

@@ -46,9 +46,10 @@ def register_shard(
         closing(XorbShelf(hub, grantee.account_id)) as shelf,
     ):
         for file in files:
-            if link_known(hub, shelf, grantee.repo_id, file):
+            known_id = link_known(hub, shelf, grantee.repo_id, file)
+            if known_id is not None:
                 advance(file.nbytes)
-                _record_proposal(hub, grantee, file.sha256)
+                _record_proposal(hub, grantee, known_id)
                 continue
             assembly = Assembly(hub, shelf, file, executor)
             try:
@@ -68,9 +69,9 @@ def register_shard(
                     session, hub, file_id, assembly.named, assembly.spans
                 )
             )
-            _record_proposal(hub, grantee, ingested.sha256)
+            _record_proposal(hub, grantee, ingested.file_id)
 
 
-def _record_proposal(hub: Hub, grantee: XetGrantee, sha256: bytes | None) -> None:
-    if grantee.proposes and sha256 is not None:
-        record_proposed(hub, grantee.account_id, grantee.repo_id, [sha256])
+def _record_proposal(hub: Hub, grantee: XetGrantee, file_id: int) -> None:
+    if grantee.proposes:
+        record_proposed(hub, grantee.account_id, grantee.repo_id, [file_id])

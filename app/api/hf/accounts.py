@@ -58,7 +58,7 @@ def user_overview(hub: HubDep, caller: Caller, user: str) -> dict[str, Any]:
             "numDiscussions": count_discussions(session, caller, account),
             "numPapers": 0,
             "numUpvotes": 0,
-            "numLikes": orgs.count_likes(session, account),
+            "numLikes": orgs.count_likes(session, caller, account),
             "numFollowing": 0,
             "numFollowers": 0,
             "isFollowing": False,

@@ -82,7 +82,7 @@ def _store_inline(hub: Hub, repo: Repo, body: CommitBody, proposer: int | None) 
     files = body.take_inline()
     stored = ingest_inline(hub, [file.data for file in files], repo_id=repo.id)
     if proposer is not None:
-        record_proposed(hub, proposer, repo.id, [ingested.sha256 for ingested in stored])
+        record_proposed(hub, proposer, repo.id, [ingested.file_id for ingested in stored])
     for file, ingested in zip(files, stored, strict=True):
         body.stored(file, ingested.file_id, blob_oid(file.data))
 

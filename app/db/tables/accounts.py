@@ -12,7 +12,10 @@ class Account(Table):
     """A user or an organisation: whatever may own repositories."""
 
     __tablename__ = "account"
-    __table_args__ = (CheckConstraint("kind IN ('user', 'org')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind IN ('user', 'org')", name="kind"),
+        CheckConstraint("dedup IN ('namespace', 'hub')", name="dedup"),
+    )
 
     id: Mapped[PrimaryKey]
     kind: Mapped[str] = mapped_column(String(8))
@@ -26,6 +29,8 @@ class Account(Table):
     is_admin: Mapped[bool] = mapped_column(default=False)
     private_by_default: Mapped[bool] = mapped_column(default=False)
     """Whether repositories made under this name are private unless their maker says otherwise."""
+    dedup: Mapped[str | None] = mapped_column(String(12))
+    """namespace | hub, see ``app.accounts.domains``; null: as the hub has it."""
     created_at: Mapped[datetime]
 
 

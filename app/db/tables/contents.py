@@ -49,17 +49,21 @@ class StoredObject(Table):
 
 
 class File(Table):
-    """The bytes of one file, known by SHA-256."""
+    """The bytes of one file, known by SHA-256 within a dedup domain."""
 
     __tablename__ = "file"
     __table_args__ = (
         CheckConstraint("state IN ('live', 'condemned')", name="state"),
         CheckConstraint("health IN ('ok', 'damaged')", name="health"),
+        UniqueConstraint("domain", "sha256"),
+        Index("ix_file_sha256", "sha256"),
         Index("ix_file_state_condemned", "state", "condemned_at"),
     )
 
     id: Mapped[PrimaryKey]
-    sha256: Mapped[bytes] = mapped_column(unique=True)
+    domain: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Whose bytes they are, see ``app.accounts.domains``: 0 everybody's, else an account's."""
+    sha256: Mapped[bytes]
     size: Mapped[int]
     git_oid: Mapped[str | None] = mapped_column(String(40))
     """Git blob id of the bytes; null for files too big to be regular git blobs."""
@@ -74,7 +78,7 @@ class File(Table):
 
 
 class Content(Table):
-    """Bytes stored once: a tensor, a chunk or a literal, known by digest alone.
+    """Bytes stored once in a dedup domain: a tensor, a chunk or a literal, known by digest.
 
     Shape and dtype belong to the segment: the same bytes under another shape are the same content.
     """
@@ -83,11 +87,14 @@ class Content(Table):
     __table_args__ = (
         CheckConstraint("state IN ('live', 'condemned')", name="state"),
         CheckConstraint("health IN ('ok', 'damaged')", name="health"),
+        UniqueConstraint("domain", "digest"),
         Index("ix_content_state_condemned", "state", "condemned_at"),
     )
 
     id: Mapped[PrimaryKey]
-    digest: Mapped[bytes] = mapped_column(unique=True)
+    domain: Mapped[int] = mapped_column(default=0, server_default="0")
+    """As that of a file; files of every domain may hold contents of domain 0."""
+    digest: Mapped[bytes]
     """Content id of 33 bytes, see ``app.digest``."""
     nbytes: Mapped[int]
     """Raw bytes."""

@@ -43,9 +43,11 @@ def count(forum: Forum, table: type) -> int:
 def send(forum: Forum, data: bytes, *, as_bob: bool = False) -> AddLfsFile:
     """A big file, its bytes sent to the repo."""
     digest = sha256(data).digest()
-    ingest_stream(forum.hub, [data], nbytes=len(data), sha256=digest, repo_id=forum.repo.id)
+    stored = ingest_stream(
+        forum.hub, [data], nbytes=len(data), sha256=digest, repo_id=forum.repo.id
+    )
     if as_bob:
-        record_proposed(forum.hub, forum.bob.account_id, forum.repo.id, [digest])
+        record_proposed(forum.hub, forum.bob.account_id, forum.repo.id, [stored.file_id])
     return AddLfsFile("big.bin", digest, len(data))
 
 
