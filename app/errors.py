@@ -8,6 +8,7 @@
     │   └── MissingUploads     a commit names files whose bytes must be sent first; lists them
     ├── Unauthorized           no credentials, or wrong ones
     ├── Forbidden              known caller, not allowed
+    │   ├── QuotaExceeded      it would be more than an account or repository may have
     │   └── GatedRepo          the repo exists for the caller, its files are for those let in
     ├── NotFound
     │   ├── RepoNotFound
@@ -18,6 +19,7 @@
     ├── Conflict               the name is taken, or the state forbids it
     │   └── StaleParent        parentCommit is no longer the head of the branch
     ├── RangeNotSatisfiable
+    ├── RateLimited            the caller asked too often; says when to come back
     ├── NotOffered             the Hugging Face Hub has this, this hub does not
     └── Unavailable            transient: the store or database did not answer; retry
         └── Damaged            stored bytes fail their checksum and no other copy is at hand
@@ -71,6 +73,14 @@ class Unauthorized(HubError):
 
 class Forbidden(HubError):
     """The caller is known and may not do this."""
+
+
+class QuotaExceeded(Forbidden):
+    """More than an account or repository may have; ``quota`` says of what."""
+
+    def __init__(self, message: str, *, quota: str) -> None:
+        super().__init__(f"{message} (quota: {quota})")
+        self.quota = quota
 
 
 class GatedRepo(Forbidden):
@@ -127,6 +137,15 @@ class RangeNotSatisfiable(HubError):
     def __init__(self, message: str, *, size: int) -> None:
         super().__init__(message)
         self.size = size
+
+
+class RateLimited(HubError):
+    """More requests than a limit allows; ``setting`` raises it, ``retry_after_s`` waits for it."""
+
+    def __init__(self, message: str, *, setting: str, retry_after_s: int) -> None:
+        super().__init__(f"{message} (limit: {setting})")
+        self.setting = setting
+        self.retry_after_s = retry_after_s
 
 
 class NotOffered(HubError):

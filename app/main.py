@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
-from app.api import families, git, health, jobs, plans, stats, storage
+from app.api import families, git, health, jobs, plans, stats, storage, tokens
 from app.api.errors import install_error_responses
 from app.api.forwarded import Forwarded
 from app.api.hf import (
@@ -37,10 +37,14 @@ from app.api.hf import (
 from app.api.metrics import RequestMetrics, make_registry
 from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
 from app.api.openapi import document
+from app.api.rate_limits import RateLimits
 from app.api.routing import QuotedPath
 from app.api.small_files import SmallFiles
 from app.hub import Hub
 from app.jobs.runner import Runner
+from app.rates.bucket import Buckets
+from app.rates.local import LocalBuckets
+from app.rates.shared import SharedBuckets
 from app.restore.downloads import DownloadCounter
 from app.stats import Meter
 from app.tasks import HANDLERS, PERIODS
@@ -51,6 +55,7 @@ ROUTERS = (
     *(history.router, xet_reads.router, discussions.router),
     *(tree.router, validate.router, lfs.router, git.router, xet.router, resolve.router),
     *(storage.router, families.router, jobs.router, stats.router, plans.router),
+    tokens.router,
     *(
         accounts.router,
         visitors.router,
@@ -98,6 +103,7 @@ def create_app(hub: Hub) -> FastAPI:
     # The last one added sees a request first.
     app.add_middleware(JsonBodyLimit, limits=hub.settings.limits)
     app.add_middleware(QuotedPath)
+    app.add_middleware(RateLimits, rates=hub.settings.rates, buckets=_buckets(hub))
     app.add_middleware(
         MeterRequests, metrics=RequestMetrics(registry), logs=hub.settings.log_requests
     )
@@ -108,6 +114,11 @@ def create_app(hub: Hub) -> FastAPI:
         app.include_router(router)
     app.openapi = cache(lambda: document(app, ROUTERS))
     return app
+
+
+def _buckets(hub: Hub) -> Buckets:
+    url = hub.settings.rates.redis_url
+    return LocalBuckets() if url is None else SharedBuckets(url.get_secret_value())
 
 
 def _embedded_runner(hub: Hub) -> Runner | None:

@@ -78,6 +78,27 @@ class Limits(BaseModel):
     path_parts: int = Field(32, description="Parts of such a path.")
 
 
+class Rates(BaseModel):
+    """Requests in a window of time, per token or, without one, per address; 0: no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window_s: float = Field(300, gt=0, description="The window, seconds.")
+    api: int = Field(60_000, ge=0, description="Requests to /api and to git, with a token.")
+    api_anonymous: int = Field(6_000, ge=0, description="The same without one.")
+    resolvers: int = Field(240_000, ge=0, description="Requests for bytes of files, with a token.")
+    resolvers_anonymous: int = Field(24_000, ge=0, description="The same without one.")
+    pages: int = Field(6_000, ge=0, description="Pages, with a token.")
+    pages_anonymous: int = Field(1_200, ge=0, description="The same without one.")
+    failures: int = Field(200, ge=0, description="Wrong tokens from one address.")
+    in_flight: int = Field(256, ge=1, description="Requests of one caller at the same time.")
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis that counts for all processes together; default: each for itself, so "
+        "that n processes let through up to n times as much.",
+    )
+
+
 class Timers(BaseModel):
     """Grace periods, seconds. Safety does not depend on them; convenience does."""
 
@@ -182,6 +203,7 @@ class Settings(BaseSettings):
     log_json: bool = Field(False, description="Log JSON lines instead of text.")
     limits: Limits = Limits()  # pyright: ignore[reportCallIssue]
     timers: Timers = Timers()  # pyright: ignore[reportCallIssue]
+    rates: Rates = Rates()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
 
     @field_validator("trusted_proxies", "metrics_from")

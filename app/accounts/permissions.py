@@ -19,7 +19,7 @@ def readable_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
         return Repo.private == false()
     if principal.is_admin:
         return true()
-    return or_(Repo.private == false(), Repo.namespace_id.in_(principal.namespaces))
+    return or_(Repo.private == false(), _own_repos_clause(principal))
 
 
 def open_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
@@ -37,22 +37,47 @@ def open_repos_clause(principal: Principal | None) -> ColumnElement[bool]:
         )
         .exists()
     )
+    if principal.scope is not None:
+        let_in = let_in & Repo.id.in_(principal.single_repos)
     return or_(
-        Repo.namespace_id.in_(principal.namespaces),
+        _own_repos_clause(principal),
         (Repo.private == false()) & or_(Repo.gated.is_(None), let_in),
     )
 
 
+def _own_repos_clause(principal: Principal) -> ColumnElement[bool]:
+    """Repos whose private things are the principal's, by namespace or one by one."""
+    whole = Repo.namespace_id.in_(principal.namespaces)
+    if not principal.single_repos:
+        return whole
+    return whole | single_repos_clause(principal)
+
+
+def single_repos_clause(principal: Principal) -> ColumnElement[bool]:
+    """Repos that a fine-grained token names and that belong to an owner whom its user acts for."""
+    return Repo.id.in_(principal.single_repos) & Repo.namespace_id.in_(principal.owners)
+
+
 def can_read(_session: Session, principal: Principal | None, repo: Repo) -> bool:
     """Whether the repo exists for this principal."""
-    return not repo.private or is_member(principal, repo.namespace_id)
+    return not repo.private or _owns(principal, repo)
+
+
+def _owns(principal: Principal | None, repo: Repo) -> bool:
+    if is_member(principal, repo.namespace_id):
+        return True
+    return (
+        principal is not None
+        and repo.id in principal.single_repos
+        and repo.namespace_id in principal.owners
+    )
 
 
 def can_open(session: Session, principal: Principal | None, repo: Repo) -> bool:
     """Whether this principal may read the files of a repo that exists for him."""
-    if repo.gated is None or is_member(principal, repo.namespace_id):
+    if repo.gated is None or _owns(principal, repo):
         return True
-    if principal is None:
+    if principal is None or (principal.scope and repo.id not in principal.scope.repos):
         return False
     accepted = select(AccessRequest.id).where(
         AccessRequest.repo_id == repo.id,
@@ -64,7 +89,7 @@ def can_open(session: Session, principal: Principal | None, repo: Repo) -> bool:
 
 def can_write(_session: Session, principal: Principal | None, repo: Repo) -> bool:
     """Whether this principal may commit to, change and delete the repo."""
-    if principal is None or principal.role != "write":
+    if principal is None or not _writes(principal, repo):
         return False
     if principal.is_admin or principal.account_id == repo.namespace_id:
         return True
@@ -79,9 +104,13 @@ def can_write(_session: Session, principal: Principal | None, repo: Repo) -> boo
 
 def can_discuss(session: Session, principal: Principal | None, repo: Repo) -> bool:
     """Whether this principal may speak in the repo's discussions."""
-    return (
-        principal is not None and principal.role == "write" and can_read(session, principal, repo)
-    )
+    return principal is not None and _writes(principal, repo) and can_read(session, principal, repo)
+
+
+def _writes(principal: Principal, repo: Repo) -> bool:
+    if principal.scope is not None:
+        return principal.scope.writes(repo.id, repo.namespace_id)
+    return principal.role == "write"
 
 
 def can_propose(session: Session, principal: Principal | None, repo: Repo) -> bool:
@@ -91,7 +120,9 @@ def can_propose(session: Session, principal: Principal | None, repo: Repo) -> bo
 
 def can_create(principal: Principal | None, namespace_id: int) -> bool:
     """Whether this principal may make repos under an account."""
-    if principal is None or principal.role != "write":
+    if principal is None or principal.role == "read":
+        return False
+    if principal.scope is not None and not principal.scope.namespaces.get(namespace_id, False):
         return False
     if principal.is_admin or principal.account_id == namespace_id:
         return True

@@ -1,25 +1,27 @@
 """Access tokens: issued once, stored as SHA-256, authenticated, revoked.
 
 A token carries 256 random bits, so an unsalted digest cannot be reversed, and looking it up by
-digest leaks no timing about the secret itself.
+digest leaks no timing about the secret itself. Who asks is the token, not its user: a fine-grained
+one opens what its scopes name and its user may open, and a read token never writes.
 """
 
 import hashlib
+import hmac
 import secrets
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import AccessToken, Account, Membership
+from app.db.tables import AccessToken, Account, Membership, TokenScope
 from app.errors import Conflict, InvalidRequest, Unauthorized
 from app.hub import Hub
 
-TokenRole = Literal["read", "write"]
+TokenRole = Literal["read", "write", "fineGrained"]
 OrgRole = Literal["admin", "write", "contributor", "read"]
 
 BAD_CREDENTIALS = "Invalid credentials in Authorization header"
@@ -31,6 +33,18 @@ _MAX_TOKEN_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """What a fine-grained token is for: id -> whether it may write there."""
+
+    namespaces: Mapping[int, bool] = field(default_factory=dict)
+    repos: Mapping[int, bool] = field(default_factory=dict)
+
+    def writes(self, repo_id: int, namespace_id: int) -> bool:
+        """Whether it may write to a repo."""
+        return self.repos.get(repo_id, False) or self.namespaces.get(namespace_id, False)
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who is asking, as far as one token vouches for it."""
 
@@ -39,12 +53,16 @@ class Principal:
     role: TokenRole
     """A read token never writes, whoever owns it."""
     is_admin: bool
+    """Never true of a fine-grained token."""
     orgs: Mapping[int, OrgRole]
     """Account id of each organisation -> role in it."""
     fullname: str
     email: str | None
     token_name: str
     token_created_at: datetime
+    token_id: int = 0
+    scope: Scope | None = None
+    """Of a fine-grained token; None: everything that its user may."""
 
     @property
     def owners(self) -> list[int]:
@@ -53,20 +71,54 @@ class Principal:
 
     @property
     def namespaces(self) -> list[int]:
-        """Accounts whose private repos exist for it: its own and its organisations."""
-        return [self.account_id, *self.orgs]
+        """Accounts all of whose private repos exist for it."""
+        if self.scope is None:
+            return self.owners
+        return [owner for owner in self.owners if owner in self.scope.namespaces]
+
+    @property
+    def single_repos(self) -> list[int]:
+        """Repos beside those that a fine-grained token names one by one."""
+        return [] if self.scope is None else sorted(self.scope.repos)
 
 
-def authenticate(session: Session, token: str) -> Principal:
-    """The principal of a token. Raises Unauthorized for an unknown or revoked one."""
+def authenticate(session: Session, token: str, *, now: datetime | None = None) -> Principal:
+    """The principal of a token. Raises Unauthorized for an unknown, revoked or expired one.
+
+    ``now``: by the hub's clock; the machine's, if None.
+    """
+    digest = token_digest(token)
+    row = _find(session, AccessToken.digest == digest, now)
+    if row is None or not hmac.compare_digest(row[0].digest, digest):
+        raise Unauthorized(BAD_CREDENTIALS)
+    return _principal(session, *row)
+
+
+def principal_of(session: Session, token_id: int, *, now: datetime) -> Principal | None:
+    """Who a token vouches for by now; None if it was revoked or has expired, or for no token."""
+    row = _find(session, AccessToken.id == token_id, now) if token_id else None
+    return None if row is None else _principal(session, *row)
+
+
+def _find(
+    session: Session, which: ColumnElement[bool], now: datetime | None
+) -> tuple[AccessToken, Account] | None:
     row = session.execute(
         select(AccessToken, Account)
         .join(Account, Account.id == AccessToken.account_id)
-        .where(AccessToken.digest == token_digest(token), AccessToken.revoked_at.is_(None))
+        .where(
+            which,
+            AccessToken.revoked_at.is_(None),
+            or_(
+                AccessToken.expires_at.is_(None),
+                AccessToken.expires_at > (now or datetime.now(UTC)),
+            ),
+        )
     ).one_or_none()
-    if row is None:
-        raise Unauthorized(BAD_CREDENTIALS)
-    access, account = row
+    return None if row is None else (row[0], row[1])
+
+
+def _principal(session: Session, access: AccessToken, account: Account) -> Principal:
     memberships = session.execute(
         select(Membership.org_id, Membership.role).where(Membership.user_id == account.id)
     )
@@ -74,12 +126,22 @@ def authenticate(session: Session, token: str) -> Principal:
         account_id=account.id,
         name=account.name,
         role=cast("TokenRole", access.role),
-        is_admin=account.is_admin,
+        is_admin=account.is_admin and access.role != "fineGrained",
         orgs={org_id: cast("OrgRole", role) for org_id, role in memberships},
         fullname=account.fullname or account.name,
         email=account.email,
         token_name=access.name,
         token_created_at=access.created_at,
+        token_id=access.id,
+        scope=_scope(session, access) if access.role == "fineGrained" else None,
+    )
+
+
+def _scope(session: Session, access: AccessToken) -> Scope:
+    rows = session.scalars(select(TokenScope).where(TokenScope.token_id == access.id)).all()
+    return Scope(
+        namespaces={row.account_id: row.writes for row in rows if row.account_id is not None},
+        repos={row.repo_id: row.writes for row in rows if row.repo_id is not None},
     )
 
 
@@ -101,6 +163,7 @@ def add_token(
     *,
     name: str = "default",
     role: TokenRole = "write",
+    expires_at: datetime | None = None,
 ) -> AccessToken:
     """Store a token for an account. Raises Conflict if this very token is in use already."""
     if not token or len(token) > _MAX_TOKEN_LENGTH or not token.isprintable() or " " in token:
@@ -109,7 +172,12 @@ def add_token(
     if session.scalar(select(AccessToken.id).where(AccessToken.digest == digest)) is not None:
         raise Conflict("this token is in use already")
     row = AccessToken(
-        account_id=account_id, digest=digest, name=name, role=role, created_at=hub.clock.now()
+        account_id=account_id,
+        digest=digest,
+        name=name,
+        role=role,
+        created_at=hub.clock.now(),
+        expires_at=expires_at,
     )
     session.add(row)
     session.flush()

@@ -38,8 +38,9 @@ def get_caller(request: Request) -> Principal | None:
     if not header:
         return None
     token = _token_in(header)
-    with get_hub(request).db.read() as session:
-        return authenticate(session, token)
+    hub = get_hub(request)
+    with hub.db.read() as session:
+        return authenticate(session, token, now=hub.clock.now())
 
 
 Caller = Annotated[Principal | None, Depends(get_caller)]

@@ -30,6 +30,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.Unauthorized: (401, "Unauthorized"),
     errors.Forbidden: (403, "Forbidden"),
     errors.GatedRepo: (403, "GatedRepo"),
+    errors.QuotaExceeded: (403, "QuotaExceeded"),
     errors.NotFound: (404, "NotFound"),
     errors.RepoNotFound: (404, "RepoNotFound"),
     errors.RepoMoved: (404, "RepoNotFound"),
@@ -39,6 +40,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.Conflict: (409, "Conflict"),
     errors.StaleParent: (412, "StaleParent"),
     errors.RangeNotSatisfiable: (416, "RangeNotSatisfiable"),
+    errors.RateLimited: (429, "RateLimited"),
     errors.NotOffered: (501, "NotOffered"),
     errors.Unavailable: (503, "Unavailable"),
     errors.Damaged: (503, "Damaged"),
@@ -68,6 +70,8 @@ def error_response(error: errors.HubError, *, anonymous: bool = False) -> Respon
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, errors.Unavailable):
         headers["Retry-After"] = str(RETRY_AFTER_S)
+    if isinstance(error, errors.RateLimited):
+        headers["Retry-After"] = str(error.retry_after_s)
     return JSONResponse(body, status_code=status, headers=headers)
 
 

@@ -152,7 +152,7 @@ def _complete_path(operation: Json, route: APIRoute) -> None:
 
 
 def _error_statuses(operation: Json, method: str) -> set[int]:
-    statuses = {400, 503}
+    statuses = {400, 429, 503}
     parameters = operation.get("parameters", [])
     if operation.get("security"):
         statuses |= {401}

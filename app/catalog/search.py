@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, false, func, literal, select, true
 from sqlalchemy.orm import Session
 
 from app.accounts.names import name_key
-from app.accounts.permissions import is_member, readable_repos_clause
+from app.accounts.permissions import is_member, readable_repos_clause, single_repos_clause
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
 from app.catalog.naming import SUFFIX_NBYTES, RepoType
@@ -145,6 +145,9 @@ def _slices(
     yield [*here, Repo.private == false()]
     if principal is None:
         return
+    if principal.single_repos:
+        single = single_repos_clause(principal) & Repo.namespace_id.not_in(principal.namespaces)
+        yield [*here, Repo.private == true(), single]
     if principal.is_admin or namespace_id is not None:
         if is_member(principal, namespace_id or 0):
             yield [*here, Repo.private == true()]

@@ -118,6 +118,7 @@ def plan_downloads(
             account_id=principal.account_id if principal else 0,
             sha256=bytes.fromhex(each.oid),
             nbytes=nbytes,
+            token_id=principal.token_id if principal else 0,
         )
         link = capability.issue(hub, leave, expires_s=hub.settings.timers.upload_url_s)
         answers.append(ObjectAnswer(WantedObject(each.oid, nbytes), link=link))
@@ -185,6 +186,7 @@ def _upload_links(
             nbytes=wanted.nbytes,
             upload_id=upload_id,
             proposes=proposes,
+            token_id=principal.token_id,
         )
         return capability.issue(hub, leave, expires_s=expires_s)
 

@@ -29,6 +29,8 @@ class Capability:
     nbytes: int
     upload_id: str = ""
     """Of a multipart upload."""
+    token_id: int = 0
+    """On whose word it was issued; asked again when it is used."""
     proposes: bool = False
     """The account may not write to the repository: it uploads for a pull request."""
 
@@ -43,6 +45,7 @@ def issue(hub: Hub, capability: Capability, *, expires_s: float) -> str:
         "n": capability.nbytes,
         "u": capability.upload_id,
         "p": capability.proposes,
+        "t": capability.token_id,
     }
     return seal(hub.secret, _PURPOSE, claims, now=hub.clock.now(), expires_s=expires_s)
 
@@ -63,4 +66,5 @@ def read(hub: Hub, sealed: str, action: Action) -> Capability:
         nbytes=claims["n"],
         upload_id=claims["u"],
         proposes=claims["p"],
+        token_id=claims["t"],
     )

@@ -24,7 +24,7 @@ from app.errors import ContentNotFound, IntegrityError, InvalidRequest
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.lfs.capability import Capability
-from app.lfs.objects import is_granted
+from app.lfs.objects import check_sender, is_granted
 
 READ_NBYTES = 4 << 20
 
@@ -54,6 +54,7 @@ def store_part(hub: Hub, leave: Capability, number: int, buffers: Iterable[bytes
     IntegrityError for a part of another size than it must have.
     """
     with hub.db.read() as session:
+        check_sender(session, hub, leave)
         upload = _find_upload(session, hub, leave.upload_id)
         parts = ceil(upload.size / upload.part_nbytes)
         if not 1 <= number <= parts:
@@ -79,6 +80,7 @@ def complete_upload(hub: Hub, leave: Capability, claimed: Sequence[CompletedPart
     missing or other than claimed, IntegrityError where the file is not the announced one.
     """
     with hub.db.read() as session:
+        check_sender(session, hub, leave)
         if session.get(LfsUpload, leave.upload_id) is None and is_granted(session, leave):
             return
         upload = _find_upload(session, hub, leave.upload_id)

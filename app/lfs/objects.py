@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.vouching import check_still_reads, check_still_sends
 from app.catalog.possession import record_proposed
-from app.db.tables import File, FileGrant, ProposedFile, Repo, TreeEntry
-from app.errors import ContentNotFound, RepoNotFound
+from app.db.tables import File, FileGrant, ProposedFile, TreeEntry
+from app.errors import ContentNotFound
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.lfs.capability import Capability
@@ -16,11 +17,10 @@ from app.lfs.capability import Capability
 def store_object(hub: Hub, leave: Capability, buffers: Iterable[bytes]) -> None:
     """Store the object that a capability names from its bytes.
 
-    Raises RepoNotFound if the repository is gone, IntegrityError for other bytes than announced.
+    Raises Forbidden if the right to upload is gone, IntegrityError for other bytes than announced.
     """
     with hub.db.read() as session:
-        if session.get(Repo, leave.repo_id) is None:
-            raise RepoNotFound("the repository was deleted")
+        check_sender(session, hub, leave)
     stored = ingest_stream(
         hub, buffers, nbytes=leave.nbytes, sha256=leave.sha256, repo_id=leave.repo_id
     )
@@ -38,9 +38,11 @@ def verify_object(hub: Hub, leave: Capability) -> None:
 def find_object(hub: Hub, leave: Capability) -> int:
     """Id of the file that a download link names.
 
-    Raises ContentNotFound if the repository does not show it any more.
+    Raises Forbidden if the repository was closed to who asked for it, and
+    ContentNotFound if the repository does not show it any more.
     """
     with hub.db.read() as session:
+        check_still_reads(session, hub, leave.token_id, leave.repo_id)
         file_id = session.scalar(
             select(File.id)
             .join(TreeEntry, TreeEntry.file_id == File.id)
@@ -50,6 +52,11 @@ def find_object(hub: Hub, leave: Capability) -> int:
     if file_id is None:
         raise ContentNotFound("the object was deleted")
     return file_id
+
+
+def check_sender(session: Session, hub: Hub, leave: Capability) -> None:
+    """Raise Forbidden if who was let upload may not by now."""
+    check_still_sends(session, hub, leave.token_id, leave.repo_id, proposes=leave.proposes)
 
 
 def is_granted(session: Session, leave: Capability) -> bool:

@@ -73,7 +73,9 @@ def xet_write_token(
         repo = repo_name.find_target(session, caller, revision, create_pr=create_pr)
         resolve_revision(session, repo, revision)  # better told before the bytes are sent
         proposes = not can_write(session, caller, repo)
-        grantee = XetGrantee(caller.account_id, repo.id, proposes=proposes)
+        grantee = XetGrantee(
+            caller.account_id, repo.id, proposes=proposes, token_id=caller.token_id
+        )
         cas_url = f"{base_url(request)}/cas/{cas_realm(session, hub, caller.account_id)}"
     token, expires_at = issue_token(hub, grantee)
     return token_response(token, expires_at, cas_url)

@@ -43,7 +43,7 @@ def xet_read_token(
         repo = repo_name.find_open(session, caller)
         # The token is for the files of the repo, whatever revision names them.
         resolve_revision(session, repo, revision)
-    token, expires_at = issue_read_token(hub, repo.id)
+    token, expires_at = issue_read_token(hub, repo.id, caller.token_id if caller else 0)
     return token_response(token, expires_at, base_url(request) + CAS)
 
 

@@ -1,6 +1,6 @@
 """All tables. Importing this package registers every one with the metadata."""
 
-from app.db.tables.accounts import AccessToken, Account, Membership
+from app.db.tables.accounts import AccessToken, Account, Membership, TokenScope
 from app.db.tables.base import Table
 from app.db.tables.contents import (
     Content,
@@ -56,6 +56,7 @@ __all__ = [
     "Sketch",
     "StoredObject",
     "Table",
+    "TokenScope",
     "Tree",
     "TreeEntry",
     "Xorb",

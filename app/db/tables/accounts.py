@@ -57,7 +57,7 @@ class AccessToken(Table):
 
     __tablename__ = "access_token"
     __table_args__ = (
-        CheckConstraint("role IN ('read', 'write')", name="role"),
+        CheckConstraint("role IN ('read', 'write', 'fineGrained')", name="role"),
         Index("ix_access_token_account", "account_id"),
     )
 
@@ -66,7 +66,28 @@ class AccessToken(Table):
     digest: Mapped[bytes] = mapped_column(unique=True)
     """SHA-256 of the token's UTF-8 bytes."""
     name: Mapped[str] = mapped_column(String(128))
-    role: Mapped[str] = mapped_column(String(8))
+    role: Mapped[str] = mapped_column(String(12))
+    """read | write: what its user may; fineGrained: what its scopes say, and no more than that."""
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    """Null for a token that lasts until it is revoked."""
     revoked_at: Mapped[datetime | None]
     """Null while the token is valid."""
+
+
+class TokenScope(Table):
+    """Something that a fine-grained token opens: a namespace or a single repository."""
+
+    __tablename__ = "token_scope"
+    __table_args__ = (
+        CheckConstraint("(account_id IS NULL) <> (repo_id IS NULL)", name="entity"),
+        Index("ix_token_scope_token", "token_id"),
+        Index("ix_token_scope_account", "account_id"),
+        Index("ix_token_scope_repo", "repo_id"),
+    )
+
+    id: Mapped[PrimaryKey]
+    token_id: Mapped[int] = mapped_column(ForeignKey("access_token.id", ondelete="CASCADE"))
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    repo_id: Mapped[int | None] = mapped_column(ForeignKey("repo.id", ondelete="CASCADE"))
+    writes: Mapped[bool] = mapped_column(default=False)
