@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
-from app.api import families, git, health, jobs, plans, stats, storage, tokens
+from app.api import families, git, governance, health, jobs, plans, stats, storage, tokens
 from app.api.errors import install_error_responses
 from app.api.forwarded import Forwarded
 from app.api.hf import (
@@ -55,7 +55,7 @@ ROUTERS = (
     *(history.router, xet_reads.router, discussions.router),
     *(tree.router, validate.router, lfs.router, git.router, xet.router, resolve.router),
     *(storage.router, families.router, jobs.router, stats.router, plans.router),
-    tokens.router,
+    *(tokens.router, governance.router),
     *(
         accounts.router,
         visitors.router,

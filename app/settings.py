@@ -99,6 +99,25 @@ class Rates(BaseModel):
     )
 
 
+class Quotas(BaseModel):
+    """What accounts and repositories may have unless they were given more or less."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    account_nbytes: int | None = Field(
+        None, ge=1, description="Logical bytes of a user's or organisation's repositories."
+    )
+    account_files: int | None = Field(None, ge=1, description="Versions of files in them.")
+    account_repos: int | None = Field(None, ge=1, description="How many repositories.")
+    repo_nbytes: int | None = Field(None, ge=1, description="Logical bytes of one repository.")
+    repo_files: int | None = Field(None, ge=1, description="Versions of files in one repository.")
+    proposed_nbytes: int | None = Field(
+        100 * GIB,
+        ge=1,
+        description="Bytes that a user may have in pull requests to repositories of others.",
+    )
+
+
 class Timers(BaseModel):
     """Grace periods, seconds. Safety does not depend on them; convenience does."""
 
@@ -196,6 +215,9 @@ class Settings(BaseSettings):
     restore_window_nbytes: int = Field(
         32 * MIB, description="Decoded bytes held ahead of one download."
     )
+    audit_kept_s: float = Field(
+        400 * 24 * 3600, ge=24 * 3600, description="How long the audit log remembers, seconds."
+    )
     log_level: str = Field("INFO", description="Level of the structured log.")
     log_requests: bool = Field(
         False, description="Log a line for every request: path, status, seconds, bytes, client."
@@ -204,6 +226,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()  # pyright: ignore[reportCallIssue]
     timers: Timers = Timers()  # pyright: ignore[reportCallIssue]
     rates: Rates = Rates()  # pyright: ignore[reportCallIssue]
+    quotas: Quotas = Quotas()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
 
     @field_validator("trusted_proxies", "metrics_from")

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from app.accounts.audit import JOB as AUDIT
+from app.accounts.audit import prune_audit
 from app.accounts.domains import JOB as SHARE
 from app.accounts.domains import share_repo
 from app.catalog.indexing import JOB as INDEX
@@ -17,6 +19,7 @@ from app.jobs.runner import Handler
 HANDLERS: Mapping[str, Handler] = {
     INDEX: index_job,
     SHARE: share_repo,
+    AUDIT: prune_audit,
     "encode": encode_file,
     "rebase": rebase,
     "reencode": reencode,
@@ -26,5 +29,5 @@ HANDLERS: Mapping[str, Handler] = {
 }
 """Job kind -> handler. Every handler may run twice and may be stopped at any point."""
 
-PERIODS: Mapping[str, float] = {"gc": 6 * 3600.0, "reencode": 24 * 3600.0}
+PERIODS: Mapping[str, float] = {"gc": 6 * 3600.0, AUDIT: 24 * 3600.0, "reencode": 24 * 3600.0}
 """Job kind -> seconds between two runs, for work that is owed again and again."""

@@ -11,6 +11,7 @@ from typing import Literal, cast
 from sqlalchemy import ColumnElement, exists, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
+from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
 from app.db.tables import AccessRequest, Account, Content, File, Repo, Segment, TreeEntry
@@ -63,6 +64,7 @@ def set_dedup(hub: Hub, name: str, dedup: Dedup | None) -> None:
         if account is None:
             raise NotFound(f"no user or organisation {name!r}")
         account.dedup = dedup
+        note(session, hub, "account.dedup", account.name, dedup or "default")
 
     hub.db.run(work)
 

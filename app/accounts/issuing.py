@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.names import name_key
 from app.accounts.tokens import Principal, TokenRole, add_token, new_token
 from app.accounts.users import find_account
@@ -76,6 +77,8 @@ def issue_token(
         row = add_token(session, hub, user.id, secret, name=name, role=role, expires_at=expires_at)
         session.add_all(_scope_row(session, row.id, scope) for scope in scopes)
         session.flush()
+        opens = " ".join(f"{each.entity}:{'rw'[each.writes]}" for each in scopes)
+        note(session, hub, "token.create", user.name, f"{row.id} {role} {opens}".strip())
         return row.id
 
     return hub.db.run(work), secret
@@ -124,6 +127,8 @@ def revoke(hub: Hub, token_id: int, *, account_id: int | None = None) -> None:
         if row is None or account_id not in {None, row.account_id}:
             raise NotFound(f"no token {token_id}")
         row.revoked_at = row.revoked_at or hub.clock.now()
+        owner = session.get_one(Account, row.account_id)
+        note(session, hub, "token.revoke", owner.name, str(row.id))
 
     hub.db.run(work)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.permissions import can_administer, is_member, readable_repos_clause
 from app.accounts.tokens import OrgRole, Principal
 from app.accounts.users import find_account, set_membership
@@ -111,6 +112,7 @@ def set_role(hub: Hub, caller: Principal, org_name: str, user_name: str, role: O
         user = find_user(session, user_name)
         set_membership(session, org, user.id, role)
         _check_administered(session, org)
+        note(session, hub, "org.role", org.name, f"{user.name} {role}")
 
     hub.db.run(work)
 
@@ -133,6 +135,7 @@ def remove_member(hub: Hub, caller: Principal, org_name: str, user_name: str) ->
         if gone is None:
             raise NotFound(f"{user.name} is no member of {org.name}")
         _check_administered(session, org)
+        note(session, hub, "org.remove", org.name, user.name)
 
     hub.db.run(work)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.names import check_account_name, name_key
 from app.accounts.tokens import OrgRole, TokenRole, add_token, authenticate, new_token
 from app.db.tables import Account, Membership
@@ -49,6 +50,7 @@ def create_user(
                 session, hub, name, kind="user", is_admin=admin, fullname=fullname, email=email
             )
             add_token(session, hub, account.id, secret, role=role)
+            note(session, hub, "user.create", name, "administrator" if admin else "")
         for org_name in orgs:
             org = find_account(session, org_name)
             if org is None:
@@ -72,7 +74,8 @@ def give_token(hub: Hub, name: str, *, token: str | None = None, role: TokenRole
         account = find_account(session, name)
         if account is None or account.kind != "user":
             raise NotFound(f"no user {name!r}")
-        add_token(session, hub, account.id, secret, name=role, role=role)
+        row = add_token(session, hub, account.id, secret, name=role, role=role)
+        note(session, hub, "token.create", account.name, f"{row.id} {role}")
 
     hub.db.run(work)
     return secret
@@ -100,6 +103,7 @@ def create_org(
             if user is None:
                 raise NotFound(f"no user {user_name!r}")
             set_membership(session, org, user.id, "admin")
+        note(session, hub, "org.create", name)
         return org.id
 
     return hub.db.run(work)
@@ -115,6 +119,7 @@ def join_org(hub: Hub, org_name: str, user_name: str, role: OrgRole) -> None:
         if user is None or user.kind != "user":
             raise NotFound(f"no user {user_name!r}")
         set_membership(session, org, user.id, role)
+        note(session, hub, "org.role", org.name, f"{user.name} {role}")
 
     hub.db.run(work)
 

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import acts_as
 from app.accounts.names import check_name
 from app.accounts.permissions import can_write
 from app.accounts.tokens import BAD_CREDENTIALS, Principal, authenticate
@@ -40,7 +41,9 @@ def get_caller(request: Request) -> Principal | None:
     token = _token_in(header)
     hub = get_hub(request)
     with hub.db.read() as session:
-        return authenticate(session, token, now=hub.clock.now())
+        principal = authenticate(session, token, now=hub.clock.now())
+    acts_as(principal)
+    return principal
 
 
 Caller = Annotated[Principal | None, Depends(get_caller)]

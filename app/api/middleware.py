@@ -12,6 +12,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.accounts.audit import acting
 from app.api.errors import error_response, unforeseen_error_response
 from app.api.metrics import RequestMetrics
 from app.api.routing import hub_path
@@ -46,7 +47,8 @@ class RequestId:
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        address = scope["client"][0] if scope["client"] else ""
+        with structlog.contextvars.bound_contextvars(request_id=request_id), acting(address):
             try:
                 await self.app(scope, receive, send_with_id)
             except Exception:

@@ -7,6 +7,9 @@ from datetime import timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
+from app.accounts.permissions import can_write
+from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
 from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases, files_to_encode
 from app.catalog.cuts import hold_history
@@ -101,7 +104,14 @@ def append_commit(
     commit = record_commit(session, hub, repo, principal, tree, head, title, message, digest)
     drop_upload_leases(session, files.by_id)
     _owe_jobs(session, hub, repo, files)
+    if files.by_id:  # who has too much may still remove some
+        check_room(session, hub, repo, proposer=_proposer(session, principal, repo))
+    note(session, hub, "repo.commit", repo.key, commit.oid)
     return commit
+
+
+def _proposer(session: Session, principal: Principal, repo: Repo) -> int | None:
+    return None if can_write(session, principal, repo) else principal.account_id
 
 
 def move_branch(session: Session, hub: Hub, branch: Ref, commit: Commit) -> None:
@@ -131,6 +141,7 @@ def found_history(
         drop_upload_leases(session, file_ids)
         _owe_encoding(session, hub, file_ids)
         owe_indexing(session, hub, repo.id)
+        note(session, hub, "repo.create", repo.key, "private" if repo.private else "public")
         return commit
 
     return hub.db.run(work)

@@ -7,9 +7,11 @@ from datetime import timedelta
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from app.accounts.quotas import check_room
+from app.catalog.possession import grant_files
 from app.contents.soundness import sound_file_clause
-from app.db.inserting import batches, upsert
-from app.db.tables import File, FileGrant, Lease, ProposedFile, Repo, TreeEntry
+from app.db.inserting import batches
+from app.db.tables import File, Lease, Repo, TreeEntry
 from app.errors import RepoNotFound
 from app.hub import Hub
 
@@ -55,16 +57,11 @@ def _grant(
             select(File.id, File.sha256).where(File.id.in_(ids), sound_file_clause())
         )
         granted.update({row.id: row.sha256 for row in sound})
-    now = hub.clock.now()
-    expires_at = now + timedelta(seconds=hub.settings.timers.lease_s)
+    grant_files(session, hub, target.id, granted, proposer=proposer)
+    check_room(session, hub, target, proposer=proposer)
+    expires_at = hub.clock.now() + timedelta(seconds=hub.settings.timers.lease_s)
     owner = f"upload:{uuid.uuid4()}"
     for ids in batches(sorted(granted)):
-        grants = [{"repo_id": target.id, "file_id": each, "created_at": now} for each in ids]
-        grant = upsert(session, FileGrant).values(grants)
-        if proposer is not None:
-            whose = {"account_id": proposer}
-            grant = upsert(session, ProposedFile).values([each | whose for each in grants])
-        session.execute(grant.on_conflict_do_nothing())
         leases = [{"file_id": each, "owner": owner, "expires_at": expires_at} for each in ids]
         session.execute(insert(Lease), leases)
     return set(granted.values())

@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.permissions import can_write
 from app.accounts.tokens import Principal
 from app.db.tables import Account, Commit, Discussion, DiscussionEvent, Ref, Repo
@@ -94,6 +95,7 @@ def hide_comment(
             raise Forbidden("you may not hide this comment")
         if not event.hidden:
             event.text, event.hidden, event.updated_at = "", True, hub.clock.now()
+            note(session, hub, "discussion.hide", repo.key, f"#{number}")
         author = session.get(Account, event.author_id) if event.author_id else None
         return ThreadEvent(event, author.name if author else None)
 

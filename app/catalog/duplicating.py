@@ -3,7 +3,9 @@
 from sqlalchemy import insert, literal, null, or_, select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.names import check_name
+from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
 from app.catalog.indexing import owe_indexing
 from app.catalog.refs import BRANCH, TAG
@@ -49,6 +51,8 @@ def duplicate_repo(
             gated=origin.gated,
         )
         _copy_history(session, origin.id, copy.id)
+        check_room(session, hub, copy, proposer=None)
+        note(session, hub, "repo.duplicate", origin.key, copy.key)
         owe_indexing(session, hub, copy.id)
         if copy.type == "model":
             enqueue(session, hub, "family", key=f"repo:{copy.id}", payload={"repo_id": copy.id})

@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
 from app.db.inserting import insert_if_absent
@@ -49,6 +50,7 @@ def grant_access(hub: Hub, repo: Repo, user: str) -> None:
     def work(session: Session) -> None:
         account = _find_user(session, user)
         request = _find(session, repo, AccessRequest.account_id == account.id)
+        note(session, hub, "access.grant", repo.key, account.name)
         if request is None:
             _open_request(session, hub, repo, account.id, "accepted", asked=False)
         elif request.status == "accepted":
@@ -88,6 +90,8 @@ def handle_request(
         if request.status == status:
             raise NotFound(f"the access request is in the {status} list already")
         _change(hub, request, status, reason)
+        about = session.get_one(Account, request.account_id)
+        note(session, hub, f"access.{status}", repo.key, about.name)
 
     hub.db.run(work)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, between, latest_common
 from app.catalog.changes import FileChange, changed_files, same_entry
@@ -57,6 +58,7 @@ def merge_pull_request(
         made = record_commit(session, hub, repo, principal, tree, head, title, message)
         move_branch(session, hub, target, made)
         found.status, found.merge_oid = "merged", made.oid
+        note(session, hub, "repo.merge", repo.key, f"#{number} {made.oid}")
         add_comment(session, hub, principal, found, text)
         add_event(session, hub, principal, found, "status-change", "merged", made.oid)
         owe_indexing(session, hub, repo.id)

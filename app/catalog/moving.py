@@ -4,7 +4,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.names import check_name
+from app.accounts.quotas import check_new_repo, check_room
 from app.accounts.tokens import Principal
 from app.catalog.naming import repo_key, take_name
 from app.catalog.repos import find_owner, lock_repo, owe_measurement
@@ -34,11 +36,15 @@ def move_repo(hub: Hub, principal: Principal, repo: Repo, namespace: str, name: 
         row.key, row.name, row.namespace_id = key, name, owner.id
         try:
             session.flush()
+            if handed_over:
+                check_new_repo(session, hub, owner)
+                check_room(session, hub, row, proposer=None)
         except IntegrityError:  # somebody else took it just now
             raise conflict from None
         take_name(session, row, former_key=former_key)
         if handed_over:
             owe_measurement(session, hub, row.id)
+        note(session, hub, "repo.move", former_key, row.key)
         return row
 
     return hub.db.run(work)

@@ -1,37 +1,27 @@
-"""What somebody without write access sent to a repo, so that he may propose it, and only he."""
+"""Proof of possession: whose sending of a file it is that lets a repo name it.
+
+What its writers send counts for all of them. What somebody without write access sends, he may
+propose, and only he.
+"""
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.catalog.cuts import hold_history
 from app.db.inserting import batches, upsert
-from app.db.tables import File, ProposedFile
+from app.db.tables import FileGrant, ProposedFile
 from app.hub import Hub
 
 
-def record_proposed(hub: Hub, account_id: int, repo_id: int, file_ids: Iterable[int]) -> None:
-    """The account sent these files to the repo just now; they are leased still.
-
-    Raises RepoNotFound if the repo was deleted meanwhile.
-    """
-    wanted = sorted(set(file_ids))
+def grant_files(
+    session: Session, hub: Hub, repo_id: int, file_ids: Iterable[int], *, proposer: int | None
+) -> None:
+    """Files were sent to a repo, which is locked: by its writers or, by id, by a proposer."""
     now = hub.clock.now()
-
-    def work(session: Session) -> None:
-        hold_history(session, repo_id)
-        for some in batches(wanted):
-            rows = [
-                {
-                    "repo_id": repo_id,
-                    "account_id": account_id,
-                    "file_id": file_id,
-                    "created_at": now,
-                }
-                for file_id in session.scalars(select(File.id).where(File.id.in_(some)))
-            ]
-            if rows:
-                session.execute(upsert(session, ProposedFile).values(rows).on_conflict_do_nothing())
-
-    hub.db.run(work)
+    for some in batches(sorted(set(file_ids))):
+        rows = [{"repo_id": repo_id, "file_id": each, "created_at": now} for each in some]
+        grant = upsert(session, FileGrant).values(rows)
+        if proposer is not None:
+            whose = {"account_id": proposer}
+            grant = upsert(session, ProposedFile).values([row | whose for row in rows])
+        session.execute(grant.on_conflict_do_nothing())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.permissions import can_propose, can_write
 from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, is_ancestor
@@ -140,6 +141,7 @@ def drop_commits(hub: Hub, principal: Principal, repo: Repo, ref: str) -> None:
         session.delete(row)
         session.flush()
         owe_pruning(session, hub, repo.id)
+        note(session, hub, "ref.delete", repo.key, ref)
 
     hub.db.run(work)
 

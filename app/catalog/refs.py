@@ -5,6 +5,7 @@ import re
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.catalog.cuts import owe_pruning
 from app.db.inserting import insert_if_absent
 from app.db.tables import Commit, Ref, Repo
@@ -101,6 +102,7 @@ def _create(hub: Hub, repo: Repo, name: str, revision: str | None) -> None:
         row = {"repo_id": repo.id, "name": name, "commit_oid": commit.oid}
         if not insert_if_absent(session, Ref, row):
             raise Conflict(f"Reference {name} already exists")
+        note(session, hub, "ref.create", repo.key, name)
 
     hub.db.run(work)
 
@@ -113,6 +115,7 @@ def _delete(hub: Hub, repo: Repo, name: str) -> None:
         session.delete(ref)
         session.flush()
         owe_pruning(session, hub, repo.id)
+        note(session, hub, "ref.delete", repo.key, name)
 
     hub.db.run(work)
 

@@ -6,9 +6,11 @@ from typing import Literal
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.domains import owe_sharing
 from app.accounts.names import check_name
 from app.accounts.permissions import can_create, can_open, can_read
+from app.accounts.quotas import check_new_repo
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
 from app.catalog.naming import RepoType, find_by_former_name, repo_key, take_name
@@ -141,6 +143,7 @@ def reserve_name(
         raise Conflict(f"You already created this {repo_type} repo")
     if inserted:
         take_name(session, repo)
+        check_new_repo(session, hub, owner)
     return repo
 
 
@@ -154,6 +157,7 @@ def delete_repo(hub: Hub, repo: Repo) -> None:
         for table in (Ref, Commit, TreeEntry, Tree):
             session.execute(delete(table).where(table.repo_id == repo.id))
         session.execute(delete(Repo).where(Repo.id == repo.id))
+        note(session, hub, "repo.delete", repo.key)
 
     hub.db.run(work)
 
@@ -178,6 +182,7 @@ def change_settings(
             owe_measurement(session, hub, repo.id)
         if not row.private and row.gated is None:
             owe_sharing(session, hub, repo.id)
+        note(session, hub, "repo.settings", row.key, f"private={row.private} gated={row.gated}")
         return row
 
     return hub.db.run(work)
@@ -192,7 +197,9 @@ def lock_repo(session: Session, repo_id: int) -> Repo:
 
 
 def owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
-    """Its family needs another root, or other parents: measure it again around who is left."""
+    """Its family needs another root, or other parents, and so does the repo if it is still there:
+    measure again around who is left.
+    """
     family = select(FamilyMember.family_id).where(FamilyMember.repo_id == repo_id)
     others = session.execute(
         select(Repo.id, Repo.namespace_id, Repo.private)
@@ -203,5 +210,5 @@ def owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
     # A public member is measured with all; private ones only with those of their namespace.
     public = [member for member, _, private in others if not private][:1]
     private = {namespace: member for member, namespace, _ in reversed(others)}
-    for member in public or sorted(private.values()):
+    for member in [*(public or sorted(private.values())), repo_id]:
         enqueue(session, hub, "family", key=f"repo:{member}", payload={"repo_id": member})

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.catalog.discussions import follow_rewrite
 from app.catalog.git_objects import DIRECTORY_MODE, object_oid
 from app.catalog.history import reached_from, whole_history
@@ -48,6 +49,7 @@ def forget_files(hub: Hub, repo: Repo, digests: Iterable[bytes]) -> int:
                 session.execute(
                     delete(table).where(table.repo_id == repo.id, table.file_id.in_(some))
                 )
+        note(session, hub, "repo.forget", repo.key, f"{len(ids)} files")
         return len(ids)
 
     return hub.db.run(work)

@@ -2,6 +2,7 @@
 
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.catalog.commits import check_message, lock_branch, record_commit
 from app.catalog.cuts import hold_history, owe_pruning
@@ -32,6 +33,7 @@ def squash(hub: Hub, principal: Principal, repo: Repo, ref: str, title: str) -> 
         session.flush()
         owe_pruning(session, hub, repo.id)
         owe_indexing(session, hub, repo.id)
+        note(session, hub, "ref.squash", repo.key, ref)
         return commit
 
     return hub.db.run(work)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, is_ancestor
 from app.catalog.claims import files_to_encode
@@ -79,6 +80,8 @@ def publish_push(
         if judge.cuts or (any(faults.values()) and pushed.commits):
             owe_pruning(session, hub, repo.id)
         _owe_jobs(session, hub, repo, storing.file_ids)
+        moved = [each.name for each in accepted if faults[each.name] is None]
+        note(session, hub, "repo.push", repo.key, " ".join(moved))
         return faults
 
     return hub.db.run(work)

@@ -14,7 +14,9 @@ from app.ingest.stream import give_up, placements
 from app.settings import Limits
 
 
-def ingest_inline(hub: Hub, blobs: Sequence[bytes], *, repo_id: int) -> list[IngestedFile]:
+def ingest_inline(
+    hub: Hub, blobs: Sequence[bytes], *, repo_id: int, proposer: int | None = None
+) -> list[IngestedFile]:
     """Store every blob as a file; the answers are in the order of ``blobs``.
 
     All or nothing, durable, read back and visible when this returns. Raises as
@@ -27,7 +29,9 @@ def ingest_inline(hub: Hub, blobs: Sequence[bytes], *, repo_id: int) -> list[Ing
     try:
         nbytes = hub.store.put(pending.key, packed.chunks)
         read_back(hub, pending.key, (each for file in packed.files for each in placements(file)))
-        published = publish_files(hub, packed.files, pending, nbytes, repo_id=repo_id)
+        published = publish_files(
+            hub, packed.files, pending, nbytes, repo_id=repo_id, proposer=proposer
+        )
     except BaseException:
         give_up(hub, pending)
         raise

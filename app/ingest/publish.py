@@ -15,10 +15,12 @@ from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.domains import domain_of
+from app.accounts.quotas import check_room
+from app.catalog.possession import grant_files
 from app.contents import objects
 from app.contents.objects import PendingObject
 from app.db.inserting import batches, upsert
-from app.db.tables import Content, Encoding, File, FileGrant, Lease, Repo, Segment
+from app.db.tables import Content, Encoding, File, Lease, Repo, Segment
 from app.errors import RepoNotFound
 from app.hub import Hub
 from app.ingest.files import IngestedFile, ReceivedFile
@@ -32,18 +34,21 @@ def publish_files(
     object_nbytes: int,
     *,
     repo_id: int,
+    proposer: int | None = None,
 ) -> list[IngestedFile]:
     """Make ``files``, whose bytes lie in ``pending``, visible; in the order of their SHA-256.
 
     The object is published only if a content needs it, and abandoned otherwise. A file or content
-    that was damaged is stored by the new bytes from now on. Raises RepoNotFound and
+    that was damaged is stored by the new bytes from now on. ``proposer``: the account that sent
+    them, if it may only propose to the repo. Raises RepoNotFound, QuotaExceeded and
     :class:`~app.contents.objects.ObjectLost`.
     """
     ordered = sorted(files, key=lambda file: file.sha256)
 
     def work(session: Session) -> tuple[list[IngestedFile], bool]:
         now = hub.clock.now()
-        domain = domain_of(session, hub, _lock_repo(session, repo_id))
+        repo = _lock_repo(session, repo_id)
+        domain = domain_of(session, hub, repo)
         ids = _link_files(session, ordered, domain, now)
         readable = _readable(session, ids.values())
         incomplete = {ids[f.sha256]: f for f in ordered if ids[f.sha256] not in readable}
@@ -52,7 +57,8 @@ def publish_files(
         content_ids = linker.link(incomplete.values())
         _write_segments(session, incomplete, content_ids)
         linker.mark_healed_files()
-        _grant(session, repo_id, ids.values(), now)
+        grant_files(session, hub, repo_id, ids.values(), proposer=proposer)
+        check_room(session, hub, repo, proposer=proposer)
         _lease(session, ids.values(), now + timedelta(seconds=hub.settings.timers.lease_s))
         ingested = [IngestedFile(ids[f.sha256], f.sha256, f.nbytes) for f in ordered]
         return ingested, linker.used_object
@@ -169,12 +175,6 @@ def _write_segments(
     ]
     for batch in batches(rows):
         session.execute(insert(Segment), batch)
-
-
-def _grant(session: Session, repo_id: int, file_ids: Iterable[int], now: datetime) -> None:
-    for batch in batches(sorted(file_ids)):
-        rows = [{"repo_id": repo_id, "file_id": id_, "created_at": now} for id_ in batch]
-        session.execute(upsert(session, FileGrant).values(rows).on_conflict_do_nothing())
 
 
 def _lease(session: Session, file_ids: Iterable[int], expires_at: datetime) -> None:

@@ -25,17 +25,19 @@ def ingest_stream(
     sha256: bytes | None,
     repo_id: int,
     resting: RestingFile = NOTHING_RESTS,
+    proposer: int | None = None,
 ) -> IngestedFile:
     """Store the file that ``chunks`` make up; durable, read back and visible when this returns.
 
     ``nbytes`` and ``sha256`` are what the sender announced; without ``nbytes`` the file is stored
     as opaque bytes. The repository is granted the file and a lease holds it until a commit names
     it. Contents that are stored already are linked; ``resting`` segments are read from ``chunks``
-    like all others, and stay in the objects where they lie.
+    like all others, and stay in the objects where they lie. ``proposer``: the account that sends,
+    if it may only propose to the repository.
 
     Raises :class:`~app.errors.IntegrityError` (other bytes than announced), LimitExceeded,
-    RepoNotFound, :class:`~app.contents.objects.ObjectLost` (took too long) or Unavailable. Nothing
-    is visible then, and the same call may be made again.
+    RepoNotFound, QuotaExceeded, :class:`~app.contents.objects.ObjectLost` (took too long) or
+    Unavailable. Nothing is visible then, and the same call may be made again.
     """
     pending = objects.begin(hub, "upload")
     try:
@@ -46,7 +48,10 @@ def ingest_stream(
         stored_nbytes = hub.store.put(pending.key, receiver.verified(chunks))
         file = receiver.file
         read_back(hub, pending.key, placements(file))
-        return publish_files(hub, [file], pending, stored_nbytes, repo_id=repo_id)[0]
+        [ingested] = publish_files(
+            hub, [file], pending, stored_nbytes, repo_id=repo_id, proposer=proposer
+        )
+        return ingested
     except BaseException:
         give_up(hub, pending)
         raise

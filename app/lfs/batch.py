@@ -16,6 +16,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import can_write, possessed_file_clause
+from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
 from app.contents.soundness import sound_file_clause
 from app.db.tables import File, Lease, LfsUpload, Repo, TreeEntry
@@ -71,7 +72,10 @@ def plan_uploads(
     *,
     can_multipart: bool,
 ) -> UploadBatch:
-    """Answer an upload batch. What is called present is leased, so that a commit can follow."""
+    """Answer an upload batch. What is called present is leased, so that a commit can follow.
+
+    Raises QuotaExceeded if what is missing would be too much.
+    """
     faults = {each: _fault(hub, each) for each in wanted}
     digests = sorted({bytes.fromhex(each.oid) for each, fault in faults.items() if fault is None})
     sizes = hub.db.run(lambda session: _lease_possessed(session, hub, principal, repo, digests))
@@ -80,6 +84,16 @@ def plan_uploads(
         for each, fault in faults.items()
         if fault is None and bytes.fromhex(each.oid) not in sizes
     ]
+    with hub.db.read() as session:
+        proposer = None if can_write(session, principal, repo) else principal.account_id
+        check_room(
+            session,
+            hub,
+            repo,
+            nbytes=sum(each.nbytes for each in missing),
+            files=len(missing),
+            proposer=proposer,
+        )
     multipart = can_multipart and any(
         each.nbytes > hub.settings.limits.lfs_multipart_nbytes for each in missing
     )

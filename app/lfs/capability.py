@@ -34,6 +34,11 @@ class Capability:
     proposes: bool = False
     """The account may not write to the repository: it uploads for a pull request."""
 
+    @property
+    def proposer(self) -> int | None:
+        """The account, if it may only propose."""
+        return self.account_id if self.proposes else None
+
 
 def issue(hub: Hub, capability: Capability, *, expires_s: float) -> str:
     """The part of a URL that carries ``capability``."""

@@ -16,7 +16,6 @@ from blake3 import blake3
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.catalog.possession import record_proposed
 from app.contents import objects
 from app.contents.ahead import in_order
 from app.db.tables import LfsPart, LfsUpload, StoredObject
@@ -90,11 +89,14 @@ def complete_upload(hub: Hub, leave: Capability, claimed: Sequence[CompletedPart
         ThreadPoolExecutor(1, thread_name_prefix="lfs-parts") as executor,
         closing(in_order(executor, _reads(hub, parts), ahead=1)) as buffers,
     ):
-        stored = ingest_stream(
-            hub, buffers, nbytes=upload.size, sha256=upload.sha256, repo_id=upload.repo_id
+        ingest_stream(
+            hub,
+            buffers,
+            nbytes=upload.size,
+            sha256=upload.sha256,
+            repo_id=upload.repo_id,
+            proposer=leave.proposer,
         )
-    if leave.proposes:
-        record_proposed(hub, leave.account_id, leave.repo_id, [stored.file_id])
     hub.db.run(lambda session: _retire(session, hub, leave.upload_id))
 
 

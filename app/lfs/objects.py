@@ -6,7 +6,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.vouching import check_still_reads, check_still_sends
-from app.catalog.possession import record_proposed
 from app.db.tables import File, FileGrant, ProposedFile, TreeEntry
 from app.errors import ContentNotFound
 from app.hub import Hub
@@ -21,11 +20,14 @@ def store_object(hub: Hub, leave: Capability, buffers: Iterable[bytes]) -> None:
     """
     with hub.db.read() as session:
         check_sender(session, hub, leave)
-    stored = ingest_stream(
-        hub, buffers, nbytes=leave.nbytes, sha256=leave.sha256, repo_id=leave.repo_id
+    ingest_stream(
+        hub,
+        buffers,
+        nbytes=leave.nbytes,
+        sha256=leave.sha256,
+        repo_id=leave.repo_id,
+        proposer=leave.proposer,
     )
-    if leave.proposes:
-        record_proposed(hub, leave.account_id, leave.repo_id, [stored.file_id])
 
 
 def verify_object(hub: Hub, leave: Capability) -> None:

@@ -11,35 +11,36 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.domains import domain_of
+from app.accounts.quotas import check_room
+from app.catalog.possession import grant_files
 from app.contents.soundness import sound_file_clause
-from app.db.inserting import upsert
-from app.db.tables import File, FileGrant, Lease, Repo
+from app.db.tables import File, Lease, Repo
 from app.errors import RepoNotFound
 from app.hub import Hub
 from app.xet.shard import ShardFile, Term
 from app.xet.shelf import XorbShelf, checked_rows, raw_nbytes
 from app.xet.staging import StagedXorb
+from app.xet.tokens import XetGrantee
 
 
-def link_known(hub: Hub, shelf: XorbShelf, repo_id: int, file: ShardFile) -> int | None:
-    """Grant the repository the stored file that ``file`` is; None if there is none, or unsure.
+def link_known(hub: Hub, shelf: XorbShelf, grantee: XetGrantee, file: ShardFile) -> bool:
+    """Grant the repository the stored file that ``file`` is; False if there is none, or unsure.
 
     Only files of the dedup domain that the repository's own belong to are looked at.
 
     Raises what :meth:`app.xet.assemble.Assembly.stream` raises for a shard that is wrong.
     """
     if file.sha256 is None:
-        return None
+        return False
     with hub.db.read() as session:
-        repo = session.get(Repo, repo_id)
+        repo = session.get(Repo, grantee.repo_id)
         if repo is None:
-            return None
+            return False
         here = (File.sha256 == file.sha256, File.domain == domain_of(session, hub, repo))
         known = session.scalars(select(File).where(*here)).one_or_none()
     if known is None or known.size != file.nbytes or not _is_made_of(shelf, file, known.id):
-        return None
-    granted = hub.db.run(lambda session: _grant(session, hub, repo_id, known.id))
-    return known.id if granted else None
+        return False
+    return hub.db.run(lambda session: _grant(session, hub, grantee, known.id))
 
 
 def _is_made_of(shelf: XorbShelf, file: ShardFile, file_id: int) -> bool:
@@ -64,18 +65,19 @@ def _lies_at(xorb: StagedXorb, term: Term, file_id: int, at: int) -> bool:
     )
 
 
-def _grant(session: Session, hub: Hub, repo_id: int, file_id: int) -> bool:
+def _grant(session: Session, hub: Hub, grantee: XetGrantee, file_id: int) -> bool:
     # Locked in these statements, looked at in the next: see app.ingest.publish.
-    repo = select(Repo.id).where(Repo.id == repo_id).with_for_update(read=True, key_share=True)
-    if session.scalar(repo) is None:
+    locked = select(Repo).where(Repo.id == grantee.repo_id)
+    repo = session.scalar(locked.with_for_update(read=True, key_share=True))
+    if repo is None:
         raise RepoNotFound("the repository was deleted during the upload")
     session.scalar(select(File.id).where(File.id == file_id).with_for_update())
     sound = session.scalar(select(File.id).where(File.id == file_id, sound_file_clause()))
     if sound is None:
         return False
     now = hub.clock.now()
-    grant = upsert(session, FileGrant).values(repo_id=repo_id, file_id=file_id, created_at=now)
-    session.execute(grant.on_conflict_do_nothing())
+    grant_files(session, hub, repo.id, [file_id], proposer=grantee.proposer)
+    check_room(session, hub, repo, proposer=grantee.proposer)
     expires_at = now + timedelta(seconds=hub.settings.timers.lease_s)
     session.add(Lease(file_id=file_id, owner=f"upload:{uuid.uuid4()}", expires_at=expires_at))
     return True

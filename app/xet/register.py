@@ -4,7 +4,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from app.catalog.possession import record_proposed
 from app.db.tables import Repo
 from app.errors import IntegrityError, RepoNotFound
 from app.hub import Hub
@@ -46,10 +45,8 @@ def register_shard(
         closing(XorbShelf(hub, grantee.account_id)) as shelf,
     ):
         for file in files:
-            known_id = link_known(hub, shelf, grantee.repo_id, file)
-            if known_id is not None:
+            if link_known(hub, shelf, grantee, file):
                 advance(file.nbytes)
-                _record_proposal(hub, grantee, known_id)
                 continue
             assembly = Assembly(hub, shelf, file, executor)
             try:
@@ -60,6 +57,7 @@ def register_shard(
                     sha256=file.sha256,
                     repo_id=grantee.repo_id,
                     resting=assembly.resting(),
+                    proposer=grantee.proposer,
                 )
             except IntegrityError:
                 assembly.check(advance)  # ours is to blame if stored chunks are damaged
@@ -69,9 +67,3 @@ def register_shard(
                     session, hub, file_id, assembly.named, assembly.spans
                 )
             )
-            _record_proposal(hub, grantee, ingested.file_id)
-
-
-def _record_proposal(hub: Hub, grantee: XetGrantee, file_id: int) -> None:
-    if grantee.proposes:
-        record_proposed(hub, grantee.account_id, grantee.repo_id, [file_id])

@@ -21,6 +21,11 @@ class XetGrantee:
     proposes: bool = False
     """The account may not write to the repository: it uploads for a pull request."""
 
+    @property
+    def proposer(self) -> int | None:
+        """The account, if it may only propose."""
+        return self.account_id if self.proposes else None
+
 
 def issue_token(hub: Hub, grantee: XetGrantee) -> tuple[str, int]:
     """A write token and when it expires, seconds since the epoch.

@@ -15,7 +15,6 @@ from app.api.request_bodies import takes_bytes
 from app.catalog.commits import apply_commit
 from app.catalog.git_objects import blob_oid
 from app.catalog.indexing import index_changed_card
-from app.catalog.possession import record_proposed
 from app.catalog.proposals import propose_commit
 from app.catalog.refs import branch_ref, resolve_revision
 from app.db.tables import Commit, Repo
@@ -80,9 +79,8 @@ def _read(hub: Hub, repo: Repo, chunks: Iterator[bytes], proposer: int | None) -
 
 def _store_inline(hub: Hub, repo: Repo, body: CommitBody, proposer: int | None) -> None:
     files = body.take_inline()
-    stored = ingest_inline(hub, [file.data for file in files], repo_id=repo.id)
-    if proposer is not None:
-        record_proposed(hub, proposer, repo.id, [ingested.file_id for ingested in stored])
+    data = [file.data for file in files]
+    stored = ingest_inline(hub, data, repo_id=repo.id, proposer=proposer)
     for file, ingested in zip(files, stored, strict=True):
         body.stored(file, ingested.file_id, blob_oid(file.data))
 

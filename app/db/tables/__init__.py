@@ -16,6 +16,7 @@ from app.db.tables.contents import (
 )
 from app.db.tables.discussions import Discussion, DiscussionEvent
 from app.db.tables.families import Family, FamilyMember
+from app.db.tables.governance import AuditEvent, Quota
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
 from app.db.tables.repos import Commit, CutHistory, FormerName, Ref, Repo, Tree, TreeEntry
@@ -27,6 +28,7 @@ __all__ = [
     "AccessRequest",
     "AccessToken",
     "Account",
+    "AuditEvent",
     "Commit",
     "Content",
     "CutHistory",
@@ -47,6 +49,7 @@ __all__ = [
     "Membership",
     "NameSuffix",
     "ProposedFile",
+    "Quota",
     "Ref",
     "Repo",
     "RepoCard",

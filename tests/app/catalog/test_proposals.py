@@ -12,7 +12,6 @@ from app.catalog.discussions import change_status
 from app.catalog.git_objects import blob_oid
 from app.catalog.merging import merge_pull_request
 from app.catalog.operations import AddLfsFile
-from app.catalog.possession import record_proposed
 from app.catalog.proposals import check_push, drop_commits, open_draft, propose_commit
 from app.catalog.refs import list_refs, resolve_revision
 from app.catalog.repos import change_settings, delete_repo
@@ -43,11 +42,14 @@ def count(forum: Forum, table: type) -> int:
 def send(forum: Forum, data: bytes, *, as_bob: bool = False) -> AddLfsFile:
     """A big file, its bytes sent to the repo."""
     digest = sha256(data).digest()
-    stored = ingest_stream(
-        forum.hub, [data], nbytes=len(data), sha256=digest, repo_id=forum.repo.id
+    ingest_stream(
+        forum.hub,
+        [data],
+        nbytes=len(data),
+        sha256=digest,
+        repo_id=forum.repo.id,
+        proposer=forum.bob.account_id if as_bob else None,
     )
-    if as_bob:
-        record_proposed(forum.hub, forum.bob.account_id, forum.repo.id, [stored.file_id])
     return AddLfsFile("big.bin", digest, len(data))
 
 
@@ -237,7 +239,7 @@ def test_a_deleted_repo_leaves_nothing(forum: Forum):
     with pytest.raises(RepoNotFound):
         propose_commit(forum.hub, forum.bob, forum.repo, MAIN, operations, title="late")
     with pytest.raises(RepoNotFound):
-        record_proposed(forum.hub, forum.bob.account_id, forum.repo.id, [])
+        send(forum, b"late", as_bob=True)
 
 
 @pytest.mark.parametrize(

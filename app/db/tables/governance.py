@@ -1,0 +1,57 @@
+"""What keeps a hub in order: who did what, and how much an account or repository may have."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.tables.base import PrimaryKey, Table
+
+
+class AuditEvent(Table):
+    """Something that was done. Names are kept as they were: what they named may be gone."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (
+        Index("ix_audit_event_at", "at"),
+        Index("ix_audit_event_actor", "actor", "id"),
+        Index("ix_audit_event_target", "target", "id"),
+    )
+
+    id: Mapped[PrimaryKey]
+    at: Mapped[datetime]
+    request_id: Mapped[str | None] = mapped_column(String(200))
+    """As in the log and in the answer; null for the command line."""
+    address: Mapped[str] = mapped_column(String(64))
+    actor_id: Mapped[int | None]
+    """No foreign key: the log outlives accounts."""
+    actor: Mapped[str] = mapped_column(String(96))
+    token_id: Mapped[int | None]
+    action: Mapped[str] = mapped_column(String(40))
+    """What was done, e.g. ``repo.delete``."""
+    target: Mapped[str] = mapped_column(String(512))
+    """To what, e.g. ``model/alice/m``."""
+    detail: Mapped[str] = mapped_column(String(1024))
+
+
+class Quota(Table):
+    """The most that one account, or one repository, may have; what is null is not bounded."""
+
+    __tablename__ = "quota"
+    __table_args__ = (
+        CheckConstraint("(account_id IS NULL) <> (repo_id IS NULL)", name="target"),
+        UniqueConstraint("account_id"),
+        UniqueConstraint("repo_id"),
+    )
+
+    id: Mapped[PrimaryKey]
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    repo_id: Mapped[int | None] = mapped_column(ForeignKey("repo.id", ondelete="CASCADE"))
+    nbytes: Mapped[int | None]
+    """Logical bytes of all versions of all files, each once per repository."""
+    files: Mapped[int | None]
+    """Versions of files, each once per repository."""
+    repos: Mapped[int | None]
+    """Of an account."""
+    proposed_nbytes: Mapped[int | None]
+    """Of an account: bytes that it may have in pull requests to repositories of others."""
