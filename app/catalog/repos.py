@@ -197,9 +197,7 @@ def lock_repo(session: Session, repo_id: int) -> Repo:
 
 
 def owe_measurement(session: Session, hub: Hub, repo_id: int) -> None:
-    """Its family needs another root, or other parents, and so does the repo if it is still there:
-    measure again around who is left.
-    """
+    """Its family needs another root, or other parents: measure again around who is left, and it."""
     family = select(FamilyMember.family_id).where(FamilyMember.repo_id == repo_id)
     others = session.execute(
         select(Repo.id, Repo.namespace_id, Repo.private)
