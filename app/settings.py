@@ -132,6 +132,10 @@ class Timers(BaseModel):
     presign_s: float = Field(600, description="Life of a presigned URL.")
     upload_idle_s: float = Field(60, description="Silence after which an upload is given up.")
     upload_url_s: float = Field(3600, description="Life of an upload URL.")
+    unknown_s: float = Field(
+        7 * 24 * 3600,
+        description="Life of an object that is found in the store and not in the database.",
+    )
     xorb_s: float = Field(
         22 * 24 * 3600,
         description="Life of a xorb that is not wholly held by files; clients remember theirs for "

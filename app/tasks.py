@@ -13,7 +13,7 @@ from app.deltas.rebase import rebase
 from app.deltas.reencode import reencode
 from app.deltas.repack import repack
 from app.families.membership import measure_membership
-from app.gc.periodic import collect_garbage
+from app.gc.periodic import collect_garbage, sweep_store
 from app.jobs.runner import Handler
 
 HANDLERS: Mapping[str, Handler] = {
@@ -26,8 +26,14 @@ HANDLERS: Mapping[str, Handler] = {
     "repack": repack,
     "family": measure_membership,
     "gc": collect_garbage,
+    "sweep": sweep_store,
 }
 """Job kind -> handler. Every handler may run twice and may be stopped at any point."""
 
-PERIODS: Mapping[str, float] = {"gc": 6 * 3600.0, AUDIT: 24 * 3600.0, "reencode": 24 * 3600.0}
+PERIODS: Mapping[str, float] = {
+    "gc": 6 * 3600.0,
+    AUDIT: 24 * 3600.0,
+    "reencode": 24 * 3600.0,
+    "sweep": 7 * 24 * 3600.0,
+}
 """Job kind -> seconds between two runs, for work that is owed again and again."""

@@ -1,15 +1,16 @@
-"""Life of a stored object: pending -> live -> retired -> gone.
+"""Life of a stored object: pending -> live -> retired -> doomed -> gone.
 
 The row is written before the first byte (so a crash leaves a trace that expires), it is published
 only while still pending (so a writer that was given up on can publish nothing), and it outlives its
-bytes (so a crash between the two halves of a deletion repeats the deletion). reliability: the
-intents and tombstones of the upload and encoding-swap protocols, as one state machine.
+bytes (so a crash between the two halves of a deletion repeats the deletion). What is retired may be
+revived until it is doomed, which comes before its bytes go. See docs/durability.md.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,8 @@ from app.db.tables import Encoding, LfsPart, StoredObject, Xorb
 from app.errors import Conflict
 from app.hub import Hub
 from app.store import keys
+
+log = structlog.get_logger(__name__)
 
 
 class ObjectLost(Conflict):
@@ -112,17 +115,59 @@ def retire_unreferenced(session: Session, hub: Hub, object_ids: Iterable[int]) -
         .order_by(StoredObject.id)
         .with_for_update()
     ).all()
-    # Looked at in statements after the lock: on PostgreSQL one statement would see the past.
-    used = {
-        *session.scalars(select(Encoding.object_id).where(Encoding.object_id.in_(ids))),
-        *session.scalars(select(Xorb.object_id).where(Xorb.object_id.in_(ids))),
-        *session.scalars(select(LfsPart.object_id).where(LfsPart.object_id.in_(ids))),
-    }
+    used = _used(session, ids)
     not_before = hub.clock.now() + timedelta(seconds=hub.settings.timers.replaced_s)
     for row in rows:
         if row.id not in used:
             row.state = "retired"
             row.not_before = not_before
+
+
+def revive(session: Session, object_id: int) -> bool:
+    """Make a retired object live again; False if its deletion has begun, or it is gone."""
+    row = session.get(StoredObject, object_id, with_for_update=True)
+    if row is None or row.state != "retired" or row.doomed_at is not None:
+        return False
+    row.state, row.not_before = "live", None
+    return True
+
+
+def doom(
+    session: Session, hub: Hub, object_ids: Collection[int], *, due: datetime
+) -> list[StoredObject]:
+    """Begin the deletion of those objects that are still retired and due; these, locked.
+
+    One that is referred to is a bug of ours: it stays, and fsck names it.
+    """
+    rows = session.scalars(
+        select(StoredObject)
+        .where(
+            StoredObject.id.in_(object_ids),
+            StoredObject.state == "retired",
+            StoredObject.not_before <= due,
+        )
+        .order_by(StoredObject.id)
+        .with_for_update()
+    ).all()
+    used = _used(session, [row.id for row in rows])
+    doomed = [row for row in rows if row.id not in used]
+    for row in doomed:
+        row.doomed_at = row.doomed_at or hub.clock.now()
+    for object_id in used:
+        log.error("retired_object_in_use", object_id=object_id)
+    return doomed
+
+
+def _used(session: Session, object_ids: Collection[int]) -> set[int | None]:
+    """Which of those objects are referred to.
+
+    Look in statements after the locks: on PostgreSQL one statement would see the past.
+    """
+    return {
+        *session.scalars(select(Encoding.object_id).where(Encoding.object_id.in_(object_ids))),
+        *session.scalars(select(Xorb.object_id).where(Xorb.object_id.in_(object_ids))),
+        *session.scalars(select(LfsPart.object_id).where(LfsPart.object_id.in_(object_ids))),
+    }
 
 
 def _lock_pending(session: Session, object_id: int) -> StoredObject:

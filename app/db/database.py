@@ -1,8 +1,9 @@
 """Engine and unit of work: one transaction per request or task, hooks that run after it commits.
 
-Only this module commits. SQLite writers are serialised by BEGIN IMMEDIATE (SQLAlchemy drops FOR
-UPDATE there); on PostgreSQL rows are locked first and looked at in the next statement, because a
-statement's snapshot is older than the lock it waited for.
+Only this module commits, and it knows of every commit whether it took effect. SQLite writers are
+serialised by BEGIN IMMEDIATE (SQLAlchemy drops FOR UPDATE there); on PostgreSQL rows are locked
+first and looked at in the next statement, because a statement's snapshot is older than the lock it
+waited for.
 """
 
 import random
@@ -15,13 +16,17 @@ from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
+from app.db import outcomes
 from app.errors import Unavailable
 from app.guard import transaction_section
 
 T = TypeVar("T")
 
-RETRIED_SQLSTATES = {"40001", "40P01", "55P03"}
-"""serialization_failure, deadlock_detected, lock_not_available."""
+RETRIED_SQLSTATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03"}
+"""serialization_failure, deadlock_detected, lock_not_available; admin_shutdown, crash_shutdown,
+cannot_connect_now: a server that restarts."""
+
+BUSY = "the database is busy or unreachable; try again"
 
 _HOOKS = "after_commit_hooks"
 _WRITING = "clade_writing"
@@ -36,9 +41,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A read transaction; rows loaded in it stay usable, anything written in it is dropped."""
+        """A read transaction; rows loaded in it stay usable, anything written in it is dropped.
+
+        Raises :class:`Unavailable` when the database does not answer.
+        """
         # Closing rolls back without expiring what was loaded; Session.rollback() would expire it.
-        with transaction_section(), Session(self.engine, expire_on_commit=False) as session:
+        with _silence(), transaction_section(), self._session() as session:
             yield session
 
     @contextmanager
@@ -47,10 +55,10 @@ class Database:
 
         Hooks registered with :func:`after_commit` run after the commit, outside the transaction.
         """
-        with transaction_section(), Session(self.engine, expire_on_commit=False) as session:
+        with transaction_section(), self._session() as session:
             session.connection(execution_options={_WRITING: True})
             yield session
-            session.commit()
+            self._commit(session)
             hooks: list[Callable[[], None]] = session.info.pop(_HOOKS, [])
         for hook in hooks:
             hook()
@@ -58,7 +66,8 @@ class Database:
     def run(self, work: Callable[[Session], T], *, attempts: int = 5) -> T:
         """Run ``work`` in a write transaction, again from the start if it loses a race.
 
-        Raises :class:`Unavailable` when the database stays busy or does not answer.
+        It takes effect once or not at all. Raises :class:`Unavailable` when the database stays busy
+        or does not answer.
         """
         for attempt in range(attempts):
             try:
@@ -68,9 +77,23 @@ class Database:
                 if not _is_transient(error):
                     raise
                 if attempt == attempts - 1:
-                    raise Unavailable("the database is busy or unreachable; try again") from error
+                    raise Unavailable(BUSY) from error
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))
         raise AssertionError("unreachable")
+
+    def _session(self) -> Session:
+        return Session(self.engine, expire_on_commit=False)
+
+    def _commit(self, session: Session) -> None:
+        """Commit; if the connection breaks meanwhile, find out whether it did."""
+        transaction = outcomes.name_of(session)
+        try:
+            session.commit()
+        except DBAPIError as error:
+            if transaction is None or not _is_transient(error):
+                raise
+            if not outcomes.was_committed(self.engine, transaction):
+                raise
 
     def dispose(self) -> None:
         """Close all pooled connections."""
@@ -80,6 +103,17 @@ class Database:
 def after_commit(session: Session, hook: Callable[[], None]) -> None:
     """Run ``hook`` once the session's transaction has committed; forget it on rollback."""
     session.info.setdefault(_HOOKS, []).append(hook)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Turn a database that does not answer into :class:`Unavailable`."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_transient(error):
+            raise
+        raise Unavailable(BUSY) from error
 
 
 def _is_transient(error: DBAPIError) -> bool:

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.contents.locking import lock_contents
 from app.contents.reading import read_content, read_whole
 from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Encoding, Repo, Segment, Sketch, StoredObject, TreeEntry
@@ -49,10 +50,12 @@ def encode_file(context: JobContext) -> None:
     """Handler of ``encode`` jobs: payload ``file_id``.
 
     Idempotent and resumable: contents that are final are left alone. A base that vanishes or moves
-    on during the work is avoided in the next round. Raises Unavailable if that never ends.
+    on during the work is avoided in the next round. Raises Unavailable if that never ends, Damaged
+    if that is why.
     """
     hub, file_id = context.hub, int(context.payload["file_id"])
     finder = BaseFinder(hub)
+    damage: Damaged | None = None
     for _ in range(ROUNDS):
         with hub.db.read() as session:
             waiting = load_waiting(session, file_id)
@@ -63,10 +66,13 @@ def encode_file(context: JobContext) -> None:
         except SwapRefused as refusal:
             finder.avoid(refusal.bases)
             log.info("encode.again", file_id=file_id, bases=sorted(refusal.bases))
-        except Damaged as damage:
+        except Damaged as error:
+            damage = error
             finder.avoid(())
-            log.error("encode.damaged", file_id=file_id, error=str(damage))
+            log.error("encode.damaged", file_id=file_id, error=str(error))
     else:
+        if damage is not None:
+            raise damage
         raise Unavailable("contents or their bases kept moving; the job will be tried again")
     hub.db.run(lambda session: _owe_follow_up(session, hub, file_id))
 
@@ -207,11 +213,9 @@ def _sampled_share(hub: Hub, contents: Sequence[Waiting]) -> float:
 
 def _keep(session: Session, content_ids: Sequence[int], object_id: int) -> None:
     """Declare raw bytes final where they lie."""
+    lock_contents(session, content_ids)
     for at in range(0, len(content_ids), 1000):
         ids = content_ids[at : at + 1000]
-        session.execute(
-            select(Content.id).where(Content.id.in_(ids)).order_by(Content.id).with_for_update()
-        ).all()
         rows = session.scalars(
             select(Encoding).where(Encoding.content_id.in_(ids), Encoding.object_id == object_id)
         )

@@ -16,6 +16,7 @@ from typing import Self
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.contents.locking import lock_contents
 from app.contents.packs import PACK_NBYTES, PackWriter
 from app.contents.reading import read_whole
 from app.contents.refs import EncodingRef, load_refs
@@ -153,12 +154,8 @@ def leases(context: JobContext) -> Iterator[Callable[[Collection[int]], None]]:
     def hold(content_ids: Collection[int]) -> None:
         def work(session: Session) -> None:
             expires_at = hub.clock.now() + timedelta(seconds=hub.settings.timers.lease_s)
-            there = session.scalars(
-                select(Content.id)
-                .where(Content.id.in_(content_ids))
-                .order_by(Content.id)
-                .with_for_update(read=True, key_share=True)
-            )
+            lock_contents(session, content_ids, shared=True)
+            there = session.scalars(select(Content.id).where(Content.id.in_(content_ids)))
             session.add_all(
                 Lease(content_id=content, owner=owner, expires_at=expires_at) for content in there
             )

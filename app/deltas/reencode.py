@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.contents.locking import lock_contents
 from app.contents.refs import EncodingRef
 from app.db.tables import Content, Encoding
 from app.deltas.coding import ENCODER, Coded
@@ -147,9 +148,7 @@ def _is_smaller(ref: EncodingRef, coded: Coded) -> bool:
 
 def _mark(session: Session, content_ids: Sequence[int]) -> None:
     """Note that this generation has nothing better for what was not swapped."""
-    session.execute(
-        select(Content.id).where(Content.id.in_(content_ids)).order_by(Content.id).with_for_update()
-    ).all()
+    lock_contents(session, content_ids)
     rows = session.scalars(
         select(Encoding).where(
             Encoding.content_id.in_(content_ids),

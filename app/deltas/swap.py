@@ -1,7 +1,7 @@
 """Replacing encodings: decode-and-compare first, then one transaction for a batch of contents.
 
 Steps K3 and K4 of the model-checked protocol. What was written is read from the store afresh,
-decoded and compared with the digest; then contents are locked by id, and in the statements after
+decoded and compared with the digest; then contents are locked, and in the statements after
 the lock everything that was assumed is looked at again. Either all contents of the batch are
 swapped or none: a refusal costs work, never bytes.
 """
@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.contents import objects
+from app.contents.locking import lock_contents
 from app.contents.packs import PackedEncoding
 from app.contents.refs import EncodingRef, load_refs
 from app.contents.verifying import verify_content
@@ -94,14 +95,12 @@ def _verify(hub: Hub, packed: Sequence[PackedEncoding], read: Mapping[int, Encod
 
 
 def _lock(session: Session, packed: Sequence[PackedEncoding]) -> dict[int, Encoding]:
-    """Lock contents by id, then their encodings; the encodings by content."""
+    """Lock contents, then their encodings; the encodings by content."""
     ids = sorted(
         {each.content_id for each in packed}
         | {each.base_id for each in packed if each.base_id is not None}
     )
-    session.execute(
-        select(Content.id).where(Content.id.in_(ids)).order_by(Content.id).with_for_update()
-    ).all()
+    lock_contents(session, ids)
     rows = session.scalars(
         select(Encoding)
         .where(Encoding.content_id.in_(ids))

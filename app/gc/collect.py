@@ -41,7 +41,8 @@ class CollectReport:
     """Live objects that had lost their referrers without being noticed."""
     objects_deleted: int = 0
     stored_nbytes_deleted: int = 0
-    unknown_objects_deleted: int = 0
+    unknown_objects: int = 0
+    """Objects that no row knew, found by the sweep that is part of a run without grace."""
 
 
 def collect(hub: Hub, *, now: bool = False) -> CollectReport:
@@ -53,14 +54,14 @@ def collect(hub: Hub, *, now: bool = False) -> CollectReport:
     store epoch that no row knows are deleted as well. Leases and intents in force always hold.
     """
     report = CollectReport()
+    if now:
+        report.unknown_objects = sweeping.sweep(hub, grace_s=0).unknown
     while True:
         before = report.files_condemned + report.contents_condemned + report.objects_deleted
         _collect_once(hub, report, now=now)
         after = report.files_condemned + report.contents_condemned + report.objects_deleted
         if not now or after == before:
             break
-    if now:
-        report.unknown_objects_deleted = sweeping.delete_unknown(hub)
     return report
 
 

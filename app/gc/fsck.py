@@ -20,7 +20,7 @@ from app.contents.verifying import stream_strictly
 from app.db.tables import Content, Encoding, File, Segment, StoredObject, TreeEntry
 from app.digest import CHECK_BYTES, PIECE_BYTES, content_id
 from app.errors import Damaged
-from app.gc.naming import files_of_content, places_of_file
+from app.gc.naming import places_of_contents, places_of_file
 from app.gc.sweeping import unknown_objects
 from app.hub import Hub
 
@@ -237,9 +237,8 @@ def _content_is_sound(
 def _places_of_object(session: Session, object_id: int) -> list[str]:
     contents = session.scalars(
         select(Encoding.content_id).where(Encoding.object_id == object_id).limit(BATCH)
-    )
-    files = {file for content in contents for file in files_of_content(session, content)}
-    return sorted({place for file in files for place in places_of_file(session, file)})
+    ).all()
+    return places_of_contents(session, contents)
 
 
 def _blame_file(session: Session, report: FsckReport, kind: str, file_id: int, detail: str) -> None:
@@ -250,11 +249,5 @@ def _blame_content(
     session: Session, report: FsckReport, kind: str, content: int, detail: str
 ) -> None:
     row = session.get_one(Content, content)
-    places = sorted(
-        {
-            place
-            for file in files_of_content(session, content)
-            for place in places_of_file(session, file)
-        }
-    )
+    places = places_of_contents(session, [content])
     report.problems.append(Problem(kind, f"content {row.digest[1:].hex()}: {detail}", places))

@@ -1,5 +1,7 @@
 """Where a file is to be seen: repositories and paths, for messages that people act on."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,12 @@ def places_of_file(session: Session, file_id: int) -> list[str]:
         path = _path_of_tree(session, repo_id, tree_oid) + name
         places.add(f"{_repo_name(session, repo_id)}:{path}")
     return sorted(places)
+
+
+def places_of_contents(session: Session, content_ids: Iterable[int]) -> list[str]:
+    """Places of the files that hold some of the contents, sorted."""
+    files = {file for content in content_ids for file in files_of_content(session, content)}
+    return sorted({place for file in files for place in places_of_file(session, file)})
 
 
 def files_of_content(session: Session, content_id: int) -> list[int]:

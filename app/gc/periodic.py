@@ -1,13 +1,15 @@
-"""The periodic job: collect garbage, owe again what an interrupted process left, prune old jobs."""
+"""Periodic jobs: collect garbage, owe again what an interrupted process left, sweep the store."""
 
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Encoding, Segment, TreeEntry
 from app.deltas.rebase import orphan_bases
 from app.gc.collect import collect
+from app.gc.sweeping import sweep
 from app.hub import Hub
 from app.jobs.context import JobContext
 from app.jobs.outbox import enqueue
@@ -19,6 +21,8 @@ STALE_S = 3600.0
 MOST = 1000
 """Jobs owed again in one run."""
 
+log = structlog.get_logger(__name__)
+
 
 def collect_garbage(context: JobContext) -> None:
     """Handler of ``gc`` jobs; the payload is empty. Idempotent."""
@@ -26,6 +30,13 @@ def collect_garbage(context: JobContext) -> None:
     hub.db.run(lambda session: _owe(session, hub))
     collect(hub)
     prune_finished(hub)
+
+
+def sweep_store(context: JobContext) -> None:
+    """Handler of ``sweep`` jobs; the payload is empty. Idempotent; starts over when interrupted."""
+    hub = context.hub
+    found = sweep(hub, grace_s=hub.settings.timers.unknown_s, check=context.check)
+    log.info("sweep.done", unknown=found.unknown, lost=found.lost)
 
 
 def _owe(session: Session, hub: Hub) -> None:

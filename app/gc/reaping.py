@@ -1,25 +1,31 @@
 """Second half of a collection: bytes of retired objects leave the store, then their rows go.
 
-Rule G3: the row outlives the bytes, so a crash between the two repeats the deletion. An object that
-was *replaced* passes the delete gate first: what replaced it is read, decoded and compared in this
-process; if that fails the old encoding is put back.
+Rule G3: an object that was *replaced* passes the delete gate first: what replaced it is read,
+decoded and compared in this process; if that fails the old encoding is put back. What passes is
+doomed, which nobody can undo; then its bytes go, then its row, so a crash anywhere repeats the
+deletion and another collector does no harm.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.contents import objects
-from app.contents.refs import EncodingRef, load_former_refs, load_refs
+from app.contents.refs import load_refs
 from app.contents.verifying import verify_content
-from app.db.tables import Content, Encoding, FormerEncoding, StoredObject
+from app.db.tables import FormerEncoding, StoredObject
 from app.errors import Damaged
+from app.gc.putback import put_back
 from app.hub import Hub
 from app.store.contract import StoreUnavailable
 
 log = structlog.get_logger(__name__)
+
+BATCH = 50
+"""Objects that are doomed in one transaction."""
 
 BACKOFF_S = 300.0
 """Wait after a failed deletion, times the number of failures."""
@@ -27,51 +33,32 @@ BACKOFF_S = 300.0
 
 def reap(hub: Hub, *, before: datetime) -> tuple[int, int]:
     """Delete objects whose ``not_before`` has come; returns (objects, stored bytes) deleted."""
-    reaped = reaped_nbytes = 0
-    last_id = 0
-    while True:
-        with hub.db.read() as session:
-            row = session.scalars(
-                select(StoredObject)
-                .where(
-                    StoredObject.state == "retired",
-                    StoredObject.not_before <= before,
-                    StoredObject.id > last_id,
-                )
-                .order_by(StoredObject.id)
-                .limit(1)
-            ).first()
-        if row is None:
-            break
-        last_id = row.id
-        if _replacements_hold(hub, row.id) and _delete_object(hub, row.id, row.key):
-            reaped += 1
-            reaped_nbytes += row.nbytes
+    reaped = reaped_nbytes = last_id = 0
+    while batch := _due(hub, before, last_id):
+        last_id = batch[-1].id
+        passed = [each.id for each in batch if each.doomed_at or _replacements_hold(hub, each.id)]
+        doomed = hub.db.run(
+            lambda session, passed=passed: objects.doom(session, hub, passed, due=before)
+        )
+        deleted = [row for row in doomed if _delete(hub, row)]
+        hub.db.run(lambda session, deleted=deleted: _forget(session, deleted))
+        reaped += len(deleted)
+        reaped_nbytes += sum(row.nbytes for row in deleted)
     return reaped, reaped_nbytes
 
 
-def _delete_object(hub: Hub, object_id: int, key: str) -> bool:
-    try:
-        hub.store.delete(key)
-    except StoreUnavailable as error:
-        log.warning("object_not_deleted", key=key, error=str(error))
-        hub.db.run(lambda session: _postpone(session, hub, object_id))
-        return False
-
-    def forget(session: Session) -> None:
-        row = session.get(StoredObject, object_id, with_for_update=True)
-        if row is not None and row.state == "retired":
-            session.delete(row)
-
-    hub.db.run(forget)
-    return True
-
-
-def _postpone(session: Session, hub: Hub, object_id: int) -> None:
-    row = session.get(StoredObject, object_id, with_for_update=True)
-    if row is not None:
-        row.attempts += 1
-        row.not_before = hub.clock.now() + timedelta(seconds=BACKOFF_S * row.attempts)
+def _due(hub: Hub, before: datetime, after_id: int) -> Sequence[StoredObject]:
+    with hub.db.read() as session:
+        return session.scalars(
+            select(StoredObject)
+            .where(
+                StoredObject.state == "retired",
+                StoredObject.not_before <= before,
+                StoredObject.id > after_id,
+            )
+            .order_by(StoredObject.id)
+            .limit(BATCH)
+        ).all()
 
 
 def _replacements_hold(hub: Hub, object_id: int) -> bool:
@@ -89,52 +76,30 @@ def _replacements_hold(hub: Hub, object_id: int) -> bool:
             verify_content(hub, ref)
         except Damaged as error:
             log.error("replacement_damaged", content_id=row.content_id, error=str(error))
-            _put_back(hub, row)
+            put_back(hub, row.id, ref)
             return False
         except StoreUnavailable:
             return False
     return True
 
 
-def _put_back(hub: Hub, former: FormerEncoding) -> None:
-    """Make a former encoding current again if it is sound; keep its object in any case."""
-    with hub.db.read() as session:
-        places = load_former_refs(session, former.content_id)
-    place = next((ref for ref in places if ref.object_id == former.object_id), None)
-    sound = place is not None and _is_sound(hub, place)
-
-    def work(session: Session) -> None:
-        content = session.get(Content, former.content_id, with_for_update=True)
-        current = session.scalars(
-            select(Encoding).where(Encoding.content_id == former.content_id).with_for_update()
-        ).first()
-        stored = session.get(StoredObject, former.object_id, with_for_update=True)
-        row = session.get(FormerEncoding, former.id)
-        if content is None or current is None or stored is None or row is None:
-            return
-        if stored.state != "retired":
-            return
-        content.health = "ok" if sound else "damaged"
-        if not sound:
-            stored.not_before = hub.clock.now() + timedelta(seconds=hub.settings.timers.replaced_s)
-            return
-        stored.state, stored.not_before = "live", None
-        lost_object = current.object_id
-        for name in ("codec", "base_id", "object_id", "start", "nbytes", "checks"):
-            setattr(current, name, getattr(row, name))
-        current.final = False
-        session.delete(row)
-        objects.retire_unreferenced(session, hub, [lost_object])
-
-    hub.db.run(work)
-
-
-def _is_sound(hub: Hub, ref: EncodingRef) -> bool:
-    """Whether an encoding could be made current: it decodes, and its base has no base."""
-    if ref.base is not None and ref.base.base is not None:
-        return False
+def _delete(hub: Hub, row: StoredObject) -> bool:
     try:
-        verify_content(hub, ref)
-    except Damaged:
+        hub.store.delete(row.key)
+    except StoreUnavailable as error:
+        log.warning("object_not_deleted", key=row.key, error=str(error))
+        hub.db.run(lambda session: _postpone(session, hub, row.id))
         return False
     return True
+
+
+def _forget(session: Session, rows: Collection[StoredObject]) -> None:
+    ids = sorted(row.id for row in rows)
+    session.execute(delete(StoredObject).where(StoredObject.id.in_(ids)))
+
+
+def _postpone(session: Session, hub: Hub, object_id: int) -> None:
+    row = session.get(StoredObject, object_id, with_for_update=True)
+    if row is not None:
+        row.attempts += 1
+        row.not_before = hub.clock.now() + timedelta(seconds=BACKOFF_S * row.attempts)

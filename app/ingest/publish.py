@@ -18,6 +18,7 @@ from app.accounts.domains import domain_of
 from app.accounts.quotas import check_room
 from app.catalog.possession import grant_files
 from app.contents import objects
+from app.contents.locking import lock_contents
 from app.contents.objects import PendingObject
 from app.db.inserting import batches, upsert
 from app.db.tables import Content, Encoding, File, Lease, Repo, Segment
@@ -111,6 +112,8 @@ def _readable(session: Session, file_ids: Iterable[int]) -> set[int]:
     readable: set[int] = set()
     for batch in batches(sorted(file_ids)):
         of_files = select(Segment.content_id).where(Segment.file_id.in_(batch))
+        condemned = select(Content.id).where(Content.id.in_(of_files), Content.state == "condemned")
+        lock_contents(session, session.scalars(condemned).all())
         session.execute(
             update(Content)
             .where(Content.id.in_(of_files), Content.state == "condemned")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import ColumnElement, CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job
@@ -21,6 +21,10 @@ from app.hub import Hub
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 600.0
 """A failed job waits 2 s, 4 s, 8 s … at most ten minutes."""
+
+SKEW = timedelta(hours=1)
+"""Clocks of a hub's machines differ by less. A time that lies further ahead than any wait or lease
+was written by a clock that was wrong, and must not keep a job from running."""
 
 
 class JobLost(Conflict):
@@ -45,11 +49,8 @@ def claim_next(hub: Hub, owner: str) -> Claim | None:
     """Lease the most urgent job that may run now; None if there is none."""
 
     def work(session: Session) -> Claim | None:
-        now = hub.clock.now()
-        expired = select(Job).where(Job.state == "running", Job.lease_until < now)
-        queued = select(Job).where(Job.state == "queued", Job.run_after <= now)
-        for candidates in (expired, queued):
-            first = candidates.order_by(Job.priority, Job.id).limit(1)
+        for candidates in (_is_expired(hub), _is_due(hub)):
+            first = select(Job).where(candidates).order_by(Job.priority, Job.id).limit(1)
             # An expired job that has no attempts left is failed, and the next one looked at.
             while (
                 job := session.scalars(first.with_for_update(skip_locked=True)).first()
@@ -68,12 +69,9 @@ def claim_one(hub: Hub, job_id: int, owner: str) -> Claim | None:
     """Lease this job; None if it is done, running elsewhere, waiting for its time or unknown."""
 
     def work(session: Session) -> Claim | None:
-        job = session.scalars(
-            select(Job).where(Job.id == job_id).with_for_update(skip_locked=True)
-        ).first()
-        if job is None or not _is_claimable(job, hub.clock.now()):
-            return None
-        return _take(hub, session, job, owner)
+        claimable = select(Job).where(Job.id == job_id, _is_due(hub) | _is_expired(hub))
+        job = session.scalars(claimable.with_for_update(skip_locked=True)).first()
+        return None if job is None else _take(hub, session, job, owner)
 
     return hub.db.run(work)
 
@@ -114,10 +112,13 @@ def give_back(hub: Hub, claim: Claim) -> None:
     )
 
 
-def fail(hub: Hub, claim: Claim, error: str) -> None:
-    """Queue the job again after a wait, or give it up for good. Raises :class:`JobLost`."""
+def fail(hub: Hub, claim: Claim, error: str, *, transient: bool = False) -> None:
+    """Queue the job again after a wait, or give it up for good. Raises :class:`JobLost`.
+
+    ``transient``: not the job is to blame but something that was away; never given up.
+    """
     now = hub.clock.now()
-    if claim.attempt >= hub.settings.jobs.max_attempts:
+    if claim.attempt >= hub.settings.jobs.max_attempts and not transient:
         _change(
             hub,
             claim,
@@ -133,6 +134,7 @@ def fail(hub: Hub, claim: Claim, error: str) -> None:
         hub,
         claim,
         state="queued",
+        attempts=min(claim.attempt, hub.settings.jobs.max_attempts - 1),
         error=error,
         run_after=now + timedelta(seconds=wait_s),
         lease_owner=None,
@@ -149,16 +151,21 @@ def claimable_ids(hub: Hub, limit: int) -> list[int]:
 
 
 def _claimable_ids(hub: Hub) -> Any:
+    return select(Job.id).where(_is_due(hub) | _is_expired(hub))
+
+
+def _is_due(hub: Hub) -> ColumnElement[bool]:
+    """Queued, and its wait is over."""
     now = hub.clock.now()
-    queued = (Job.state == "queued") & (Job.run_after <= now)
-    expired = (Job.state == "running") & (Job.lease_until < now)
-    return select(Job.id).where(queued | expired)
+    farthest = now + timedelta(seconds=LONGEST_WAIT_S) + SKEW
+    return (Job.state == "queued") & or_(Job.run_after <= now, Job.run_after > farthest)
 
 
-def _is_claimable(job: Job, now: datetime) -> bool:
-    if job.state == "queued":
-        return job.run_after <= now
-    return job.state == "running" and job.lease_until is not None and job.lease_until < now
+def _is_expired(hub: Hub) -> ColumnElement[bool]:
+    """Running, as far as anybody knows, but its lease is over."""
+    now = hub.clock.now()
+    farthest = now + timedelta(seconds=hub.settings.timers.job_lease_s) + SKEW
+    return (Job.state == "running") & or_(Job.lease_until < now, Job.lease_until > farthest)
 
 
 def _take(hub: Hub, session: Session, job: Job, owner: str) -> Claim | None:

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import func, select
 
 from app.db.tables import Job
-from app.errors import HubError
+from app.errors import Damaged, HubError, Unavailable
 from app.hub import Hub
 from app.jobs import lease
 from app.jobs.context import Heartbeat, JobContext, JobStopped
@@ -203,7 +203,8 @@ def _attempt(
                 error.message if isinstance(error, HubError) else f"{type(error).__name__}: {error}"
             )
             log.debug("job.error", job_id=claim.job_id, exc_info=True)
-            lease.fail(hub, claim, text)
+            away = isinstance(error, Unavailable) and not isinstance(error, Damaged)
+            lease.fail(hub, claim, text, transient=away)
             return text
     lease.finish(hub, claim, heartbeat.latest)
     return None

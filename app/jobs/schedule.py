@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db.tables import Job
 from app.hub import Hub
+from app.jobs.lease import SKEW
 from app.jobs.outbox import enqueue
 
 LOOK_S = 30.0
@@ -37,7 +38,8 @@ def _due(session: Session, hub: Hub, periods: Mapping[str, float]) -> list[str]:
     kinds: list[str] = []
     for kind, period_s in periods.items():
         last = session.scalar(select(func.max(Job.created_at)).where(Job.key == _key(kind)))
-        if last is None or last <= now - timedelta(seconds=period_s):
+        # One from the future was queued while the clock was wrong: it must not hold others back.
+        if last is None or not now - timedelta(seconds=period_s) < last <= now + SKEW:
             kinds.append(kind)
     return kinds
 

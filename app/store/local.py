@@ -35,6 +35,8 @@ class LocalStore(ObjectStore):
         self._root = root
         self._temporary = root / TEMPORARY
         self._temporary.mkdir(parents=True, exist_ok=True)
+        _fsync_directory(root.parent)
+        self._durable = {root}
         _remove_abandoned(self._temporary)
 
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> int:
@@ -150,9 +152,21 @@ class LocalStore(ObjectStore):
     def _settle(self, file: int, source: Path, final: Path) -> None:
         with _store_errors(final.name):
             os.fsync(file)
-            _make_directories(final.parent, self._root)
+            self._make_directories(final.parent)
             source.rename(final)
             _fsync_directory(final.parent)
+
+    def _make_directories(self, directory: Path) -> None:
+        """Create missing directories, each one durable in its parent before it is used.
+
+        That a directory is there does not say so: another writer may have made it just now.
+        """
+        if directory in self._durable:
+            return
+        self._make_directories(directory.parent)
+        directory.mkdir(exist_ok=True)
+        _fsync_directory(directory.parent)
+        self._durable.add(directory)
 
 
 def _remove_abandoned(directory: Path) -> None:
@@ -164,15 +178,6 @@ def _remove_abandoned(directory: Path) -> None:
                 path.unlink()
             finally:
                 os.close(file)
-
-
-def _make_directories(directory: Path, root: Path) -> None:
-    """Create missing directories, each one durable in its parent before it is used."""
-    if directory == root or directory.is_dir():
-        return
-    _make_directories(directory.parent, root)
-    directory.mkdir(exist_ok=True)
-    _fsync_directory(directory.parent)
 
 
 def _fsync_directory(directory: Path) -> None:

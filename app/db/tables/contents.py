@@ -19,7 +19,8 @@ class StoredObject(Table):
 
     pending: the row precedes the first byte (an intent); ``expires_at`` is set.
     live: durable and read back; only live objects are referenced by encodings, xorbs and parts.
-    retired: nothing refers to it (a tombstone); deleted from the store after ``not_before``.
+    retired: nothing refers to it (a tombstone); deleted from the store after ``not_before``. Until
+    ``doomed_at`` is set it may become live again.
     The row goes when the bytes are gone. Publishing needs the row to be pending still: that is the
     fence which stops a writer that was given up on.
     """
@@ -35,7 +36,7 @@ class StoredObject(Table):
     key: Mapped[str] = mapped_column(String(128), unique=True)
     """``o/<epoch>/<uuid>``; staging keys are ``s/<epoch>/<uuid>``."""
     purpose: Mapped[str] = mapped_column(String(16))
-    """upload | pack | xorb | part"""
+    """upload | pack | xorb | part | unknown (found in the store without a row)"""
     state: Mapped[str] = mapped_column(String(8), default="pending")
     nbytes: Mapped[int] = mapped_column(default=0)
     """Stored size; 0 while pending."""
@@ -44,6 +45,8 @@ class StoredObject(Table):
     """Set while pending: after this the intent may be collected."""
     not_before: Mapped[datetime | None]
     """Set once retired: no reader's plan can name the object after this."""
+    doomed_at: Mapped[datetime | None]
+    """Set once its deletion from the store has begun: from here on there is no way back."""
     attempts: Mapped[int] = mapped_column(default=0)
     """Failed deletions so far."""
 

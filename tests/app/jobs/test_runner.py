@@ -14,12 +14,13 @@ from sqlalchemy import select
 from app.clock import ManualClock, SystemClock
 from app.db import Database
 from app.db.tables import Job
-from app.errors import Unavailable
+from app.errors import Damaged, Unavailable
 from app.hub import Hub
 from app.jobs import runner as runner_module
 from app.jobs.lease import JobLost, claim_next, finish
 from app.jobs.outbox import enqueue
 from app.jobs.runner import Handler, JobContext, Runner, drain, run_job, run_one
+from app.store.contract import StoreUnavailable
 
 WORKER = """
 import sys, time
@@ -309,3 +310,50 @@ def test_stopping_runner_gives_the_job_back(any_hub: Hub):
     job = only_job(any_hub)
     assert (job.state, job.attempts, job.error) == ("queued", 0, None)
     assert run_one(any_hub, {"encode": lambda _context: None}, "next")
+
+
+def test_store_that_is_away_for_long_fails_no_job_for_good(any_hub: Hub):
+    queue(any_hub, "a")
+    away = any_hub.settings.jobs.max_attempts + 3
+
+    def handler(_context: JobContext) -> None:
+        nonlocal away
+        away -= 1
+        if away >= 0:
+            raise StoreUnavailable("the bucket does not answer")
+
+    drain(any_hub, {"encode": handler})
+    job = only_job(any_hub)
+    assert (job.state, job.error, away) == ("done", None, -1)
+
+
+def test_damage_is_given_up_as_any_failure(any_hub: Hub):
+    queue(any_hub, "a")
+
+    def handler(_context: JobContext) -> None:
+        raise Damaged("no other copy")
+
+    assert drain(any_hub, {"encode": handler}) == any_hub.settings.jobs.max_attempts
+    assert only_job(any_hub).state == "failed"
+
+
+@pytest.mark.parametrize("state", ["queued", "failed once", "running"])
+def test_job_written_while_the_clock_was_ahead_runs(any_hub: Hub, state: str):
+    """By half a year: nobody waits for that time to come."""
+    manual(any_hub).advance(180 * 24 * 3600)
+    queue(any_hub, "a")
+    if state == "failed once":
+        run_one(any_hub, {}, "no handler")
+    elif state == "running":
+        assert claim_next(any_hub, "dies")
+    manual(any_hub).advance(-180 * 24 * 3600)
+    assert run_one(any_hub, {"encode": lambda _context: None}, "next")
+    assert only_job(any_hub).state == "done"
+
+
+def test_lease_of_a_machine_whose_clock_is_a_little_ahead_holds(any_hub: Hub):
+    queue(any_hub, "a")
+    manual(any_hub).advance(600)
+    assert claim_next(any_hub, "ahead")
+    manual(any_hub).advance(-600)
+    assert claim_next(any_hub, "other") is None

@@ -50,3 +50,11 @@ def test_runner_starts_what_is_due(any_hub: Hub):
     runner.start()
     assert ran.wait(60)
     runner.stop()
+
+
+def test_work_queued_while_the_clock_was_ahead_does_not_hold_back_the_next(any_hub: Hub):
+    assert isinstance(any_hub.clock, ManualClock)
+    any_hub.clock.advance(300 * 24 * 3600)
+    assert kinds_run(any_hub) == ["census", "gc"]
+    any_hub.clock.advance(-300 * 24 * 3600)
+    assert kinds_run(any_hub) == ["census", "gc"]

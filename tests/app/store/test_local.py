@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.store import local
 from app.store.contract import ObjectStore, StoreFull, StoreUnavailable
 from app.store.keys import object_key
 from app.store.local import TEMPORARY, LocalStore
@@ -58,6 +59,26 @@ class TestLocalStore(StoreContract):
         assert store.put_file("o/e1/ab/name", path) == 6
         assert not path.exists()
         assert store.read("o/e1/ab/name", 0, 6) == b"copied"
+
+    def test_directory_that_another_writer_just_made_is_durable_before_it_is_used(
+        self, store: LocalStore, monkeypatch
+    ):
+        """Otherwise a power cut could take the directory, and an acknowledged object with it."""
+        synced: list[Path] = []
+        fsync = local._fsync_directory
+
+        def note(directory: Path) -> None:
+            synced.append(directory)
+            fsync(directory)
+
+        (self.root / "o/e1/ab").mkdir(parents=True)  # made, and not yet synced by its maker
+        monkeypatch.setattr(local, "_fsync_directory", note)
+        store.put("o/e1/ab/name", [b"bytes"])
+        above = [self.root, self.root / "o", self.root / "o/e1", self.root / "o/e1/ab"]
+        assert synced == above
+        synced.clear()
+        store.put("o/e1/ab/other", [b"bytes"])
+        assert synced == above[-1:]
 
 
 def start_writer(root: Path) -> subprocess.Popen[str]:
