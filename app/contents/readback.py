@@ -16,6 +16,9 @@ RANGE_NBYTES = 8 << 20
 
 THREADS = 2
 
+OPINIONS = 2
+"""Reads that must all differ before the store is not believed: the wire may lie as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -85,12 +88,21 @@ def _groups(placements: Iterable[Placement]) -> Iterator[list[_Piece]]:
 
 
 def _check_group(hub: Hub, key: str, group: list[_Piece]) -> None:
+    wrong: int | None = None
+    for _ in range(OPINIONS):
+        wrong = _first_wrong(hub, key, group)
+        if wrong is None:
+            return
+    raise Unavailable(
+        f"the store returned other bytes than it was given, at {wrong} of {key}; send them again"
+    )
+
+
+def _first_wrong(hub: Hub, key: str, group: list[_Piece]) -> int | None:
     start = group[0].start
     view = memoryview(hub.store.read(key, start, group[-1].stop))
     for piece in group:
         found = blake3(view[piece.start - start : piece.stop - start]).digest(length=CHECK_BYTES)
         if found != piece.check:
-            raise Unavailable(
-                f"the store returned other bytes than it was given, at {piece.start} of {key};"
-                " send them again"
-            )
+            return piece.start
+    return None

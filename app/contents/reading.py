@@ -50,6 +50,9 @@ RUN_NBYTES = 16 << 20
 RUN_GAP_NBYTES = 64 << 10
 """Bytes between two encodings that are cheaper to read than to skip."""
 
+OPINIONS = 3
+"""Reads that must all fail before stored bytes are called damaged: the wire may lie as well."""
+
 _PLAIN = {"synchronize_session": False}
 
 log = structlog.get_logger(__name__)
@@ -59,14 +62,14 @@ def read_stored(hub: Hub, ref: StoredRange, start: int, stop: int) -> memoryview
     """Stored bytes ``[start, stop)`` of an encoding, counted from its start, verified.
 
     Raises :class:`ObjectMissing` when the object is gone, :class:`StoreUnavailable` when the store
-    does not answer, and :class:`Damaged` when a second read fails its checks too; the content is
-    marked then.
+    does not answer, and :class:`Damaged` when every one of several reads fails its checks; the
+    content is marked then.
     """
     first = start // PIECE_BYTES * PIECE_BYTES
     last = min(-(-stop // PIECE_BYTES) * PIECE_BYTES, ref.stored_nbytes)
-    for _ in range(2):
+    for _ in range(OPINIONS):
         data = _fetch(hub, ref.key, ref.start + first, ref.start + last)
-        if data is not None and _is_intact(ref, first, data):
+        if data is not None and is_intact(ref, first, data):
             return data[start - first : stop - first]
     mark_damaged(hub, ref, "stored bytes fail their checks")
     raise _damaged(ref)
@@ -152,7 +155,7 @@ def _fetch(hub: Hub, key: str, start: int, stop: int) -> memoryview | None:
         raise
 
 
-def _is_intact(ref: StoredRange, first: int, data: memoryview) -> bool:
+def is_intact(ref: StoredRange, first: int, data: memoryview) -> bool:
     """Whether pieces from offset ``first`` of the encoding on match their checks."""
     place = first // PIECE_BYTES * CHECK_BYTES
     for start in range(0, len(data), PIECE_BYTES):
@@ -244,7 +247,7 @@ def _read_run(hub: Hub, run: list[StoredRange]) -> dict[tuple[str, int], memoryv
     return {
         (part.key, part.start): views[part.key, part.start]
         for part in run
-        if _is_intact(part, 0, views[part.key, part.start])
+        if is_intact(part, 0, views[part.key, part.start])
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.contents import objects, packs
 from app.contents.packs import Pack, PackedEncoding, PackWriter
+from app.contents.readback import OPINIONS
 from app.db.tables import StoredObject
 from app.digest import piece_checks
 from app.errors import Unavailable
@@ -89,7 +90,7 @@ def test_failure_gives_up_every_pack_but_published_ones(hub: Hub):
 )
 def test_store_that_fails_is_noticed(hub: Hub, nbytes: int, operation: str, fault: Fault):
     hub.store = faulty = FaultyStore(hub.store)
-    faulty.fail(operation, fault)
+    faulty.fail(operation, *[fault] * (OPINIONS if fault is Fault.WRONG_BYTES else 1))
 
     def write() -> list[PackedEncoding]:
         with PackWriter(hub) as writer:

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from app.contents.readback import OPINIONS
 from app.db.tables import Content, File, FileGrant, StoredObject
 from app.errors import RepoNotFound, Unavailable
 from app.hub import Hub
@@ -69,7 +70,7 @@ def test_failure_leaves_nothing_of_any_file(hub: Hub, repo_id: int):
         ingest_inline(hub, BLOBS, repo_id=repo_id + 1)
     assert_nothing_visible(hub)
     sound, hub.store = hub.store, FaultyStore(hub.store)
-    hub.store.fail("read", Fault.WRONG_BYTES)
+    hub.store.fail("read", *[Fault.WRONG_BYTES] * OPINIONS)
     with pytest.raises(Unavailable):
         ingest_inline(hub, BLOBS, repo_id=repo_id)
     assert_nothing_visible(hub)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.contents import objects
+from app.contents.readback import OPINIONS
 from app.db.tables import Content, Encoding, File, FileGrant, Lease, Repo, Segment, StoredObject
 from app.errors import IntegrityError, LimitExceeded, RepoNotFound, Unavailable
 from app.hub import Hub
@@ -230,7 +231,7 @@ def test_sender_that_goes_away_leaves_nothing(hub: Hub, repo_id: int):
 def test_store_that_returns_other_bytes_is_noticed_before_the_answer(hub: Hub, repo_id: int):
     sound, faulty = hub.store, FaultyStore(hub.store)
     hub.store = faulty
-    faulty.fail("read", Fault.WRONG_BYTES)
+    faulty.fail("read", *[Fault.WRONG_BYTES] * OPINIONS)
     with pytest.raises(Unavailable, match="send them again"):
         upload(hub, MODEL, repo_id)
     assert_nothing_visible(hub)

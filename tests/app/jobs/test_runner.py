@@ -14,7 +14,7 @@ from sqlalchemy import select
 from app.clock import ManualClock, SystemClock
 from app.db import Database
 from app.db.tables import Job
-from app.errors import Damaged, Unavailable
+from app.errors import Damaged
 from app.hub import Hub
 from app.jobs import runner as runner_module
 from app.jobs.lease import JobLost, claim_next, finish
@@ -116,7 +116,7 @@ def test_failure_waits_longer_each_time_then_gives_up(any_hub: Hub):
     queue(any_hub, "a")
 
     def fail(_context: JobContext) -> None:
-        raise Unavailable("the base vanished")
+        raise Damaged("the base vanished")
 
     waits: list[float] = []
     while run_one(any_hub, {"encode": fail}, "runner"):
