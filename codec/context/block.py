@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Bytes
-from codec.context.slots import decode_slots, load_tables
+from codec.context.slots import load_tables
 from codec.context.streams import GROUP, STATES_NBYTES, STREAM_HEADER, BlockStreams
 from codec.elements.casts import close_up, spread
 from codec.elements.dtypes import Layout
@@ -118,13 +118,12 @@ def unpack_context(layout: Layout, stored: Bytes, base: Bytes, tables: bytes, ou
         close_up(spread_out, out)
         return
     width, (count, tail) = layout.width, divmod(out.size, layout.width)
-    slots = decode_slots(tables, width)
     streams = BlockStreams.cut(stored, width, count, tail)
     whole = count * width
     target = out[:whole].view(_WORD[width])
     words = target if target.flags.aligned else np.empty(count, _WORD[width])
     below = words_of(base[:whole], layout)
-    fits = decode((*streams.arguments, slots), below, words, *shape_of(layout))
+    fits = decode(streams.arguments, tables, below, words, *shape_of(layout))
     if not fits or not streams.are_spent():
         raise CorruptFrame("the streams of a block do not end where its elements do")
     if words is not target:

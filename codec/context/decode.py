@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from codec.context import portable
 from codec.context.kernels import GROUP
+from codec.context.slots import decode_slots, dense_slots
 from codec.machine.instructions import instruction_set
 
 
@@ -23,15 +24,20 @@ WIDE: Final = _wide_kernels()
 """By word width, kernels for whole groups; none without vectors."""
 
 
-def decode(streams: tuple[Any, ...], base: NDArray[Any], out: NDArray[Any], *shape: Any) -> bool:
+def decode(
+    streams: tuple[Any, ...], tables: bytes, base: NDArray[Any], out: NDArray[Any], *shape: Any
+) -> bool:
     """As :func:`codec.context.portable.decode16` from the start, for words of any width.
 
-    ``streams`` are its first eight arguments.
+    ``streams`` are its first seven arguments. Raises CorruptFrame if ``tables`` are none.
     """
-    start = 0
-    wide = WIDE.get(out.itemsize)
+    start, width = 0, out.itemsize
+    wide = WIDE.get(width)
     if wide is not None:
         start = out.size - out.size % GROUP
-        if not wide(*streams, base, out, 0, *shape):
+        slots, shift = dense_slots(tables, width)
+        if not wide(*streams, slots, base, out, 0, *shape, shift):
             return False
-    return start == out.size or PORTABLE[out.itemsize](*streams, base, out, start, *shape)
+    if start == out.size:
+        return True
+    return PORTABLE[width](*streams, decode_slots(tables, width), base, out, start, *shape)

@@ -31,17 +31,17 @@ _in8, _in16, _in32, _in64 = (
 )
 
 
-def compiled(word: Any, out: Any) -> Any:
+def compiled(word: Any, out: Any, *more: Any) -> Any:
     """Compiles for a block's streams, tables, base and words, a start, and the shape of a float."""
     streams = (_in8, types.int64, types.int64, _in8, _in64, _i64, _u32, _in8, _in32)
-    shape = (types.uint32, types.uint32, types.int32)
+    shape = (types.uint32, types.uint32, types.int32, *more)
     return njit(types.int64(*streams, word, out, types.int64, *shape), nogil=True, cache=True)
 
 
-def compiled_whole(word: Any, out: Any) -> Any:
+def compiled_whole(word: Any, out: Any, *more: Any) -> Any:
     """Compiles as :func:`compiled`, with room for the last words instead of their limits."""
     streams = (_in8, _u8, _in8, _in64, _i64, _u32, _in8, _in32)
-    shape = (types.uint32, types.uint32, types.int32)
+    shape = (types.uint32, types.uint32, types.int32, *more)
     return njit(types.boolean(*streams, word, out, types.int64, *shape), nogil=True, cache=True)
 
 

@@ -97,6 +97,21 @@ def decode_slots(tables: bytes, width: int) -> NDArray[np.uint32]:
     return slots
 
 
+@lru_cache(maxsize=32)
+def dense_slots(tables: bytes, width: int) -> tuple[NDArray[np.uint32], np.uint32]:
+    """Every 2^n-th entry of :func:`decode_slots`, and n: as few as the tables allow.
+
+    Where all frequencies are multiples of 2^n, so is the first slot of every symbol; the entries
+    between differ by nothing but the low n bits of their slot. The fewer there are, the more of
+    them the first cache holds.
+    """
+    slots = decode_slots(tables, width)
+    step = int(np.gcd.reduce(load_tables(tables, width), axis=None))
+    dense = np.ascontiguousarray(slots[::step])
+    dense.flags.writeable = False
+    return dense, np.uint32(step.bit_length() - 1)
+
+
 def _unpack(tables: bytes, limit: int) -> bytes:
     try:
         nbytes = zstandard.frame_content_size(tables)

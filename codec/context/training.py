@@ -7,6 +7,7 @@ context keeps one slot for an escape, so that whatever the sample did not show c
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ _RARE = 0.4
 _SYMBOL_BITS = 3.5
 _TABLE_BITS = 48.0
 """What a symbol and a further table add to the stored tables, roughly."""
+_BUSY: Final = 1 / 32
+"""A context with this share of the symbols is one whose table must be at hand."""
+_STEP_OF_BUSY: Final = ((1, 1), (2, 3))
+_COARSEST: Final = 4
+"""What frequencies are multiples of where so many contexts are busy, and where more are."""
 _RUNS, _RUN_NBYTES = 32, 1 << 17
 """The sample of a content too long to be counted whole."""
 
@@ -97,9 +103,20 @@ def tables_of(counts: NDArray[np.uint32], weight: float) -> bytes:
     """Stored tables for symbol counts that stand for ``weight`` times as many."""
     rows = counts.reshape(CONTEXTS, -1).astype(np.float64)
     frequencies = np.empty(rows.shape, np.uint16)
+    step = slot_step(rows)
     for contexts, row in _clusters(rows, weight):
-        frequencies[contexts] = _frequencies(row)
+        frequencies[contexts] = _frequencies(row, step)
     return store_tables(frequencies)
+
+
+def slot_step(rows: NDArray[Any]) -> int:
+    """What all frequencies are made multiples of, for counts of symbols in contexts: 1, 2 or 4.
+
+    Decoders then need as many fewer table entries (``slots.dense_slots``). Eight KiB for each of
+    many contexts in use would leave no room in the first cache.
+    """
+    busy = np.count_nonzero(rows.sum(axis=1) > _BUSY * rows.sum())
+    return next((step for step, most in _STEP_OF_BUSY if busy <= most), _COARSEST)
 
 
 def folds_of(frequencies: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -144,16 +161,19 @@ def _cost(row: Counts, weight: float) -> float:
     return float(code * weight + _TABLE_BITS + _SYMBOL_BITS * (used * SLOTS > _RARE * total).sum())
 
 
-def _frequencies(row: Counts) -> NDArray[np.uint16]:
-    """Slots of each symbol: rare ones folded, each on a step but the most frequent, sum 2,048."""
-    rare = _RARE
-    while (slots := _quantised(*_fold(row, rare))) is None:
+def _frequencies(row: Counts, step: int) -> NDArray[np.uint16]:
+    """Slots of each symbol: rare ones folded, each on a step but the most frequent, sum 2,048.
+
+    All are multiples of ``step``.
+    """
+    rare, steps = _RARE * step, STEPS[STEPS % step == 0]
+    while (slots := _quantised(*_fold(row, rare, steps), steps)) is None:
         rare *= 2
     return slots
 
 
-def _quantised(folded: Counts, escape: int) -> NDArray[np.uint16] | None:
-    """Slots for counts, to the nearest step or, failing that, to the step below.
+def _quantised(folded: Counts, escape: int, steps: NDArray[np.uint16]) -> NDArray[np.uint16] | None:
+    """Slots for counts, to the nearest of ``steps`` or, failing that, to the one below.
 
     None if neither leaves the most frequent symbol the most slots.
     """
@@ -163,11 +183,11 @@ def _quantised(folded: Counts, escape: int) -> NDArray[np.uint16] | None:
         folded[0] = total = 1.0
     exact = folded * (room / total)
     top = int(np.argmax(exact))
-    upper = np.searchsorted(STEPS, exact).clip(1, STEPS.size - 1)
-    nearer = exact - STEPS[upper - 1] < STEPS[upper] - exact
-    for codes in (upper - nearer, upper - (STEPS[upper] > exact)):
-        slots = STEPS[codes].astype(np.int64)
-        slots[(folded > 0) & (slots == 0)] = 1
+    upper = np.searchsorted(steps, exact).clip(1, steps.size - 1)
+    nearer = exact - steps[upper - 1] < steps[upper] - exact
+    for codes in (upper - nearer, upper - (steps[upper] > exact)):
+        slots = steps[codes].astype(np.int64)
+        slots[(folded > 0) & (slots == 0)] = steps[1]
         slots[top] = 0
         slots[top] = room - slots.sum()
         if slots[top] == slots.max() and slots[top] > 0:
@@ -175,7 +195,7 @@ def _quantised(folded: Counts, escape: int) -> NDArray[np.uint16] | None:
     return None
 
 
-def _fold(row: Counts, rare: float) -> tuple[Counts, int]:
+def _fold(row: Counts, rare: float, steps: NDArray[np.uint16]) -> tuple[Counts, int]:
     """Counts without the rare ones, which have joined the next class or the escape; its slots."""
     counts = row[:-1].copy()
     limit = rare * row.sum() / SLOTS
@@ -191,4 +211,4 @@ def _fold(row: Counts, rare: float) -> tuple[Counts, int]:
         else:
             escaped += lost
     share = escaped / max(row.sum(), 1.0) * SLOTS
-    return counts, int(STEPS[max(1, np.searchsorted(STEPS, share, side="right") - 1)])
+    return counts, int(steps[max(1, np.searchsorted(steps, share, side="right") - 1)])

@@ -50,8 +50,9 @@ def _contexts(under: Any, shape: Any, up: Any, down: Any) -> Any:
 
 
 @njit(inline="always")
-def _entries(states: Any, contexts: Any, slots: Any) -> Any:
-    return full.gather(slots, 0, full.either(full.both(states, full.splat(_U32(2047))), contexts))
+def _entries(states: Any, contexts: Any, slots: Any, shift: Any) -> Any:
+    places = full.either(full.both(states, full.splat(_U32(2047))), contexts)
+    return full.gather(slots, 0, full.shift_down(places, full.splat(shift)))
 
 
 @njit(inline="always")
@@ -89,7 +90,7 @@ def _copy(base: Any, out: Any, start: int) -> None:
         half.store(out, i, half.load(base, i))
 
 
-@compiled(_in16, _u16)
+@compiled(_in16, _u16, types.uint32)
 def groups(
     stored: Any,
     safe: int,
@@ -106,10 +107,12 @@ def groups(
     mantissa: Any,
     exponents: Any,
     lift: Any,
+    shift: Any,
 ) -> int:
     """Restore whole groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
     As :func:`codec.context.portable.groups16`, and 48 bytes more of raw streams must be readable.
+    ``slots`` and ``shift`` are what :func:`codec.context.slots.dense_slots` says.
     """
     x0, x1 = full.load(states, 0), full.load(states, 16)
     x2, x3 = full.load(states, 32), full.load(states, 48)
@@ -132,10 +135,10 @@ def groups(
         for i in range(first_word, first_word + GROUP, 2 * _LANES):
             b0, b1 = half.load(base, i), half.load(base, i + _LANES)
             c0, c1 = _contexts(b0, shape, up, down), _contexts(b1, shape, up, down)
-            t0 = _entries(x0, pair.widen_lower(c0), slots)
-            t1 = _entries(x1, pair.widen_upper(c0), slots)
-            t2 = _entries(x2, pair.widen_lower(c1), slots)
-            t3 = _entries(x3, pair.widen_upper(c1), slots)
+            t0 = _entries(x0, pair.widen_lower(c0), slots, shift)
+            t1 = _entries(x1, pair.widen_upper(c0), slots, shift)
+            t2 = _entries(x2, pair.widen_lower(c1), slots, shift)
+            t3 = _entries(x3, pair.widen_upper(c1), slots, shift)
             y0 = half.both(pair.narrow(t0, t1), half.splat(_U16(1023)))
             y1 = half.both(pair.narrow(t2, t3), half.splat(_U16(1023)))
             z0, r0, first = _joined(y0, raws, first)
@@ -145,10 +148,10 @@ def groups(
                 z1, second = _escaped(y1, z1, r1, raws, second)
             half.store(out, i, _restored(z0, b0))
             half.store(out, i + _LANES, _restored(z1, b1))
-            x0, at = next_states(x0, t0, stored, at)
-            x1, at = next_states(x1, t1, stored, at)
-            x2, at = next_states(x2, t2, stored, at)
-            x3, at = next_states(x3, t3, stored, at)
+            x0, at = next_states(x0, t0, stored, at, shift)
+            x1, at = next_states(x1, t1, stored, at, shift)
+            x2, at = next_states(x2, t2, stored, at, shift)
+            x3, at = next_states(x3, t3, stored, at, shift)
         if at > end or first > ends[1] or second > ends[2]:
             return -1
     full.store(states, 0, x0)
@@ -159,7 +162,7 @@ def groups(
     return stopped
 
 
-@compiled_whole(_in16, _u16)
+@compiled_whole(_in16, _u16, types.uint32)
 def decode(
     stored: Any,
     room: Any,
@@ -175,8 +178,9 @@ def decode(
     mantissa: Any,
     exponents: Any,
     lift: Any,
+    shift: Any,
 ) -> bool:
     """Restore all whole groups from ``start`` on; False if a stream is too short."""
-    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift)
+    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift, shift)
     whole = out.size - out.size % GROUP
     return in_two(groups, stored, room, ends, cursors, start, whole, rest)

@@ -51,22 +51,23 @@ def _signature(word: Any, out: Any) -> Any:
 
 
 @njit(inline="always")
-def _entries(states: Any, slots: Any, under: Any, mantissa: Any, mask: Any, shift: Any) -> Any:
+def _entries(states: Any, slots: Any, shift: Any, under: Any, shape: Any) -> Any:
     """Table entries for sixteen states, in the contexts that their base words give."""
-    context = add(both(shift_down(under, mantissa), mask), shift)
+    mantissa, mask, lift = shape
+    context = add(both(shift_down(under, mantissa), mask), lift)
     context = choose(signed_below(context, splat(_U32(0))), splat(_U32(0)), context)
     context = choose(signed_below(splat(_U32(15)), context), splat(_U32(15)), context)
-    return gather(
-        slots, 0, either(both(states, splat(_U32(2047))), shift_up(context, splat(_U32(11))))
-    )
+    places = either(both(states, splat(_U32(2047))), shift_up(context, splat(_U32(11))))
+    return gather(slots, 0, shift_down(places, splat(shift)))
 
 
 @njit(inline="always")
-def next_states(states: Any, entries: Any, words: Any, at: Any) -> Any:
+def next_states(states: Any, entries: Any, words: Any, at: Any, shift: Any) -> Any:
     """States after their symbols, and the next word to read."""
+    low = both(states, splat(_U32(_U32(_U32(1) << shift) - _U32(1))))
     frequencies = both(shift_down(entries, splat(_U32(10))), splat(_U32(2047)))
     grown = multiply(frequencies, shift_down(states, splat(_U32(11))))
-    states = add(grown, shift_down(entries, splat(_U32(21))))
+    states = add(grown, add(shift_down(entries, splat(_U32(21))), low))
     short = lower(states, splat(_U32(1 << 16)))
     filled = either(shift_up(states, splat(_U32(16))), spread_pairs(words, at, short))
     return choose(short, filled, states), at + 2 * count(short)
@@ -117,7 +118,7 @@ def _copy(base: Any, out: Any, start: int) -> None:
         store(out, i, load(base, i))
 
 
-@compiled(_in32, _u32)
+@compiled(_in32, _u32, types.uint32)
 def groups(
     stored: Any,
     safe: int,
@@ -134,10 +135,12 @@ def groups(
     mantissa: Any,
     exponents: Any,
     lift: Any,
+    shift: Any,
 ) -> int:
     """Restore whole groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
     As :func:`codec.context.portable.groups32`, and 16 bytes more of raw streams must be readable.
+    ``slots`` and ``shift`` are what :func:`codec.context.slots.dense_slots` says.
     """
     x0, x1 = load(states, 0), load(states, 16)
     x2, x3 = load(states, 32), load(states, 48)
@@ -152,14 +155,14 @@ def groups(
         if at > safe:
             stopped = first_word
             break
-        shift = splat(_U32(lift - np.int32(scale)))
+        shape = bits, mask, splat(_U32(lift - np.int32(scale)))
         for i in range(first_word, first_word + GROUP, _STRIDE):
             b0, b1 = load(base, i), load(base, i + 16)
             b2, b3 = load(base, i + 32), load(base, i + 48)
-            t0 = _entries(x0, slots, b0, bits, mask, shift)
-            t1 = _entries(x1, slots, b1, bits, mask, shift)
-            t2 = _entries(x2, slots, b2, bits, mask, shift)
-            t3 = _entries(x3, slots, b3, bits, mask, shift)
+            t0 = _entries(x0, slots, shift, b0, shape)
+            t1 = _entries(x1, slots, shift, b1, shape)
+            t2 = _entries(x2, slots, shift, b2, shape)
+            t3 = _entries(x3, slots, shift, b3, shape)
             z0, first, second, third, fourth = _wide(t0, raws, first, second, third, fourth)
             z1, first, second, third, fourth = _wide(t1, raws, first, second, third, fourth)
             z2, first, second, third, fourth = _wide(t2, raws, first, second, third, fourth)
@@ -168,10 +171,10 @@ def groups(
             store(out, i + 16, _restored(z1, b1, top))
             store(out, i + 32, _restored(z2, b2, top))
             store(out, i + 48, _restored(z3, b3, top))
-            x0, at = next_states(x0, t0, stored, at)
-            x1, at = next_states(x1, t1, stored, at)
-            x2, at = next_states(x2, t2, stored, at)
-            x3, at = next_states(x3, t3, stored, at)
+            x0, at = next_states(x0, t0, stored, at, shift)
+            x1, at = next_states(x1, t1, stored, at, shift)
+            x2, at = next_states(x2, t2, stored, at, shift)
+            x3, at = next_states(x3, t3, stored, at, shift)
         spent = at > end or first > ends[1] or second > ends[2]
         if spent or third > ends[3] or fourth > ends[4]:
             return -1
@@ -184,7 +187,7 @@ def groups(
     return stopped
 
 
-@compiled_whole(_in32, _u32)
+@compiled_whole(_in32, _u32, types.uint32)
 def decode(
     stored: Any,
     room: Any,
@@ -200,8 +203,9 @@ def decode(
     mantissa: Any,
     exponents: Any,
     lift: Any,
+    shift: Any,
 ) -> bool:
     """Restore all whole groups from ``start`` on; False if a stream is too short."""
-    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift)
+    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift, shift)
     whole = out.size - out.size % GROUP
     return in_two(groups, stored, room, ends, cursors, start, whole, rest)

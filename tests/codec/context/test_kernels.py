@@ -33,9 +33,10 @@ def pair_of(data: bytes, seed: int, dtype: str) -> tuple[np.ndarray, np.ndarray]
     return target, np.choose(kind, [target, near, far]).astype(target.dtype)
 
 
-def portable(streams, base, out, *shape):
+def portable(streams, tables, base, out, *shape):
     """The portable kernel with the arguments of the fastest one."""
-    return context_decode.PORTABLE[out.itemsize](*streams, base, out, 0, *shape)
+    slots = decode_slots(tables, out.itemsize)
+    return context_decode.PORTABLE[out.itemsize](*streams, slots, base, out, 0, *shape)
 
 
 def symbolise(target, base, dtype, folds):
@@ -61,9 +62,8 @@ def decode(words, raws, scales, tables, base, dtype, kernel=context_decode.decod
     streams = (
         *(np.frombuffer(stored, np.uint8), np.zeros(2048, np.uint8)),
         *(np.frombuffer(b"".join(raws) + bytes(512), np.uint8), ends, cursors, states, scales),
-        decode_slots(tables, layout.width),
     )
-    fits = kernel(streams, base, out, *shape_of(layout))
+    fits = kernel(streams, tables, base, out, *shape_of(layout))
     return out, bool(fits and np.array_equal(cursors, ends) and np.all(states == 1 << 16))
 
 

@@ -6,7 +6,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.context.slots import decode_slots, load_tables, store_tables
+from codec.context.slots import decode_slots, dense_slots, load_tables, store_tables
 from codec.context.training import folds_of, tables_of
 from codec.errors import CorruptFrame
 from codec.steps import SLOTS, STEPS
@@ -40,6 +40,26 @@ def test_slots_are_consecutive_runs_of_each_symbol():
         assert np.array_equal(row >> 10 & 2047, frequencies[symbols])
         within = np.concatenate([np.arange(n) for n in frequencies])
         assert np.array_equal(row >> 21, within)
+
+
+@pytest.mark.parametrize(("busy", "step"), [(1, 1), (2, 2), (3, 2), (4, 4), (16, 4)])
+def test_the_more_contexts_are_in_use_the_fewer_entries_their_tables_have(busy, step):
+    counts = np.zeros((16, 512), np.uint32)
+    counts[:busy] = np.random.default_rng(0).zipf(1.5, (busy, 512)).clip(0, 9999)
+    tables = tables_of(counts.reshape(-1), 1.0)
+    slots, shift = dense_slots(tables, 2)
+    assert 1 << int(shift) >= step
+    assert slots.size << int(shift) == 16 * SLOTS
+    assert not np.any(load_tables(tables, 2) % step)
+
+
+@given(seed=st.integers(0, 1000), spread=st.floats(0, 30, width=16))
+def test_entries_left_out_are_told_by_the_low_bits_of_their_slots(seed, spread):
+    tables = trained(seed, 2, spread)
+    slots, shift = dense_slots(tables, 2)
+    places = np.arange(16 * SLOTS)
+    low = (places & ((1 << int(shift)) - 1)).astype(np.uint32)
+    assert np.array_equal(slots[places >> int(shift)] + (low << 21), decode_slots(tables, 2))
 
 
 def test_an_empty_sample_makes_the_smallest_difference_the_likeliest():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import codec
+from codec.context import training
 from codec.context.slots import load_tables
 from tests.codec import tensors
 
@@ -37,6 +38,14 @@ def test_tables_of_a_sample_are_as_detailed_as_the_whole_deserves():
         np.unique(load_tables(short, 2), axis=0)
     )
     assert len(long) > len(short)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_coarser_frequencies_cost_less_than_a_hundredth(dtype, monkeypatch):
+    base, target = tensors.pair(dtype, 300_000)
+    coarse = ctx_nbytes(base, target, dtype)
+    monkeypatch.setattr(training, "slot_step", lambda _rows: 1)
+    assert coarse < 1.01 * ctx_nbytes(base, target, dtype)
 
 
 def test_a_sample_of_a_long_tensor_is_nearly_as_good_as_all_of_it():
