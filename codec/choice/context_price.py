@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from codec.buffers import Bytes
 from codec.context.block import GROUP, pack_context
 from codec.context.slots import CONTEXTS
-from codec.context.training import count_symbols, tables_of
+from codec.context.training import count_symbols, slot_step, tables_of
 from codec.elements.dtypes import Layout
-from codec.limits import BLOCK_NBYTES
 from codec.steps import STEPS
 
 _BLOCK_OVERHEAD: Final = 290
@@ -20,8 +19,8 @@ _BLOCK_OVERHEAD: Final = 290
 _TABLES_NBYTES: Final = 900
 """Tables of an ordinary tensor."""
 _SMALLEST_GROUP: Final = 32
-_TABLES_LOSS: Final = 1.003
-"""Tables are made for a sample, rounded and shared between contexts."""
+_TABLES_LOSS: Final = {1: 1.001, 2: 1.002, 4: 1.005}
+"""Tables are made for a sample, rounded, the more the coarser, and shared between contexts."""
 _WELL_KNOWN: Final = 16
 """Sampled elements for each symbol seen, from which on a context is taken at its word."""
 _NATS: Final = math.log(2)
@@ -42,21 +41,22 @@ def sampled_nbytes(
     raw_nbytes: int,
     run: int,
     *,
+    blocks: int,
     closely: bool,
 ) -> float:
     """Tables and blocks of ``raw_nbytes`` of which target and base are sampled in runs.
 
-    ``run`` is the number of elements of a run; ``closely`` makes the tables for it, which takes
-    some milliseconds.
+    ``run`` is the number of elements of a run, ``blocks`` in how many blocks they stand;
+    ``closely`` makes the tables for it, which takes some milliseconds.
     """
     counts = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32)
     group = max(_SMALLEST_GROUP, min(run, GROUP))
     scales = count_symbols(target, base, layout, counts, group)
     weight = raw_nbytes / max(target.size, 1)
-    bits = _symbol_bits(counts.reshape(CONTEXTS, -1)) * _TABLES_LOSS
+    rows = counts.reshape(CONTEXTS, -1)
+    bits = _symbol_bits(rows) * _TABLES_LOSS[slot_step(rows)]
     scale_bits = _scale_bits(scales) * group / GROUP
     tables_nbytes = len(tables_of(counts, weight)) if closely else _TABLES_NBYTES
-    blocks = -(-raw_nbytes // BLOCK_NBYTES)
     return tables_nbytes + blocks * _BLOCK_OVERHEAD + weight * (bits + scale_bits) / 8
 
 

@@ -1,6 +1,7 @@
 """Bit distance: how many bits two tensors of one shape differ in, per element (ZipLLM, §4)."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,20 @@ def differing_bits(a: Bytes, b: Bytes) -> int:
     return total + int(np.bitwise_count(a[whole:] ^ b[whole:]).sum())
 
 
-def alike_groups(
-    pairs: Iterable[tuple[Bytes, Bytes]], width: int, count: int
-) -> list[tuple[int, int]]:
-    """``count`` groups of 256 elements that stand for all groups, as ranges of elements.
+@dataclass(frozen=True, slots=True)
+class AlikeGroups:
+    """Groups of 256 elements, as ranges of those, that stand for others they are like."""
+
+    all: list[tuple[int, int]]
+    """Those that stand for all groups."""
+    moved: list[tuple[int, int]]
+    """Those that stand for the groups in which bits differ."""
+    moved_share: float
+    """How much of all groups those are."""
+
+
+def alike_groups(pairs: Iterable[tuple[Bytes, Bytes]], width: int, count: int) -> AlikeGroups:
+    """``count`` groups that stand for all, and as many for those that differ.
 
     They are evenly spaced in the order of how many bits of a group differ: rows of a matrix may
     have moved by more or less, and every such row is likely to have its like among them. ``pairs``
@@ -59,9 +70,16 @@ def alike_groups(
         bits = np.empty(whole // nbytes, np.uint32)
         distance_kernels.differing_bits_of(_words(a[:whole], "a"), _words(b[:whole], "b"), bits)
         counts.append(bits)
-    order = np.argsort(np.concatenate(counts).clip(max=0xFFFF).astype(np.uint16), kind="stable")
+    differing = np.concatenate(counts).clip(max=0xFFFF).astype(np.uint16)
+    order = np.argsort(differing, kind="stable")
+    moved = order[order.size - np.count_nonzero(differing) :]
+    return AlikeGroups(_spaced(order, count), _spaced(moved, count), moved.size / order.size)
+
+
+def _spaced(order: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
+    """``count`` groups of an order at even distances, from the first group to the last."""
     places = ((np.arange(count) + 0.5) * (order.size / count)).astype(np.int64)
-    chosen = np.sort(order[np.unique(places)])
+    chosen = np.sort(order[np.unique(places)]) if order.size else order
     return [(int(group) * GROUP, (int(group) + 1) * GROUP) for group in chosen]
 
 

@@ -24,6 +24,10 @@ from codec.scratch import SCRATCH
 
 _RUNS = 512
 """Many short runs: rows of a matrix differ in scale, and each run sees one or two."""
+_PAIRS_PER_ELEMENT = 4
+"""How many times as many elements are looked at beside a base: rows move by more or less."""
+_MOSTLY_MOVED = 0.9
+"""With fewer groups than this that differ at all, those are sampled on their own."""
 _REPAYS_TABLE = 1 << 15
 """Bytes of sample that make a code table as light as it is in a block."""
 
@@ -42,6 +46,7 @@ class Pair:
     """Sampled elements of a content and of its base, taken in runs of ``run`` elements.
 
     They stand for the first ``nbytes`` of both. ``closely`` spends some milliseconds on them.
+    ``moved`` is a sample of its own of the groups that differ at all, where many do not.
     """
 
     target: Bytes
@@ -49,6 +54,7 @@ class Pair:
     nbytes: int
     run: int
     closely: bool
+    moved: "Pair | None" = None
 
 
 def predict(
@@ -61,13 +67,13 @@ def predict(
 ) -> Prediction:
     """The best codec for ``target`` and the length of its frame, from ``sample`` elements.
 
-    The elements are taken in 512 runs; all are looked at if there are no more. Of a delta they are
-    groups that stand for all by how much they differ, for which all bits that differ are counted,
-    at about the speed of reading. If less than an eighth of these elements differ (a quarter where
-    CTX codes no such dtype), all changes are looked at: few can be counted, but not sampled. SPARSE
-    has no estimate if more differ. With a base of another length the common part is foretold as a
-    delta and the rest alone. A base of another dtype, ``base_dtype``, is cast; ValueError if it
-    cannot be.
+    The elements are taken in 512 runs; all are looked at if there are no more. Of a delta four
+    times as many are, in groups that stand for all by how much they differ, for which all bits that
+    differ are counted, at about the speed of reading. If less than an eighth of these elements
+    differ (a quarter where CTX codes no such dtype), all changes are looked at: few can be counted,
+    but not sampled. SPARSE has no estimate if more differ. With a base of another length the common
+    part is foretold as a delta and the rest alone. A base of another dtype, ``base_dtype``, is
+    cast; ValueError if it cannot be.
     """
     return foretell(
         target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample, only_best=False
@@ -102,18 +108,23 @@ def foretell(
     below = layout_of(dtype_of(base_dtype or dtype)).width
     blocks = paired_blocks(view, reference, words)
     is_whole = narrow is None or narrow_dtype(view, dtype=dtype) == narrow
+
+    def pair_of(runs: list[tuple[int, int]], nbytes: int, moved: Pair | None = None) -> Pair:
+        data = np.array(narrowed(words, gather(view, runs, width)))
+        base = np.array(cast_base(words, gather(reference, runs, below)))
+        return Pair(data, base, nbytes, run=GROUP, closely=True, moved=moved)
+
+    moved = None
     runs = [(0, common // width)] if common else []
-    if common // width > max(sample, GROUP) and is_whole:
-        runs = alike_groups(blocks(), words.layout.width, max(1, sample // GROUP))
-    elif common // width > sample:
-        runs = sample_runs(common // width, _RUNS, max(1, sample // _RUNS))
-    pair = Pair(
-        np.array(narrowed(words, gather(view, runs, width))),
-        np.array(cast_base(words, gather(reference, runs, below))),
-        nbytes=words.coded_nbytes(common),
-        run=GROUP,
-        closely=True,
-    )
+    pairs = _PAIRS_PER_ELEMENT * sample
+    if common // width > max(pairs, GROUP) and is_whole:
+        alike = alike_groups(blocks(), words.layout.width, max(1, pairs // GROUP))
+        runs = alike.all
+        if 0 < alike.moved_share < _MOSTLY_MOVED:
+            moved = pair_of(alike.moved, round(alike.moved_share * words.coded_nbytes(common)))
+    elif common // width > pairs:
+        runs = sample_runs(common // width, _RUNS, max(1, pairs // _RUNS))
+    pair = pair_of(runs, words.coded_nbytes(common), moved)
     sampled = predict_sample(own, words.layout, nbytes, pair)
     if Method.SPARSE.name not in sampled.estimates or not common or not is_whole:
         return sampled, {}
@@ -208,10 +219,16 @@ def _context_nbytes(pair: Pair, layout: Layout, raw_nbytes: int) -> float:
     """Length of tables and blocks of the common part."""
     if pair.nbytes - pair.target.size < layout.width and raw_nbytes <= BLOCK_NBYTES:
         return whole_nbytes(pair.target, pair.base, layout)
-    return sampled_nbytes(
-        *(pair.target, pair.base, layout, pair.nbytes, pair.run),
-        closely=pair.closely,
+    sample = pair.moved or pair
+    blocks, groups = -(-pair.nbytes // BLOCK_NBYTES), pair.nbytes / layout.width / GROUP
+    coded = sampled_nbytes(
+        *(sample.target, sample.base, layout, sample.nbytes, sample.run),
+        blocks=blocks,
+        closely=sample.closely,
     )
+    still = 1 - sample.nbytes / max(pair.nbytes, 1)
+    told = still * math.log2(still) + (1 - still) * math.log2(1 - still) if 0 < still < 1 else 0.0
+    return coded - groups * told / 8
 
 
 def _bytes_share(target: Bytes) -> float:

@@ -34,8 +34,11 @@ def test_groups_that_moved_are_chosen_as_often_as_there_are_such(dtype):
     raw = [part.view(np.uint8) for part in (target, base)]
     cut = 256 * width * 400
     pairs = [(raw[0][:cut], raw[1][:cut]), (raw[0][cut:], raw[1][cut:])]
-    groups = alike_groups(pairs, width, 100)
-    assert len(groups) == 100
+    alike = alike_groups(pairs, width, 100)
+    groups = alike.all
+    assert len(groups) == len(alike.moved) == 100
+    assert not any(still[start // 256] for start, _ in alike.moved)
+    assert alike.moved_share == pytest.approx(1 - still.mean())
     assert all(start % 256 == 0 and stop == start + 256 for start, stop in groups)
     chosen = sum(still[start // 256] for start, _ in groups)
     assert abs(chosen - 100 * still.mean()) <= 1
@@ -44,7 +47,13 @@ def test_groups_that_moved_are_chosen_as_often_as_there_are_such(dtype):
 def test_more_groups_than_there_are_is_all_of_them():
     base, target = tensors.pair("BF16", 256 * 3 + 100)
     pair = (target.view(np.uint8), base.view(np.uint8))
-    assert alike_groups([pair], 2, 10) == [(0, 256), (256, 512), (512, 768)]
+    assert alike_groups([pair], 2, 10).all == [(0, 256), (256, 512), (512, 768)]
+
+
+def test_equal_tensors_have_no_groups_that_moved():
+    base, _ = tensors.pair("BF16", 256 * 3)
+    alike = alike_groups([(base.view(np.uint8), base.view(np.uint8))], 2, 10)
+    assert (alike.moved, alike.moved_share) == ([], 0.0)
 
 
 @given(a=st.binary(min_size=64, max_size=64), b=st.binary(min_size=64, max_size=64))
