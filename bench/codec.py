@@ -1,6 +1,6 @@
 """The codec beside its peers: every figure it promises, on real weights and on synthetic ones.
 
-    python -m bench.codec [--mib 512] [--rounds 9] [--quick] [--json FILE] [--only sizes|speeds]
+    python -m bench.codec [--mib 512] [--rounds 9] [--quick] [--json FILE] [--only PART …]
 
 Sizes are of real pairs (``bench.pairs``). For speeds every coder has a process of its own, and all
 run in turn within every round, so that all see the same machine; the tables have medians of CPU
@@ -12,6 +12,8 @@ they take the XOR; with zstd-3 on its planes that is BitX as published.
 import argparse
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,53 +73,62 @@ def measure(tensor: Tensor, sides: list[Side], rounds: int) -> Measured:
     return times
 
 
+DELTA_DECODE = {"BitX zstd-3": (BITX, 1.4, 2.2), "zipnn": (ZIPNN, 1.9, 3.3)} | {
+    "memcpy": (MEMCPY, 0.17, 0.25)
+}
+ALONE_DECODE = {"zipnn": (ZIPNN, 1.8, 2.7), "memcpy": (MEMCPY, 0.24, 0.30)}
+"""Peers of decoding: what ours must reach beside them, and what it aims at."""
+Bounds = dict[str, tuple[str, float, float]]
+
+
 def delta_figures(tensor: Tensor, times: Measured, ours: str) -> list[Figure]:
     """Promises about a BF16 delta."""
-    one, bitx = times[Side(ours)], times[Side(BITX)]
     about = tensor.title
-    against = {
-        "BitX zstd-3": (bitx, 1.4, 2.2),
-        "zipnn": (times[Side(ZIPNN)], 1.9, 3.3),
-        "memcpy": (times[Side(MEMCPY)], 0.17, 0.25),
-    }
-    figures = [
-        _at_least(f"delta decode / {name}", faster(one.decode_cpu, peer.decode_cpu), *bounds, about)
-        for name, (peer, *bounds) in against.items()
+    encode = faster(times[Side(ours)].encode_cpu, times[Side(BITX)].encode_cpu)
+    return [
+        *decode_figures(times, Side(ours), "delta decode", DELTA_DECODE, about),
+        _at_least("delta encode / BitX zstd-3", encode, 0.8, 1.5, about),
+        *below_figures(times, ours, "delta decode", DELTA_DECODE, about),
+        *thread_figures(times, ours, about),
     ]
-    encode = faster(one.encode_cpu, bitx.encode_cpu)
-    figures.append(_at_least("delta encode / BitX zstd-3", encode, 0.8, 1.5, about))
-    return figures + below_figures(times, ours, "delta", about) + thread_figures(times, ours, about)
 
 
 def alone_figures(tensor: Tensor, times: Measured, ours: str) -> list[Figure]:
     """Promises about a BF16 tensor without a base."""
-    one, zipnn, about = times[Side(ours)], times[Side(ZIPNN)], tensor.title
-    copy = times[Side(MEMCPY)]
-    size = one.stored_nbytes / zipnn.stored_nbytes
+    about = tensor.title
+    size = times[Side(ours)].stored_nbytes / times[Side(ZIPNN)].stored_nbytes
     return [
-        _at_least(
-            "alone decode / zipnn", faster(one.decode_cpu, zipnn.decode_cpu), 1.8, 2.7, about
-        ),
-        _at_least(
-            "alone decode / memcpy", faster(one.decode_cpu, copy.decode_cpu), 0.24, 0.30, about
-        ),
+        *decode_figures(times, Side(ours), "alone decode", ALONE_DECODE, about),
         Figure("alone size / zipnn", size, 1.0, about=about),
-        *below_figures(times, ours, "alone", about),
+        *below_figures(times, ours, "alone decode", ALONE_DECODE, about),
     ]
 
 
-def below_figures(times: Measured, ours: str, what: str, about: str) -> list[Figure]:
+def decode_figures(
+    times: Measured, side: Side, what: str, peers: Bounds, about: str
+) -> list[Figure]:
+    """How fast a side of ours decodes beside its peers."""
+    ours = times[side].decode_cpu
+    return [
+        _at_least(f"{what} / {name}", faster(ours, times[Side(peer)].decode_cpu), must, aim, about)
+        for name, (peer, must, aim) in peers.items()
+    ]
+
+
+def below_figures(times: Measured, ours: str, what: str, peers: Bounds, about: str) -> list[Figure]:
     """What is left on fewer instructions."""
     figures = []
     one, bitx = times[Side(ours)], times[Side(BITX)]
-    avx2 = times.get(Side(ours, instructions="avx2"))
+    side = Side(ours, instructions="avx2")
+    avx2 = times.get(side)
     if avx2 is not None:
         ratio = faster(avx2.decode_cpu, one.decode_cpu)
-        figures.append(_at_least(f"{what} decode, AVX2 / AVX-512", ratio, 0.7, 0.9, about))
+        figures.append(_at_least(f"{what}, AVX2 / AVX-512", ratio, 0.7, 0.9, about))
+        figures += decode_figures(times, side, f"{what}, AVX2", peers, about)
     portable = times.get(Side(ours, instructions="portable"))
     if portable is not None:
         ratio = faster(portable.decode_cpu, bitx.decode_cpu)
-        figures.append(_at_least(f"{what} decode, portable / BitX zstd-3", ratio, 0.6, 0.8, about))
+        figures.append(_at_least(f"{what}, portable / BitX zstd-3", ratio, 0.6, 0.8, about))
     return figures
 
 
@@ -164,24 +175,54 @@ def _at_least(name: str, value: float, must: float, aim: float, about: str) -> F
     return Figure(name, value, must, aim, less=False, about=about)
 
 
-def speeds(directory: Path, mib: int, rounds: int) -> list[Figure]:
-    """Every promise about speed, on synthetic weights and on real ones."""
-    tensor = synthetic_pair(directory, mib << 20)
-    figures = delta_figures(tensor, measure(tensor, main_sides("CTX"), rounds), "CTX")
-    alone = Tensor(tensor.title, tensor.dtype, tensor.target)
-    figures += alone_figures(alone, measure(alone, main_sides("PLANE"), rounds), "PLANE")
-    for path in directory.iterdir():
-        path.unlink()
+def synthetic_delta(mib: int, rounds: int) -> list[Figure]:
+    with _scratch() as directory:
+        tensor = synthetic_pair(directory, mib << 20)
+        return delta_figures(tensor, measure(tensor, main_sides("CTX"), rounds), "CTX")
+
+
+def synthetic_alone(mib: int, rounds: int) -> list[Figure]:
+    with _scratch() as directory:
+        pair = synthetic_pair(directory, mib << 20)
+        tensor = Tensor(pair.title, pair.dtype, pair.target)
+        return alone_figures(tensor, measure(tensor, main_sides("PLANE"), rounds), "PLANE")
+
+
+def real_delta(_mib: int, rounds: int) -> list[Figure]:
     [found] = [each for each in real_pairs() if each.name == REAL_PAIR]
     target = joined(pair.target for pair in found.pairs)
     base = joined(pair.base for pair in found.pairs)
-    real = kept(directory, f"real {REAL_PAIR}", found.dtype, target, base)
-    peers = [Side(name) for name in CODERS if name not in {MEMCPY, BITX, ZIPNN}]
-    times = measure(real, [*main_sides("CTX"), Side("BITX"), *peers], rounds)
-    figures += delta_figures(real, times, "CTX")
-    weights = kept(directory, "real minilm", "BF16", base_weights("BF16"))
-    times = measure(weights, [*main_sides("PLANE"), *peers], rounds)
-    return figures + alone_figures(weights, times, "PLANE")
+    with _scratch() as directory:
+        tensor = kept(directory, f"real {REAL_PAIR}", found.dtype, target, base)
+        sides = [*main_sides("CTX"), Side("BITX"), *_other_peers()]
+        return delta_figures(tensor, measure(tensor, sides, rounds), "CTX")
+
+
+def real_alone(_mib: int, rounds: int) -> list[Figure]:
+    with _scratch() as directory:
+        tensor = kept(directory, "real minilm", "BF16", base_weights("BF16"))
+        sides = [*main_sides("PLANE"), *_other_peers()]
+        return alone_figures(tensor, measure(tensor, sides, rounds), "PLANE")
+
+
+def _other_peers() -> list[Side]:
+    return [Side(name) for name in CODERS if name not in {MEMCPY, BITX, ZIPNN}]
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="clade-bench-") as directory:
+        yield Path(directory)
+
+
+SPEEDS: dict[str, Callable[[int, int], list[Figure]]] = {
+    "delta": synthetic_delta,
+    "alone": synthetic_alone,
+    "real-delta": real_delta,
+    "real-alone": real_alone,
+}
+"""Every promise about speed, in parts that take some minutes each: of MiB and rounds."""
+PARTS = ("sizes", *SPEEDS, "ranges")
 
 
 def main() -> None:
@@ -190,20 +231,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="rounds of each coder (9; quick: 3)")
     parser.add_argument("--quick", action="store_true", help="small tensors, few rounds")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--only", choices=["sizes", "speeds"], help="half of it")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of it")
     arguments = parser.parse_args()
     quick = arguments.quick
     mib = arguments.mib or (16 if quick else 512)
     rounds = arguments.rounds or (3 if quick else 9)
     figures: list[Figure] = []
     codec.load()
-    if arguments.only != "speeds":
+    if "sizes" in arguments.only:
         sizes = pairs.run(quick=quick)
         pairs.print_sizes(sizes)
         figures += pairs.figures_of(sizes)
-    if arguments.only != "sizes":
-        with tempfile.TemporaryDirectory(prefix="clade-bench-") as scratch:
-            figures += speeds(Path(scratch), mib, rounds)
+    for name, part in SPEEDS.items():
+        if name in arguments.only:
+            figures += part(mib, rounds)
+    if "ranges" in arguments.only:
         figures += range_figures(quick=quick)
     print_figures(figures)
     if arguments.json:

@@ -25,6 +25,7 @@ class Pair:
     dtype: str
     target: np.ndarray
     base: np.ndarray
+    shape: tuple[int, ...] = ()
 
     def words(self) -> tuple[np.ndarray, np.ndarray]:
         kind = f"u{WIDTHS[self.dtype]}"
@@ -116,7 +117,7 @@ def _changed(tensors: dict, bases: dict) -> Iterator[Pair]:
         base = bases.get(name)
         alike = base is not None and (base.dtype, base.shape) == (tensor.dtype, tensor.shape)
         if alike and not np.array_equal(tensor.raw, base.raw):
-            yield Pair(tensor.dtype, tensor.raw, base.raw)
+            yield Pair(tensor.dtype, tensor.raw, base.raw, tensor.shape)
 
 
 @functools.cache

@@ -64,27 +64,28 @@ def measure(pairs: PairSet, levels: tuple[int, ...]) -> Sizes:
 def _measure_pair(pair: Pair, levels: tuple[int, ...]) -> tuple[float, ...]:
     target, base, dtype = pair.target, pair.base, pair.dtype
     words = target.nbytes / WIDTHS[dtype]
-    frames = {name: _encoded_nbytes(pair, name) for name in ("BITX", "CTX", "auto")}
+    frames = {name: encoded_nbytes(pair, name) for name in ("BITX", "CTX", "auto")}
     foretold = codec.predict(target, dtype=dtype, base=base).nbytes
     off = abs(foretold / frames["auto"] - 1) if target.nbytes >= LARGE_NBYTES else 0.0
     return (
         codec.bit_distance(target, base, dtype=dtype) * words,
         bitx_nbytes(Tensor(dtype, (), target), Tensor(dtype, (), base)),
-        min(_best_zstd_nbytes(pair, levels), frames["BITX"]),
+        min(best_zstd_nbytes(pair, levels), frames["BITX"]),
         *frames.values(),
         foretold,
         off,
     )
 
 
-def _encoded_nbytes(pair: Pair, name: str) -> int:
+def encoded_nbytes(pair: Pair, name: str) -> int:
+    """Length of its frame, which is decoded again and compared."""
     frame = codec.encode(pair.target, dtype=pair.dtype, base=pair.base, codec=name)
     if codec.decode(frame, base=pair.base) != pair.target.data:
         raise SystemExit(f"{name} did not give the bytes back")
     return len(frame)
 
 
-def _best_zstd_nbytes(pair: Pair, levels: tuple[int, ...]) -> int:
+def best_zstd_nbytes(pair: Pair, levels: tuple[int, ...]) -> int:
     """XOR planes, each under the level that is best for it."""
     planes = np.ascontiguousarray((pair.target ^ pair.base).reshape(-1, WIDTHS[pair.dtype]).T)
     compressors = [zstandard.ZstdCompressor(level=level) for level in levels]
