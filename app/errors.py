@@ -9,7 +9,8 @@
     ├── Unauthorized           no credentials, or wrong ones
     ├── Forbidden              known caller, not allowed
     │   ├── QuotaExceeded      it would be more than an account or repository may have
-    │   └── GatedRepo          the repo exists for the caller, its files are for those let in
+    │   ├── GatedRepo          the repo exists for the caller, its files are for those let in
+    │   └── ReadOnlyRepo       a mirror: it is changed on its upstream only
     ├── NotFound
     │   ├── RepoNotFound
     │   │   └── RepoMoved      it is found under another name
@@ -22,7 +23,10 @@
     ├── RateLimited            the caller asked too often; says when to come back
     ├── NotOffered             the Hugging Face Hub has this, this hub does not
     └── Unavailable            transient: the store or database did not answer; retry
-        └── Damaged            stored bytes fail their checksum and no other copy is at hand
+        ├── Damaged            stored bytes fail their checksum and no other copy is at hand
+        ├── UpstreamDown       the upstream of a mirror cannot be asked, or is in trouble itself
+        │   └── UpstreamSlow   it did not answer in time
+        └── UpstreamLied       what it sent is not what it announced; nothing of it is kept
 
 Nothing below ``app.api`` knows a status code; ``app.api.errors`` maps each class to status and
 X-Error-Code in one table.
@@ -85,6 +89,10 @@ class QuotaExceeded(Forbidden):
 
 class GatedRepo(Forbidden):
     """A gated repository whose files this caller was not let in to."""
+
+
+class ReadOnlyRepo(Forbidden):
+    """A mirrored repository: changes are made on its upstream."""
 
 
 class NotFound(HubError):
@@ -160,3 +168,15 @@ class Unavailable(HubError):
 
 class Damaged(Unavailable):
     """Stored bytes fail their checksum and no other copy is at hand."""
+
+
+class UpstreamDown(Unavailable):
+    """The upstream of a mirror does not answer, or says that it cannot."""
+
+
+class UpstreamSlow(UpstreamDown):
+    """The upstream of a mirror took longer than the settings allow."""
+
+
+class UpstreamLied(Unavailable):
+    """The upstream of a mirror sent something else than it announced, or may send."""

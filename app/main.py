@@ -1,6 +1,6 @@
 """The composition root: one hub, one FastAPI app."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -36,12 +36,16 @@ from app.api.hf import (
 )
 from app.api.metrics import RequestMetrics, make_registry
 from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
+from app.api.mirroring import TellMirror
 from app.api.openapi import document
 from app.api.rate_limits import RateLimits
 from app.api.routing import QuotedPath
 from app.api.small_files import SmallFiles
 from app.hub import Hub
 from app.jobs.runner import Runner
+from app.mirror.demand import FETCH
+from app.mirror.door import Door
+from app.mirror.freshness import Mirror
 from app.rates.bucket import Buckets
 from app.rates.local import LocalBuckets
 from app.rates.shared import SharedBuckets
@@ -73,18 +77,21 @@ def create_app(hub: Hub) -> FastAPI:
     downloads = DownloadCounter(hub)
     meter = Meter(hub)
     registry = make_registry(hub, meter)
+    mirror = None if hub.settings.upstream is None else Mirror(hub, Door(hub.settings))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        runner = _embedded_runner(hub)
-        if runner is not None:
+        runners = list(_runners(hub))
+        for runner in runners:
             runner.start()
         try:
             yield
         finally:
-            if runner is not None:
+            for runner in runners:
                 await run_in_threadpool(runner.stop)
             await run_in_threadpool(downloads.flush)
+            if mirror is not None:
+                mirror.close()
 
     app = FastAPI(
         title="Clade",
@@ -99,10 +106,12 @@ def create_app(hub: Hub) -> FastAPI:
     app.state.small_files = SmallFiles(hub)
     app.state.downloads = downloads
     app.state.meter = meter
+    app.state.mirror = mirror
     app.state.metrics_registry = registry
     # The last one added sees a request first.
     app.add_middleware(JsonBodyLimit, limits=hub.settings.limits)
     app.add_middleware(QuotedPath)
+    app.add_middleware(TellMirror)
     app.add_middleware(RateLimits, rates=hub.settings.rates, buckets=_buckets(hub))
     app.add_middleware(
         MeterRequests, metrics=RequestMetrics(registry), logs=hub.settings.log_requests
@@ -121,9 +130,14 @@ def _buckets(hub: Hub) -> Buckets:
     return LocalBuckets() if url is None else SharedBuckets(url.get_secret_value())
 
 
-def _embedded_runner(hub: Hub) -> Runner | None:
-    """Runs jobs in this process, unless workers or nobody should."""
+def _runners(hub: Hub) -> Iterator[Runner]:
+    """Run jobs in this process, unless workers or nobody should; a mirror's fetches in any case.
+
+    Those are waited for by somebody who reads: they have threads of their own.
+    """
     settings = hub.settings.jobs
-    if settings.broker_url is not None or settings.threads == 0:
-        return None
-    return Runner(hub, HANDLERS, settings.threads, periods=PERIODS)
+    if settings.broker_url is None and settings.threads:
+        kinds = HANDLERS.keys() - {FETCH} if hub.settings.upstream else None
+        yield Runner(hub, HANDLERS, settings.threads, periods=PERIODS, kinds=kinds)
+    if hub.settings.upstream is not None:
+        yield Runner(hub, HANDLERS, hub.settings.mirror.downloads, kinds={FETCH})

@@ -17,6 +17,7 @@ from ipaddress import (
 )
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -164,6 +165,67 @@ class Jobs(BaseModel):
     )
 
 
+class Mirror(BaseModel):
+    """How ``upstream`` is mirrored. Patterns are those of shells, joined by commas."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: SecretStr | None = Field(
+        None, description="Of the upstream; sent to the upstream's own address and nowhere else."
+    )
+    offline: bool = Field(False, description="Never ask the upstream: serve what is here.")
+    fresh_s: float = Field(
+        300, ge=0, description="How long what the upstream said of a repo holds, seconds."
+    )
+    negative_s: float = Field(
+        30, ge=0, description="How long a refusal or failure of the upstream holds, seconds."
+    )
+    repos: str = Field(
+        "*", description="Repos that may be mirrored: owner/name, datasets/owner/name, spaces/…"
+    )
+    hosts: str = Field(
+        "*.hf.co,*.huggingface.co",
+        description="Hosts, beside the upstream's own, that it may send us to for bytes. What a "
+        "pattern allows must have a public address; a host named in full may be inside.",
+    )
+    fetched_by: Literal["anyone", "users", "admins"] = Field(
+        "users",
+        description="Whose requests make the hub fetch a repo that is not here. What is here is "
+        "served, and kept fresh, for whoever may see it.",
+    )
+    restricted: Literal["refuse", "members", "open"] = Field(
+        "members",
+        description="Repos that the upstream shows only to some, our token among them: not "
+        "mirrored, private here (administrators, and members that were added to the organisation "
+        "the mirror made), or shown to all.",
+    )
+    ahead: Literal["nothing", "head"] = Field(
+        "nothing",
+        description="Big files fetched before anybody asks: none, or those of default branches.",
+    )
+    file_nbytes: int = Field(200 * GIB, description="Largest file that is fetched, bytes.")
+    downloads: int = Field(4, ge=1, description="Files fetched at a time, per process.")
+    part_nbytes: int = Field(
+        32 * MIB, ge=64 << 10, description="A file is kept in parts of this size while it comes."
+    )
+    part_s: float = Field(
+        2, gt=0, description="A part is kept, and served, after this time at the latest, seconds."
+    )
+    connect_s: float = Field(5, gt=0, description="Time to connect to the upstream, seconds.")
+    idle_s: float = Field(30, gt=0, description="Silence after which an answer is given up.")
+    answer_s: float = Field(
+        600, gt=0, description="Time for an answer that is no file (history included), seconds."
+    )
+    slowest_nbytes_s: int = Field(
+        1024, description="A file that comes slower than this, bytes a second, is given up."
+    )
+    proxy: SecretStr | None = Field(
+        None,
+        description="http:// or https:// proxy to the upstream. It, not the hub, then decides "
+        "which addresses are reached; hosts are checked all the same.",
+    )
+
+
 class Settings(BaseSettings):
     """Settings of one hub."""
 
@@ -222,6 +284,12 @@ class Settings(BaseSettings):
     audit_kept_s: float = Field(
         400 * 24 * 3600, ge=24 * 3600, description="How long the audit log remembers, seconds."
     )
+    upstream: str | None = Field(
+        None,
+        pattern=r"^https?://[^/?#@\s]+(/[A-Za-z0-9._~-]+)*/?$",
+        description="Another hub, e.g. https://huggingface.co: what is asked for and not here is "
+        "fetched from it and kept. See docs/mirror.md.",
+    )
     log_level: str = Field("INFO", description="Level of the structured log.")
     log_requests: bool = Field(
         False, description="Log a line for every request: path, status, seconds, bytes, client."
@@ -232,6 +300,7 @@ class Settings(BaseSettings):
     rates: Rates = Rates()  # pyright: ignore[reportCallIssue]
     quotas: Quotas = Quotas()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
+    mirror: Mirror = Mirror()  # pyright: ignore[reportCallIssue]
 
     @field_validator("trusted_proxies", "metrics_from")
     @classmethod
@@ -239,6 +308,21 @@ class Settings(BaseSettings):
         """A misspelt network must not leave a proxy unheard unnoticed."""
         parse_networks(text)
         return text
+
+    @model_validator(mode="after")
+    def check_upstream(self) -> Self:
+        """A token must not cross a network in the clear, and a hub not ask itself."""
+        if self.upstream is None:
+            if self.mirror.token is not None:
+                raise ValueError("mirror.token: there is no upstream to use it with")
+            return self
+        parts = urlsplit(self.upstream)
+        local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if self.mirror.token is not None and parts.scheme == "http" and not local:
+            raise ValueError("mirror.token: it would be sent in the clear; use an https upstream")
+        if self.public_url and self.public_url.rstrip("/") == self.upstream.rstrip("/"):
+            raise ValueError("upstream: that is this hub itself (public_url)")
+        return self
 
     @model_validator(mode="after")
     def check_names(self) -> Self:

@@ -15,6 +15,8 @@ from app.deltas.repack import repack
 from app.families.membership import measure_membership
 from app.gc.periodic import collect_garbage, sweep_store
 from app.jobs.runner import Handler
+from app.mirror.demand import FETCH
+from app.mirror.fetching import fetch_job
 
 HANDLERS: Mapping[str, Handler] = {
     INDEX: index_job,
@@ -25,6 +27,7 @@ HANDLERS: Mapping[str, Handler] = {
     "reencode": reencode,
     "repack": repack,
     "family": measure_membership,
+    FETCH: fetch_job,
     "gc": collect_garbage,
     "sweep": sweep_store,
 }

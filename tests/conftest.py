@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.lanes",
     "tests.fixtures.proposals",
     "tests.fixtures.published",
+    "tests.fixtures.mirrors",
     "tests.fixtures.models",
     "tests.fixtures.server",
     "tests.fixtures.services",

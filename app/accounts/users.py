@@ -46,7 +46,7 @@ def create_user(
     def work(session: Session) -> int:
         account = find_account(session, name)
         if account is None or token is None or not _holds(session, account, token):
-            account = _add_account(
+            account = add_account(
                 session, hub, name, kind="user", is_admin=admin, fullname=fullname, email=email
             )
             add_token(session, hub, account.id, secret, role=role)
@@ -54,7 +54,7 @@ def create_user(
         for org_name in orgs:
             org = find_account(session, org_name)
             if org is None:
-                org = _add_account(session, hub, org_name, kind="org")
+                org = add_account(session, hub, org_name, kind="org")
                 set_membership(session, org, account.id, "admin")
             elif session.get(Membership, (org.id, account.id)) is None:
                 set_membership(session, org, account.id, "write")
@@ -96,7 +96,7 @@ def create_org(
     """
 
     def work(session: Session) -> int:
-        org = _add_account(session, hub, name, kind="org", fullname=fullname)
+        org = add_account(session, hub, name, kind="org", fullname=fullname)
         org.private_by_default = private_by_default
         for user_name in admins:
             user = find_account(session, user_name)
@@ -156,7 +156,7 @@ def _holds(session: Session, account: Account, token: str) -> bool:
         return False
 
 
-def _add_account(
+def add_account(
     session: Session,
     hub: Hub,
     name: str,
@@ -166,6 +166,7 @@ def _add_account(
     fullname: str = "",
     email: str | None = None,
 ) -> Account:
+    """A new account. Raises Conflict for a taken name, InvalidRequest for one not allowed."""
     check_account_name(name)
     if find_account(session, name) is not None:
         raise Conflict(f"the name {name!r} is taken")

@@ -16,7 +16,9 @@ from app.accounts.audit import acts_as
 from app.accounts.names import check_name
 from app.accounts.permissions import can_write
 from app.accounts.tokens import BAD_CREDENTIALS, Principal, authenticate
+from app.api.mirroring import keep_mirrored
 from app.api.routing import RepoType, repo_path_prefix
+from app.catalog.mirrored import check_not_mirrored
 from app.catalog.proposals import check_push
 from app.catalog.refs import PULL_REQUEST
 from app.catalog.repos import check_open, find_readable_repo, repo_id
@@ -88,7 +90,16 @@ class RepoName:
         return repo
 
     def find_writable(self, session: Session, caller: Principal) -> Repo:
-        """The repo. RepoNotFound if it does not exist for this caller, Forbidden if read-only."""
+        """The repo. RepoNotFound if it does not exist for this caller, Forbidden if read-only.
+
+        ReadOnlyRepo for a mirror.
+        """
+        repo = self.find_owned(session, caller)
+        check_not_mirrored(session, repo)
+        return repo
+
+    def find_owned(self, session: Session, caller: Principal) -> Repo:
+        """The repo, which the caller may delete: one to write to, or a mirror. Raises as above."""
         repo = self.find(session, caller)
         if not can_write(session, caller, repo):
             raise Forbidden(f"you may not write to {self.namespace}/{self.name}")
@@ -99,8 +110,8 @@ class RepoName:
     ) -> Repo:
         """The repo, to a revision of which this caller may commit or, ``create_pr``, propose to.
 
-        RepoNotFound if it does not exist for him, GatedRepo if he may not read its files, else
-        Forbidden.
+        RepoNotFound if it does not exist for him, GatedRepo if he may not read its files,
+        ReadOnlyRepo for a mirror, else Forbidden.
         """
         if not create_pr and not (revision or "").startswith(PULL_REQUEST):
             return self.find_writable(session, caller)
@@ -110,14 +121,26 @@ class RepoName:
         return repo
 
 
-def get_repo_name(repo_type: RepoType, namespace: str, name: str) -> RepoName:
-    """Path parameters as one value. Raises RepoNotFound for names that no repo can have."""
+def parse_repo_name(repo_type: RepoType, namespace: str, name: str) -> RepoName:
+    """A name as one value. Raises RepoNotFound for names that no repo can have."""
     try:
         return RepoName(
             repo_type, check_name(namespace, "namespace"), check_name(name, "repository name")
         )
     except InvalidRequest:
         raise RepoNotFound("Repository not found") from None
+
+
+async def get_repo_name(
+    request: Request, caller: Caller, repo_type: RepoType, namespace: str, name: str
+) -> RepoName:
+    """The repo of the path parameters; if it is on the upstream of a mirror, it is here as well.
+
+    Raises RepoNotFound for names that no repo can have, and as ``app.mirror.freshness`` does.
+    """
+    parsed = parse_repo_name(repo_type, namespace, name)
+    await keep_mirrored(request, caller, parsed.repo_type, parsed.namespace, parsed.name)
+    return parsed
 
 
 RepoNameDep = Annotated[RepoName, Depends(get_repo_name)]

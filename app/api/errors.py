@@ -31,6 +31,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.Forbidden: (403, "Forbidden"),
     errors.GatedRepo: (403, "GatedRepo"),
     errors.QuotaExceeded: (403, "QuotaExceeded"),
+    errors.ReadOnlyRepo: (403, "ReadOnlyRepo"),
     errors.NotFound: (404, "NotFound"),
     errors.RepoNotFound: (404, "RepoNotFound"),
     errors.RepoMoved: (404, "RepoNotFound"),
@@ -44,6 +45,9 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.NotOffered: (501, "NotOffered"),
     errors.Unavailable: (503, "Unavailable"),
     errors.Damaged: (503, "Damaged"),
+    errors.UpstreamDown: (503, "UpstreamDown"),
+    errors.UpstreamSlow: (504, "UpstreamSlow"),
+    errors.UpstreamLied: (502, "UpstreamLied"),
 }
 """Looked up along the class's ancestry; a class that is not here is a bug of ours: 500."""
 

@@ -35,9 +35,11 @@ NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}
 INFLATE_NBYTES = 1 << 20
 
 
-def get_git_name(repo_type: RepoType, namespace: str, name: str) -> RepoName:
-    """The repo of an address that may end in ``.git``. Raises RepoNotFound."""
-    return get_repo_name(repo_type, namespace, name.removesuffix(".git"))
+async def get_git_name(
+    request: Request, caller: Caller, repo_type: RepoType, namespace: str, name: str
+) -> RepoName:
+    """The repo of an address that may end in ``.git``. Raises as ``get_repo_name`` does."""
+    return await get_repo_name(request, caller, repo_type, namespace, name.removesuffix(".git"))
 
 
 GitName = Annotated[RepoName, Depends(get_git_name)]

@@ -22,6 +22,7 @@ from app.contents.refs import EncodingRef
 from app.digest import format_content_id
 from app.errors import Forbidden
 from app.hub import Hub
+from app.mirror.following import fetched_id
 from app.restore.homes import find_homes
 from app.restore.plan import FilePlan, load_plan
 from app.restore.stored import Bundles, Extent, ExtentReader, bundle
@@ -42,8 +43,7 @@ def restore_plan(
 ) -> dict[str, Any]:
     """The restore plan of a file."""
     found = find_file(hub, caller, name, revision, path)
-    assert found.entry.file_id is not None
-    plan = load_plan(hub, found.entry.file_id)
+    plan = load_plan(hub, fetched_id(hub, found.repo_id, found.entry))
     with hub.db.read() as session:
         open_refs = _open_refs(session, caller, plan)
     bundles = bundle(plan, open_refs)

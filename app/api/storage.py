@@ -5,10 +5,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoNameDep
-from app.catalog.listing import list_files
+from app.catalog.listing import Entry, list_files
+from app.catalog.mirrored import find_mirrored
 from app.catalog.refs import resolve_revision
 from app.catalog.repos import repo_id
+from app.db.tables import MirroredRepo
 from app.digest import format_content_id
 from app.restore.footprint import StoredFile, StoredTensor, measure_footprint
 from app.restore.homes import Home
@@ -25,6 +28,7 @@ def storage(hub: HubDep, caller: Caller, name: RepoNameDep, revision: str) -> di
         home = Home(repo.type, repo_id(session, repo))
         entries = list_files(session, repo.id, commit.tree_oid)
         footprint = measure_footprint(session, caller, home, entries)
+        mirrored = find_mirrored(session, repo.id)
     return {
         "id": home.repo_id,
         "type": home.repo_type,
@@ -32,7 +36,22 @@ def storage(hub: HubDep, caller: Caller, name: RepoNameDep, revision: str) -> di
         "logical_bytes": footprint.logical_nbytes,
         "stored_bytes": footprint.stored_nbytes,
         "saved": asdict(footprint.saved),
+        "mirror": _mirror(mirrored, entries),
         "files": [_file(file) for file in footprint.files],
+    }
+
+
+def _mirror(mirrored: MirroredRepo | None, entries: list[Entry]) -> dict[str, Any] | None:
+    """Where a mirrored repo comes from, and how much of the revision was not fetched."""
+    if mirrored is None:
+        return None
+    awaited = {entry.oid: entry.nbytes for entry in entries if entry.is_awaited}
+    return {
+        "url": mirrored.url,
+        "checked_at": mirrored.checked_at and wire_date(mirrored.checked_at),
+        "restricted": mirrored.restricted,
+        "awaited_files": len(awaited),
+        "awaited_bytes": sum(awaited.values()),
     }
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.accounts.permissions import possessed_file_clause
+from app.accounts.permissions import possessed_file_clause, readable_file_clause
 from app.accounts.tokens import Principal
 from app.catalog.operations import AddFile, AddLfsFile, Operation
-from app.db.tables import Encoding, File, Lease, Repo, Segment
+from app.db.tables import Encoding, File, FileGrant, Lease, Repo, Segment
 from app.errors import MissingUploads
 
 T = TypeVar("T")
@@ -69,6 +69,26 @@ def claim_files(
         more = f" and {len(missing) - SHOWN_OIDS} more" if len(missing) > SHOWN_OIDS else ""
         raise MissingUploads(f"upload these files (again) and retry: {shown}{more}", oids=missing)
     return claimed
+
+
+def claim_shown(
+    session: Session, repo: Repo, sizes: Mapping[bytes, int], file_ids: Iterable[int]
+) -> ClaimedFiles:
+    """Lock what a mirror may use: files it was sent, and of those in ``sizes`` the ones here.
+
+    ``sizes``: by SHA-256. Here means fetched for this repo, or to be read by everybody: the word of
+    an upstream is no reason to show somebody's file.
+    """
+    granted = select(FileGrant.file_id).where(
+        FileGrant.file_id == File.id, FileGrant.repo_id == repo.id
+    )
+    shown = or_(granted.exists(), readable_file_clause(None))
+    here = _batched(session, select(File.id).where(shown), File.sha256, sorted(sizes))
+    files = _lock_and_look(session, [*here, *file_ids])
+    return ClaimedFiles(
+        by_id={file.id: file for file in files},
+        by_sha256={file.sha256: file for file in files if sizes.get(file.sha256) == file.size},
+    )
 
 
 def files_to_encode(session: Session, file_ids: Iterable[int]) -> list[int]:

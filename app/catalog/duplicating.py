@@ -8,6 +8,7 @@ from app.accounts.names import check_name
 from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
 from app.catalog.indexing import owe_indexing
+from app.catalog.mirrored import check_whole
 from app.catalog.refs import BRANCH, TAG
 from app.catalog.repos import find_owner, reserve_name
 from app.db.tables import Commit, Ref, Repo, Tree, TreeEntry
@@ -28,7 +29,8 @@ def duplicate_repo(
     """A new repo with the branches, tags and commits of ``source``, which the principal may open.
 
     ``private``: as the source is, if None; it stays gated if the source is. Raises Conflict if the
-    name is taken, Forbidden if the principal may not make repos there.
+    name is taken or files of a mirror are awaited, Forbidden if the principal may not make repos
+    there.
     """
     check_name(name, "repository name")
 
@@ -39,14 +41,15 @@ def duplicate_repo(
         origin = session.get(Repo, source.id)
         if origin is None:
             raise RepoNotFound("Repository not found")
+        check_whole(session, origin)
         owner = find_owner(session, principal, origin.type, namespace)  # pyright: ignore[reportArgumentType]
         copy = reserve_name(
             session,
             hub,
-            principal,
             owner,
             origin.type,  # pyright: ignore[reportArgumentType]
             name,
+            creator_id=principal.account_id,
             private=origin.private if private is None else private,
             gated=origin.gated,
         )

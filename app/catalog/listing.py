@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.catalog.git_objects import DIRECTORY_MODE
+from app.catalog.mirrored import awaited_clause
 from app.db.inserting import batches
-from app.db.tables import File, TreeEntry
+from app.db.tables import AwaitedFile, File, TreeEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Entry:
     oid: str
     """Git id of the subtree or blob; of the pointer, for an LFS file."""
     file_id: int | None
+    """None for directories, and while a mirrored repo awaits the file's bytes."""
     nbytes: int
     """Logical size; 0 for directories."""
     is_lfs: bool
@@ -31,6 +33,11 @@ class Entry:
     def is_directory(self) -> bool:
         """Whether other entries lie below this one."""
         return self.mode == DIRECTORY_MODE
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the bytes are on the upstream only, so far."""
+        return self.file_id is None and not self.is_directory
 
     @property
     def name(self) -> str:
@@ -144,8 +151,9 @@ def _entries(
     session: Session, repo_id: int, tree: str, prefix: str, names: Sequence[str] | None = None
 ) -> list[Entry]:
     query = (
-        select(TreeEntry, File.sha256)
+        select(TreeEntry, func.coalesce(File.sha256, AwaitedFile.sha256))
         .outerjoin(File, File.id == TreeEntry.file_id)
+        .outerjoin(AwaitedFile, awaited_clause())
         .where(TreeEntry.repo_id == repo_id, TreeEntry.tree_oid == tree)
     )
     queries = [query]

@@ -34,6 +34,7 @@ from app.catalog.discussions import (
     pull_request_number,
     seen_text,
 )
+from app.catalog.mirrored import check_not_mirrored
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH, PULL_REQUEST, find_commit
 from app.db.tables import Commit, Discussion, Ref, Repo
@@ -44,8 +45,10 @@ from app.hub import Hub
 def check_push(session: Session, principal: Principal, repo: Repo, ref: str | None) -> None:
     """Raise Forbidden unless this principal may commit to a pull request's ref; None: to a new one.
 
-    RevisionNotFound if there is no such pull request, Conflict if it is over.
+    ReadOnlyRepo for a mirror, RevisionNotFound if there is no such pull request, Conflict if it is
+    over.
     """
+    check_not_mirrored(session, repo)
     if ref is None:
         if not can_propose(session, principal, repo):
             raise Forbidden("you may not open pull requests here: a token that writes is needed")

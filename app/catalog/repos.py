@@ -93,7 +93,14 @@ def reserve_repo(
         owner = find_owner(session, principal, repo_type, namespace or principal.name)
         is_private = owner.private_by_default if private is None else private
         return reserve_name(
-            session, hub, principal, owner, repo_type, name, private=is_private, gated=None
+            session,
+            hub,
+            owner,
+            repo_type,
+            name,
+            creator_id=principal.account_id,
+            private=is_private,
+            gated=None,
         )
 
     return hub.db.run(work)
@@ -114,11 +121,11 @@ def find_owner(
 def reserve_name(
     session: Session,
     hub: Hub,
-    principal: Principal,
     owner: Account,
     repo_type: RepoType,
     name: str,
     *,
+    creator_id: int | None,
     private: bool,
     gated: str | None,
 ) -> Repo:
@@ -132,7 +139,7 @@ def reserve_name(
         "key": key,
         "private": private,
         "gated": gated,
-        "creator_id": principal.account_id,
+        "creator_id": creator_id,
         "created_at": now,
         "updated_at": now,
     }

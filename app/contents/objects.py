@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.inserting import batches
-from app.db.tables import Encoding, LfsPart, StoredObject, Xorb
+from app.db.tables import AwaitedPart, Encoding, LfsPart, StoredObject, Xorb
 from app.errors import Conflict
 from app.hub import Hub
 from app.store import keys
@@ -167,6 +167,9 @@ def _used(session: Session, object_ids: Collection[int]) -> set[int | None]:
         *session.scalars(select(Encoding.object_id).where(Encoding.object_id.in_(object_ids))),
         *session.scalars(select(Xorb.object_id).where(Xorb.object_id.in_(object_ids))),
         *session.scalars(select(LfsPart.object_id).where(LfsPart.object_id.in_(object_ids))),
+        *session.scalars(
+            select(AwaitedPart.object_id).where(AwaitedPart.object_id.in_(object_ids))
+        ),
     }
 
 

@@ -74,6 +74,7 @@ def _collect_once(hub: Hub, report: CollectReport, *, now: bool) -> None:
 
     report.leases_dropped += marking.drop_expired_leases(hub)
     report.uploads_dropped += marking.drop_expired_uploads(hub)
+    marking.drop_idle_parts(hub)
     report.intents_expired += marking.expire_intents(hub)
     report.commits_dropped += prune_cut_histories(hub, cut_before=condemn_before)
     report.files_condemned += marking.condemn_files(hub, created_before=condemn_before)

@@ -7,13 +7,15 @@ DELETE, which the foreign keys may veto.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from app.contents import objects
 from app.db.tables import (
+    AwaitedFile,
+    AwaitedPart,
     Content,
     Encoding,
     File,
@@ -28,6 +30,7 @@ from app.db.tables import (
 )
 from app.deltas.sparse import owe_repacking
 from app.hub import Hub
+from app.mirror.parts import drop_parts
 from app.xet.epoch import bump_cas_epoch
 
 BATCH = 500
@@ -89,6 +92,28 @@ def drop_expired_uploads(hub: Hub) -> int:
         session.execute(delete(LfsUpload).where(LfsUpload.id.in_(ids)))
         objects.retire_unreferenced(session, hub, parts)
         return len(ids)
+
+    return _until_zero(hub, work)
+
+
+def drop_idle_parts(hub: Hub) -> int:
+    """Drop what came of awaited files that nobody went on fetching; returns of how many."""
+    idle_since = hub.clock.now() - timedelta(seconds=hub.settings.timers.intent_s)
+    has_parts = exists().where(
+        AwaitedPart.repo_id == AwaitedFile.repo_id, AwaitedPart.oid == AwaitedFile.oid
+    )
+
+    def work(session: Session) -> int:
+        idle = session.scalars(
+            select(AwaitedFile)
+            .where(AwaitedFile.touched_at <= idle_since, has_parts)
+            .order_by(AwaitedFile.repo_id, AwaitedFile.oid)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for awaited in idle:
+            drop_parts(session, hub, awaited)
+        return len(idle)
 
     return _until_zero(hub, work)
 
@@ -237,6 +262,7 @@ def retire_unused_objects(hub: Hub, *, created_before: datetime) -> int:
                 ~exists().where(Encoding.object_id == StoredObject.id),
                 ~exists().where(Xorb.object_id == StoredObject.id),
                 ~exists().where(LfsPart.object_id == StoredObject.id),
+                ~exists().where(AwaitedPart.object_id == StoredObject.id),
             )
             .order_by(StoredObject.id)
             .limit(BATCH)

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.catalog.git_objects import GitEntry, lfs_pointer, tree_body
+from app.catalog.git_objects import DIRECTORY_MODE, GitEntry, lfs_pointer, tree_body
+from app.catalog.mirrored import awaited_clause
 from app.db.inserting import batches
-from app.db.tables import Commit, File, Tree, TreeEntry
+from app.db.tables import AwaitedFile, Commit, File, Tree, TreeEntry
 from app.git.selection import TREES_AT_ONCE, Blob
 from app.hub import Hub
 from app.restore.bulk import read_files
@@ -52,12 +53,13 @@ def trees(hub: Hub, repo_id: int, oids: Sequence[str]) -> Iterator[GitObject]:
 def blobs(hub: Hub, wanted: Iterable[Blob]) -> Iterator[GitObject]:
     """Files as git has them: their bytes, or the pointer of an LFS file."""
     for some in _groups(wanted):
-        data = read_files(hub, {blob.file_id for blob in some if blob.sha256 is None})
+        plain = {blob.file_id for blob in some if blob.file_id is not None and not blob.sha256}
+        data = read_files(hub, plain)
         for blob in some:
-            if blob.sha256 is None:
-                yield GitObject("blob", blob.oid, data[blob.file_id])
-            else:
+            if blob.sha256 is not None:
                 yield GitObject("blob", blob.oid, lfs_pointer(blob.sha256, blob.nbytes))
+            elif blob.file_id is not None:
+                yield GitObject("blob", blob.oid, data[blob.file_id])
 
 
 def find_objects(hub: Hub, repo_id: int, oids: Iterable[str]) -> Iterator[GitObject]:
@@ -76,9 +78,17 @@ def find_blobs(session: Session, repo_id: int, oids: Sequence[str]) -> dict[str,
     found: dict[str, Blob] = {}
     for some in batches(oids):
         rows = session.execute(
-            select(TreeEntry.oid, File.id, File.size, TreeEntry.is_lfs, File.sha256)
-            .join(File, File.id == TreeEntry.file_id)
+            select(
+                TreeEntry.oid,
+                TreeEntry.file_id,
+                TreeEntry.size,
+                TreeEntry.is_lfs,
+                func.coalesce(File.sha256, AwaitedFile.sha256),
+            )
+            .outerjoin(File, File.id == TreeEntry.file_id)
+            .outerjoin(AwaitedFile, awaited_clause())
             .where(TreeEntry.repo_id == repo_id, TreeEntry.oid.in_(some))
+            .where(TreeEntry.mode != DIRECTORY_MODE)
             .distinct()
         )
         for oid, file_id, nbytes, is_lfs, sha256 in rows:

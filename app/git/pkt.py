@@ -54,6 +54,11 @@ class PktReader:
 
     def packet(self) -> Packet | None:
         """The next line without its newline, or mark; None at the end. Raises InvalidRequest."""
+        payload = self.payload()
+        return payload.removesuffix(b"\n") if isinstance(payload, bytes) else payload
+
+    def payload(self) -> Packet | None:
+        """The same with whatever is at the line's end: it may be bytes of a pack."""
         head = self.read(4)
         if not head:
             return None
@@ -71,7 +76,7 @@ class PktReader:
         payload = self.read(length - 4)
         if len(payload) < length - 4:
             raise InvalidRequest("the request ends inside a pkt-line")
-        return payload.removesuffix(b"\n")
+        return payload
 
     def packets(self) -> Iterator[Packet]:
         """All lines and marks to the end."""

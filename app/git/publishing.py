@@ -21,7 +21,7 @@ from app.db.inserting import batches, insert_if_absent
 from app.db.tables import Ref, Repo
 from app.git.checking import Pushed
 from app.git.names import NO_OID, oid_of
-from app.git.storing import Storing
+from app.git.storing import Storing, claim_pushed
 from app.hub import Hub
 from app.ingest.files import IngestedFile
 from app.jobs.outbox import enqueue
@@ -71,15 +71,16 @@ def publish_push(
         accepted = [each for each in updates if faults[each.name] is None]
         if not accepted:
             return faults
-        storing = Storing(session, repo, pushed, plain, ancestry)
-        storing.store(principal, hub.settings.limits)
+        files = claim_pushed(session, principal, repo, pushed, plain)
+        storing = Storing(session, repo, pushed, plain, files, ancestry)
+        storing.store(hub.settings.limits)
         for each in accepted:
             faults[each.name] = _move(session, hub, repo, each, refs.get(each.name), pushed)
         session.flush()
         # Commits that only refused refs wanted are cut off from the start.
         if judge.cuts or (any(faults.values()) and pushed.commits):
             owe_pruning(session, hub, repo.id)
-        _owe_jobs(session, hub, repo, storing.file_ids)
+        owe_jobs(session, hub, repo, files.by_id)
         moved = [each.name for each in accepted if faults[each.name] is None]
         note(session, hub, "repo.push", repo.key, " ".join(moved))
         return faults
@@ -169,7 +170,8 @@ def _move(
     return None
 
 
-def _owe_jobs(session: Session, hub: Hub, repo: Repo, file_ids: Iterable[int]) -> None:
+def owe_jobs(session: Session, hub: Hub, repo: Repo, file_ids: Iterable[int]) -> None:
+    """What is to be done about a repo that has got these files."""
     for file_id in files_to_encode(session, file_ids):
         enqueue(session, hub, "encode", key=f"file:{file_id}", payload={"file_id": file_id})
     owe_indexing(session, hub, repo.id)

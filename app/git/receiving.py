@@ -93,7 +93,7 @@ def _apply(hub: Hub, principal: Principal, repo: Repo, push: _Push, reader: PktR
             unpacked.read_pack(reader, lambda oids: _find_bases(hub, repo, oids))
         pushed = check_push(unpacked, heads, limits)
         _know_old_tags(hub, repo, pushed, heads)
-        plain = _store_plain(hub, repo, unpacked, pushed)
+        plain = store_plain(hub, repo, unpacked, pushed)
     atomic = b"atomic" in push.capabilities
     return publish_push(hub, principal, repo, push.updates, pushed, plain, atomic=atomic)
 
@@ -116,7 +116,7 @@ def _know_old_tags(hub: Hub, repo: Repo, pushed: Pushed, heads: Iterable[str]) -
         pushed.tags[oid] = commit, known.tags[oid]
 
 
-def _store_plain(
+def store_plain(
     hub: Hub, repo: Repo, unpacked: UnpackedObjects, pushed: Pushed
 ) -> dict[str, IngestedFile]:
     """Plain files by blob id, stored a few MiB at a time."""

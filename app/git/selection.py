@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.catalog.git_objects import DIRECTORY_MODE
+from app.catalog.mirrored import awaited_clause
 from app.db.inserting import batches
-from app.db.tables import File, TreeEntry
+from app.db.tables import AwaitedFile, File, TreeEntry
 from app.git.history import History, Missing
 
 TREES_AT_ONCE = 200
@@ -20,7 +21,8 @@ class Blob(NamedTuple):
     """Where a blob's bytes come from."""
 
     oid: str
-    file_id: int
+    file_id: int | None
+    """None for a directory, and for a big file whose bytes a mirror awaits."""
     nbytes: int
     """Of the file."""
     sha256: bytes | None
@@ -85,10 +87,11 @@ def _entries(session: Session, repo_id: int, trees: list[str]) -> Iterator[tuple
                 TreeEntry.file_id,
                 TreeEntry.size,
                 TreeEntry.is_lfs,
-                File.sha256,
+                func.coalesce(File.sha256, AwaitedFile.sha256),
             )
             .outerjoin(File, (File.id == TreeEntry.file_id) & TreeEntry.is_lfs)
+            .outerjoin(AwaitedFile, awaited_clause())
             .where(TreeEntry.repo_id == repo_id, TreeEntry.tree_oid.in_(some))
         )
         for mode, oid, file_id, nbytes, is_lfs, sha256 in rows:
-            yield mode, Blob(oid, file_id or 0, nbytes, sha256 if is_lfs else None)
+            yield mode, Blob(oid, file_id, nbytes, sha256 if is_lfs else None)

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry
-from app.catalog.claims import claim_files, drop_upload_leases
+from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases
 from app.catalog.git_objects import DIRECTORY_MODE, LINK_MODE, GitEntry
 from app.catalog.operations import AddFile, AddLfsFile
 from app.db.inserting import batches, upsert
-from app.db.tables import Commit, File, Repo, Tree, TreeEntry
+from app.db.tables import Commit, Repo, Tree, TreeEntry
 from app.errors import InvalidRequest, MissingUploads
 from app.git.checking import Pushed, check_shapes
 from app.git.objects import find_blobs
@@ -37,6 +37,7 @@ class Storing:
         repo: Repo,
         pushed: Pushed,
         plain: Mapping[str, IngestedFile],
+        files: ClaimedFiles,
         ancestry: Ancestry,
     ) -> None:
         """``ancestry`` knows the pushed commits."""
@@ -44,39 +45,19 @@ class Storing:
         self._repo = repo
         self._pushed = pushed
         self._plain = plain
+        self._files = files
         self._ancestry = ancestry
-        self._by_sha256: Mapping[bytes, File] = {}
         self._outside: dict[str, Blob] = {}
 
-    @property
-    def file_ids(self) -> set[int]:
-        """The files that came with the push, once :meth:`store` ran."""
-        return {file.file_id for file in self._plain.values()} | {
-            file.id for file in self._by_sha256.values()
-        }
+    def store(self, limits: Limits) -> None:
+        """Write everything. Raises InvalidRequest for what is lacking.
 
-    def store(self, principal: Principal, limits: Limits) -> None:
-        """Write everything. Raises MissingUploads or InvalidRequest for what is lacking."""
-        self._claim(principal)
+        Entries of big files that were not claimed get no file: a mirror awaits them.
+        """
+        drop_upload_leases(self._session, self._files.by_id)
         self._find_outside(limits)
         self._write_trees()
         self._write_commits()
-
-    def _claim(self, principal: Principal) -> None:
-        pushed = self._pushed
-        operations = [
-            *(
-                AddLfsFile(pushed.paths[pointer.sha256], pointer.sha256, pointer.nbytes)
-                for pointer in pushed.pointers.values()
-            ),
-            *(AddFile(pushed.plain[oid], file.file_id, oid) for oid, file in self._plain.items()),
-        ]
-        try:
-            files = claim_files(self._session, principal, self._repo, operations)
-        except MissingUploads as error:
-            raise _missing_objects(error, pushed.paths) from None
-        self._by_sha256 = files.by_sha256
-        drop_upload_leases(self._session, files.by_id)
 
     def _find_outside(self, limits: Limits) -> None:
         """What the push does not bring is here, and the whole is of a size that can be used."""
@@ -154,14 +135,36 @@ class Storing:
             return row
         pointer = self._pushed.pointers.get(entry.oid)
         if pointer is not None:
-            file = self._by_sha256[pointer.sha256]
-            return row | {"file_id": file.id, "size": file.size, "is_lfs": True}
+            file = self._files.by_sha256.get(pointer.sha256)
+            file_id = None if file is None else file.id
+            return row | {"file_id": file_id, "size": pointer.nbytes, "is_lfs": True}
         stored = self._plain.get(entry.oid)
         if stored is not None:
             return row | {"file_id": stored.file_id, "size": stored.nbytes}
         blob = self._outside[entry.oid]
         is_lfs = blob.sha256 is not None and entry.mode != LINK_MODE
         return row | {"file_id": blob.file_id, "size": blob.nbytes, "is_lfs": is_lfs}
+
+
+def claim_pushed(
+    session: Session,
+    principal: Principal,
+    repo: Repo,
+    pushed: Pushed,
+    plain: Mapping[str, IngestedFile],
+) -> ClaimedFiles:
+    """The files of a push, held. Raises MissingUploads for big ones that were not sent."""
+    operations = [
+        *(
+            AddLfsFile(pushed.paths[pointer.sha256], pointer.sha256, pointer.nbytes)
+            for pointer in pushed.pointers.values()
+        ),
+        *(AddFile(pushed.plain[oid], file.file_id, oid) for oid, file in plain.items()),
+    ]
+    try:
+        return claim_files(session, principal, repo, operations)
+    except MissingUploads as error:
+        raise _missing_objects(error, pushed.paths) from None
 
 
 def _entries_below(

@@ -7,11 +7,12 @@ once somebody else has the job.
 
 import json
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job
@@ -45,12 +46,13 @@ class Claim:
     lease_until: datetime
 
 
-def claim_next(hub: Hub, owner: str) -> Claim | None:
-    """Lease the most urgent job that may run now; None if there is none."""
+def claim_next(hub: Hub, owner: str, kinds: Collection[str] | None = None) -> Claim | None:
+    """Lease the most urgent job, of these kinds if any are given, that may run now; None: none."""
+    of_kinds = true() if kinds is None else Job.kind.in_(sorted(kinds))
 
     def work(session: Session) -> Claim | None:
         for candidates in (_is_expired(hub), _is_due(hub)):
-            first = select(Job).where(candidates).order_by(Job.priority, Job.id).limit(1)
+            first = select(Job).where(candidates, of_kinds).order_by(Job.priority, Job.id).limit(1)
             # An expired job that has no attempts left is failed, and the next one looked at.
             while (
                 job := session.scalars(first.with_for_update(skip_locked=True)).first()
@@ -60,7 +62,7 @@ def claim_next(hub: Hub, owner: str) -> Claim | None:
         return None
 
     with hub.db.read() as session:  # a write transaction on SQLite would stop all other writers
-        if not session.execute(_claimable_ids(hub).limit(1)).first():
+        if not session.execute(_claimable_ids(hub).where(of_kinds).limit(1)).first():
             return None
     return hub.db.run(work)
 

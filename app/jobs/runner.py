@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 import structlog
@@ -44,12 +44,13 @@ def run_one(
     owner: str,
     *,
     stopping: threading.Event | None = None,
+    kinds: Collection[str] | None = None,
 ) -> bool:
-    """Claim the most urgent job and run it; False if there was none to claim.
+    """Claim the most urgent job, of these kinds if given, and run it; False if there was none.
 
     Failures of the handler are recorded in the job's row, not raised.
     """
-    claim = lease.claim_next(hub, owner)
+    claim = lease.claim_next(hub, owner, kinds)
     if claim is None:
         return False
     _run(hub, handlers, claim, stopping or threading.Event())
@@ -93,7 +94,8 @@ def process_name() -> str:
 class Runner:
     """Threads that run jobs as they come. ``start`` makes the hub's notifications wake them.
 
-    ``periods`` names kinds that are owed every so many seconds, see ``app.jobs.schedule``.
+    ``periods`` names kinds that are owed every so many seconds, see ``app.jobs.schedule``. With
+    ``kinds`` it leaves jobs of all others to others.
     """
 
     def __init__(
@@ -103,8 +105,10 @@ class Runner:
         threads: int,
         *,
         periods: Mapping[str, float] | None = None,
+        kinds: Collection[str] | None = None,
     ) -> None:
         self._hub = hub
+        self._kinds = kinds
         self._handlers = handlers
         self._periods = periods or {}
         self._look_at = 0.0
@@ -118,7 +122,13 @@ class Runner:
 
     def start(self) -> None:
         """Start the threads; jobs committed from now on start at once."""
-        self._hub.notify_jobs = self.notify
+        others = self._hub.notify_jobs
+
+        def notify_all(job_ids: list[int]) -> None:
+            others(job_ids)
+            self.notify(job_ids)
+
+        self._hub.notify_jobs = notify_all
         for thread in self._threads:
             thread.start()
 
@@ -146,7 +156,9 @@ class Runner:
             rings = self._rings
             try:
                 self._queue_due()
-                if run_one(self._hub, self._handlers, owner, stopping=self._stopping):
+                if run_one(
+                    self._hub, self._handlers, owner, stopping=self._stopping, kinds=self._kinds
+                ):
                     continue
             except Exception as error:  # noqa: BLE001 - the database is away; jobs wait for it
                 log.warning("job.claim_failed", error=str(error))

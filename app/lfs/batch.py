@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
-from sqlalchemy import exists, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import can_write, possessed_file_clause
 from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
+from app.catalog.shown import find_shown
 from app.contents.soundness import sound_file_clause
-from app.db.tables import File, Lease, LfsUpload, Repo, TreeEntry
+from app.db.tables import File, Lease, LfsUpload, Repo
 from app.hub import Hub
 from app.lfs import capability
 from app.lfs.capability import Capability
@@ -118,12 +119,12 @@ def plan_downloads(
     faults = {each: _fault(hub, each) for each in wanted}
     digests = sorted({bytes.fromhex(each.oid) for each, fault in faults.items() if fault is None})
     with hub.db.read() as session:
-        sizes = _sizes_in_repo(session, repo, digests)
+        shown = find_shown(session, repo.id, digests)
     answers: list[ObjectAnswer] = []
     for each in wanted:
         fault = faults[each]
-        nbytes = None if fault else sizes.get(bytes.fromhex(each.oid))
-        if fault is not None or nbytes is None:
+        found = None if fault else shown.get(bytes.fromhex(each.oid))
+        if fault is not None or found is None:
             answers.append(ObjectAnswer(each, error=fault or (404, "Object does not exist")))
             continue
         leave = Capability(
@@ -131,11 +132,11 @@ def plan_downloads(
             repo_id=repo.id,
             account_id=principal.account_id if principal else 0,
             sha256=bytes.fromhex(each.oid),
-            nbytes=nbytes,
+            nbytes=found.nbytes,
             token_id=principal.token_id if principal else 0,
         )
         link = capability.issue(hub, leave, expires_s=hub.settings.timers.upload_url_s)
-        answers.append(ObjectAnswer(WantedObject(each.oid, nbytes), link=link))
+        answers.append(ObjectAnswer(WantedObject(each.oid, found.nbytes), link=link))
     return answers
 
 
@@ -229,13 +230,3 @@ def _upload_links(
         part_nbytes=part_nbytes,
         parts=ceil(wanted.nbytes / part_nbytes),
     )
-
-
-def _sizes_in_repo(session: Session, repo: Repo, digests: list[bytes]) -> dict[bytes, int]:
-    shown = exists().where(TreeEntry.file_id == File.id, TreeEntry.repo_id == repo.id)
-    sizes: dict[bytes, int] = {}
-    for start in range(0, len(digests), BATCH):
-        named = File.sha256.in_(digests[start : start + BATCH])
-        rows = session.execute(select(File.sha256, File.size).where(named, shown))
-        sizes.update({row.sha256: row.size for row in rows})
-    return sizes

@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.accounts.vouching import check_still_reads, check_still_sends
-from app.db.tables import File, FileGrant, ProposedFile, TreeEntry
+from app.catalog.shown import ShownFile, find_shown
+from app.db.tables import File, FileGrant, ProposedFile
 from app.errors import ContentNotFound
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
@@ -37,23 +38,18 @@ def verify_object(hub: Hub, leave: Capability) -> None:
             raise ContentNotFound("the object was not uploaded")
 
 
-def find_object(hub: Hub, leave: Capability) -> int:
-    """Id of the file that a download link names.
+def find_object(hub: Hub, leave: Capability) -> ShownFile:
+    """The file that a download link names.
 
     Raises Forbidden if the repository was closed to who asked for it, and
     ContentNotFound if the repository does not show it any more.
     """
     with hub.db.read() as session:
         check_still_reads(session, hub, leave.token_id, leave.repo_id)
-        file_id = session.scalar(
-            select(File.id)
-            .join(TreeEntry, TreeEntry.file_id == File.id)
-            .where(File.sha256 == leave.sha256, TreeEntry.repo_id == leave.repo_id)
-            .limit(1)
-        )
-    if file_id is None:
+        found = find_shown(session, leave.repo_id, [leave.sha256]).get(leave.sha256)
+    if found is None:
         raise ContentNotFound("the object was deleted")
-    return file_id
+    return found
 
 
 def check_sender(session: Session, hub: Hub, leave: Capability) -> None:

@@ -65,9 +65,9 @@ def test_importing_the_hub_loads_neither_torch_nor_numba() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from app.settings import Jobs, Limits, Quotas, Rates, Settings, Timers
+    from app.settings import Jobs, Limits, Mirror, Quotas, Rates, Settings, Timers
 
-    for model in (Settings, Limits, Timers, Jobs, Rates, Quotas):
+    for model in (Settings, Limits, Timers, Jobs, Rates, Quotas, Mirror):
         for name, field in model.model_fields.items():
-            nested = name in {"limits", "timers", "jobs", "rates", "quotas"} and model is Settings
+            nested = name in {"limits", "timers", "jobs", "rates", "quotas", "mirror"} and model is Settings
             assert nested or field.description, f"{model.__name__}.{name}"

@@ -7,11 +7,11 @@ elsewhere only the fields that they read are given.
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 
-from app.api.deps import Caller, HubDep, get_repo_name
+from app.api.deps import Caller, HubDep, RepoName, get_repo_name
 from app.api.hf.tree import lfs_facts
 from app.catalog.listing import Entry, list_files
 from app.catalog.refs import resolve_revision
@@ -27,13 +27,19 @@ PROJECTOR = "mmproj"
 _LATER_SHARD = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
+async def get_model_name(request: Request, caller: Caller, namespace: str, name: str) -> RepoName:
+    """The model of an address that does not say the type. Raises as ``get_repo_name``."""
+    return await get_repo_name(request, caller, "model", namespace, name)
+
+
+ModelName = Annotated[RepoName, Depends(get_model_name)]
+
+
 @router.get("/v2/{namespace}/{name}/manifests/{tag}")
-def gguf_manifest(
-    hub: HubDep, caller: Caller, namespace: str, name: str, tag: str
-) -> dict[str, Any]:
+def gguf_manifest(hub: HubDep, caller: Caller, model: ModelName, tag: str) -> dict[str, Any]:
     """The GGUF file (of a split one, the first part) that ``tag`` stands for, and the projector."""
     with hub.db.read() as session:
-        repo = get_repo_name("model", namespace, name).find_open(session, caller)
+        repo = model.find_open(session, caller)
         commit = resolve_revision(session, repo, hub.settings.default_branch)
         files = list_files(session, repo.id, commit.tree_oid)
     found = [entry for entry in files if entry.path.lower().endswith(".gguf")]

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from app.accounts.permissions import can_write
 from app.accounts.tokens import Principal
 from app.api.dates import wire_date
-from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, get_repo_name
+from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, parse_repo_name
 from app.api.json_body import read_json
 from app.api.pages import cursor_position, set_next_page
 from app.api.request_bodies import takes
@@ -136,7 +136,7 @@ async def duplicate_lfs_files(
     """Let the caller commit, or propose, big files of this repo elsewhere without sending them."""
     body = await read_json(request, hub.settings.limits, Copies)
     namespace, _, target_name = body.target.name.partition("/")
-    target_repo = get_repo_name(body.target.type, namespace, target_name)
+    target_repo = parse_repo_name(body.target.type, namespace, target_name)
     digests = [bytes.fromhex(file.sha256) for file in body.files]
 
     def work() -> set[bytes]:

@@ -20,6 +20,7 @@ from app.api.body import check_declared, run_on_upload_thread, with_body
 from app.api.deps import Caller, HubDep, RepoName, base_url
 from app.api.errors import error_response
 from app.api.json_body import read_json
+from app.api.mirroring import keep_mirrored
 from app.api.moved import moved_location
 from app.api.ranges import requested_range
 from app.api.request_bodies import sends, takes, takes_bytes
@@ -32,8 +33,7 @@ from app.lfs import capability
 from app.lfs.batch import ObjectAnswer, WantedObject, plan_downloads, plan_uploads
 from app.lfs.multipart import CompletedPart, complete_upload, store_part
 from app.lfs.objects import find_object, store_object, verify_object
-from app.restore.plan import load_plan
-from app.restore.reader import FileReader
+from app.mirror.following import open_file
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 
@@ -139,6 +139,7 @@ async def lfs_batch(
     repo_name = RepoName(repo_type, namespace, name)
     links = _Links(base_url(request))
     if question.operation == "download":
+        await keep_mirrored(request, caller, repo_type, namespace, name)
         answers = await run_in_threadpool(_plan_downloads, hub, caller, repo_name, wanted)
         return _lfs_json(
             {"transfer": "basic", "objects": [links.download(each) for each in answers]}
@@ -178,10 +179,10 @@ async def put_object(request: Request, hub: HubDep, sealed: str) -> Response:
 def get_object(request: Request, hub: HubDep, sealed: str) -> Response:
     """An object's bytes, or one range of them."""
     leave = capability.read(hub, sealed, "GET")
-    plan = load_plan(hub, find_object(hub, leave))
+    found = find_object(hub, leave)
     etag = f'"{leave.sha256.hex()}"'
-    part = requested_range(request.headers, plan.nbytes, etag)
-    start, stop = part or (0, plan.nbytes)
+    part = requested_range(request.headers, leave.nbytes, etag)
+    start, stop = part or (0, leave.nbytes)
     headers = {
         "etag": etag,
         "accept-ranges": "bytes",
@@ -189,8 +190,8 @@ def get_object(request: Request, hub: HubDep, sealed: str) -> Response:
         "x-content-type-options": "nosniff",
     }
     if part is not None:
-        headers["content-range"] = f"bytes {start}-{stop - 1}/{plan.nbytes}"
-    reader = FileReader(hub, plan)
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{leave.nbytes}"
+    reader = open_file(hub, leave.repo_id, found)
     return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)
 
 

@@ -13,7 +13,7 @@ from app.api.deps import (
     RepoNameDep,
     SignedIn,
     base_url,
-    get_repo_name,
+    parse_repo_name,
 )
 from app.api.json_body import read_json
 from app.api.request_bodies import takes
@@ -120,7 +120,7 @@ async def delete(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
 
     def work() -> None:
         with hub.db.read() as session:
-            repo = wanted.find_writable(session, caller)
+            repo = wanted.find_owned(session, caller)
         delete_repo(hub, repo)
 
     await run_in_threadpool(work)
@@ -218,7 +218,7 @@ def _is_private(
 def _named(repo_type: RepoType, full_name: str) -> RepoName:
     """Raises RepoNotFound for a name that no repo can have."""
     namespace, name = _split(full_name)
-    return get_repo_name(repo_type, namespace, name)
+    return parse_repo_name(repo_type, namespace, name)
 
 
 def _split(full_name: str) -> tuple[str, str]:

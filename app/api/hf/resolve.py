@@ -22,8 +22,7 @@ from app.catalog.listing import Entry, find_entry
 from app.catalog.refs import resolve_revision
 from app.errors import EntryNotFound
 from app.hub import Hub
-from app.restore.plan import load_plan
-from app.restore.reader import FileReader
+from app.mirror.following import open_file
 
 router = APIRouter(tags=["files"])
 
@@ -71,7 +70,7 @@ def resolve(
     if request.method == "GET" and "x-hf-download-counter" in request.headers:
         downloads.note(found.repo_id, request.client.host if request.client else "")
     headers = _headers(found, "attachment")
-    if found.entry.is_lfs:
+    if found.entry.is_lfs and not found.entry.is_awaited:
         headers |= _xet_headers(request, name, found)
     return _send(hub, request, found, headers)
 
@@ -120,8 +119,7 @@ def _send(hub: Hub, request: Request, found: Found, headers: dict[str, str]) -> 
     start, stop = part or (0, nbytes)
     if part is not None:
         headers["content-range"] = f"bytes {start}-{stop - 1}/{nbytes}"
-    assert found.entry.file_id is not None
-    reader = FileReader(hub, load_plan(hub, found.entry.file_id))
+    reader = open_file(hub, found.repo_id, found.entry)
     return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)
 
 

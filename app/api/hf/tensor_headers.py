@@ -11,8 +11,7 @@ from app.catalog.listing import Entry, find_entries
 from app.catalog.refs import resolve_revision
 from app.errors import EntryNotFound, InvalidRequest, LimitExceeded
 from app.hub import Hub
-from app.restore.plan import load_plan
-from app.restore.reader import FileReader
+from app.mirror.following import open_file
 
 router = APIRouter(tags=["files"])
 
@@ -42,7 +41,7 @@ def safetensors_metadata(
         return found
 
     entry = find([path])[path]
-    reading = _Headers(hub)
+    reading = _Headers(hub, repo.id)
     if path.endswith(".safetensors"):
         return {"index": {}, "headers": {path: reading.header_of(entry)}}
     index = reading.json_of(entry)
@@ -61,8 +60,9 @@ def safetensors_metadata(
 class _Headers:
     """Reads JSON out of files, no more than one header may have in all."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, repo_id: int) -> None:
         self._hub = hub
+        self._repo_id = repo_id
         self._left_nbytes = hub.settings.limits.header_nbytes
 
     def header_of(self, entry: Entry) -> dict[str, Any]:
@@ -83,8 +83,7 @@ class _Headers:
             raise LimitExceeded("the headers are too long", setting="limits.header_nbytes")
         if min(stop, entry.nbytes) <= start:
             return b""
-        assert entry.file_id is not None
-        reader = FileReader(self._hub, load_plan(self._hub, entry.file_id))
+        reader = open_file(self._hub, self._repo_id, entry)
         try:
             return b"".join(reader.stream(start, min(stop, entry.nbytes)))
         finally:

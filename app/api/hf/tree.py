@@ -142,5 +142,6 @@ def _entry(entry: Entry) -> dict[str, Any]:
     answer = {"type": "file", "path": entry.path, "oid": entry.oid, "size": entry.nbytes}
     if entry.is_lfs:
         answer["lfs"] = lfs_facts(entry, "oid")
-        answer["xetHash"] = answer["lfs"]["oid"]
+        if not entry.is_awaited:  # by Xet only what is here is served; the rest streams through
+            answer["xetHash"] = answer["lfs"]["oid"]
     return answer

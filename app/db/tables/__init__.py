@@ -19,6 +19,7 @@ from app.db.tables.families import Family, FamilyMember
 from app.db.tables.governance import AuditEvent, Quota
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
+from app.db.tables.mirror import AwaitedFile, AwaitedPart, MirroredOrg, MirroredRepo
 from app.db.tables.repos import Commit, CutHistory, FormerName, Ref, Repo, Tree, TreeEntry
 from app.db.tables.search import NameSuffix, RepoCard, RepoTag
 from app.db.tables.uploads import LfsPart, LfsUpload, Xorb, XorbTerm
@@ -29,6 +30,8 @@ __all__ = [
     "AccessToken",
     "Account",
     "AuditEvent",
+    "AwaitedFile",
+    "AwaitedPart",
     "Commit",
     "Content",
     "CutHistory",
@@ -47,6 +50,8 @@ __all__ = [
     "LfsPart",
     "LfsUpload",
     "Membership",
+    "MirroredOrg",
+    "MirroredRepo",
     "NameSuffix",
     "ProposedFile",
     "Quota",
