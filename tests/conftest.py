@@ -11,9 +11,9 @@ pytest_plugins = [
     "tests.fixtures.lanes",
     "tests.fixtures.proposals",
     "tests.fixtures.published",
-    "tests.fixtures.mirrors",
     "tests.fixtures.models",
     "tests.fixtures.server",
+    "tests.fixtures.mirrors",
     "tests.fixtures.services",
     "tests.fixtures.command",
 ]

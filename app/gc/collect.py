@@ -29,6 +29,8 @@ class CollectReport:
 
     leases_dropped: int = 0
     uploads_dropped: int = 0
+    downloads_dropped: int = 0
+    """Files of a mirror whose parts nobody went on fetching."""
     intents_expired: int = 0
     xorbs_dropped: int = 0
     commits_dropped: int = 0
@@ -44,6 +46,12 @@ class CollectReport:
     unknown_objects: int = 0
     """Objects that no row knew, found by the sweep that is part of a run without grace."""
 
+    @property
+    def changes(self) -> int:
+        """Steps after which there may be more to do."""
+        marked = self.files_condemned + self.contents_condemned + self.downloads_dropped
+        return marked + self.objects_deleted
+
 
 def collect(hub: Hub, *, now: bool = False) -> CollectReport:
     """Collect garbage once.
@@ -57,10 +65,9 @@ def collect(hub: Hub, *, now: bool = False) -> CollectReport:
     if now:
         report.unknown_objects = sweeping.sweep(hub, grace_s=0).unknown
     while True:
-        before = report.files_condemned + report.contents_condemned + report.objects_deleted
+        before = report.changes
         _collect_once(hub, report, now=now)
-        after = report.files_condemned + report.contents_condemned + report.objects_deleted
-        if not now or after == before:
+        if not now or report.changes == before:
             break
     return report
 
@@ -74,7 +81,7 @@ def _collect_once(hub: Hub, report: CollectReport, *, now: bool) -> None:
 
     report.leases_dropped += marking.drop_expired_leases(hub)
     report.uploads_dropped += marking.drop_expired_uploads(hub)
-    marking.drop_idle_parts(hub)
+    report.downloads_dropped += marking.drop_idle_parts(hub)
     report.intents_expired += marking.expire_intents(hub)
     report.commits_dropped += prune_cut_histories(hub, cut_before=condemn_before)
     report.files_condemned += marking.condemn_files(hub, created_before=condemn_before)

@@ -32,8 +32,9 @@ from app.mirror.parts import Part, contiguous_stop, drop_parts, load_parts, stor
 from app.mirror.upstream import RepoAddress, Upstream
 
 READ_NBYTES = 4 << 20
+FRUIT_NBYTES = 64 << 10
 FRUITLESS = 3
-"""Attempts in a row without a byte, after which a job gives up for now."""
+"""Attempts in a row that bring less than that, after which a job gives up for now."""
 
 log = structlog.get_logger(__name__)
 
@@ -148,9 +149,11 @@ class _Fetch:
             fault: HubError = UpstreamDown("the upstream sends nothing")
             try:
                 self._fetch_from(upstream, start)
-            except (UpstreamDown, UpstreamSlow) as error:
+            except UpstreamSlow:
+                raise
+            except UpstreamDown as error:
                 fault = error
-            if self._hashed_nbytes > start:
+            if self._hashed_nbytes >= min(self._nbytes, start + FRUIT_NBYTES):
                 fruitless = 0
                 continue
             fruitless += 1
@@ -248,7 +251,7 @@ class _PartCutter:
     def _next(self) -> bytes:
         try:
             chunk = next(self._chunks, None)
-        except (UpstreamDown, UpstreamSlow) as error:
+        except UpstreamDown as error:
             self.fault = error
             chunk = None
         self.ended = chunk is None

@@ -1,4 +1,4 @@
-"""The transaction that makes a repo what the upstream's is: refs, commits, trees, what is awaited."""
+"""The transaction that makes a repo what the upstream's is: refs, commits, trees, awaited files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
