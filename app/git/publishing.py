@@ -63,7 +63,7 @@ def publish_push(
     def work(session: Session) -> Faults:
         refs = _lock_refs(session, repo, updates)
         hold_history(session, repo.id)
-        ancestry = _with_pushed(Ancestry(session, repo.id), pushed)
+        ancestry = with_pushed(Ancestry(session, repo.id), pushed)
         judge = _Judge(hub, ancestry, pushed)
         faults = {each.name: judge.fault(each, refs.get(each.name)) for each in updates}
         if atomic and any(faults.values()):
@@ -101,7 +101,7 @@ def _lock_refs(session: Session, repo: Repo, updates: Iterable[RefUpdate]) -> di
     }
 
 
-def _with_pushed(ancestry: Ancestry, pushed: Pushed) -> Ancestry:
+def with_pushed(ancestry: Ancestry, pushed: Pushed) -> Ancestry:
     """The history with the pushed commits in it."""
     ancestry.load(pushed.outside.commits)
     for commit in pushed.commits:

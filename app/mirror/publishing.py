@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from app.catalog.ancestry import Ancestry
 from app.catalog.claims import ClaimedFiles, claim_shown
 from app.catalog.cuts import hold_history, owe_pruning
 from app.catalog.listing import list_files
@@ -16,7 +17,7 @@ from app.db.tables import AwaitedFile, Commit, MirroredRepo, Ref, Repo
 from app.errors import Conflict, Unavailable
 from app.git.checking import Pushed
 from app.git.names import oid_of
-from app.git.publishing import owe_jobs
+from app.git.publishing import owe_jobs, with_pushed
 from app.git.storing import Storing
 from app.hub import Hub
 from app.ingest.files import IngestedFile
@@ -83,7 +84,8 @@ def publish_mirror(
         present = _lock_refs(session, repo)
         hold_history(session, repo.id)
         files = _claim(session, repo, pushed, plain)
-        Storing(session, repo, pushed, plain, files).store(hub.settings.limits)
+        ancestry = with_pushed(Ancestry(session, repo.id), pushed)
+        Storing(session, repo, pushed, plain, files, ancestry).store(hub.settings.limits)
         _await_files(session, hub, repo, pushed, files)
         changed = _set_refs(session, hub, repo, refs, pushed, present)
         row = session.get_one(Repo, repo.id)
