@@ -19,6 +19,9 @@ Resolve = Callable[[str, int], Sequence[str]]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IETF = ipaddress.ip_network("192.0.0.0/24")
+"""RFC 6890: not public as a whole, whatever single addresses Python thinks are."""
+
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -86,7 +89,7 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if inner is not None:
         return is_public(inner)
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and address not in _IETF
 
 
 def _origin(url: URL) -> tuple[str, str, int | None]:
