@@ -85,7 +85,10 @@ class TellMirror:
         async def send_with_state(message: Message) -> None:
             state: Freshness | None = scope.get("state", {}).get("mirror")
             if message["type"] == "http.response.start" and state is not None:
-                _tell(MutableHeaders(scope=message), state)
+                headers = MutableHeaders(scope=message)
+                # Whoever may not see a repo is not told what it mirrors either.
+                if headers.get("x-error-code") != "RepoNotFound":
+                    _tell(headers, state)
             await send(message)
 
         await self.app(scope, receive, send_with_state)

@@ -14,12 +14,15 @@ def moved_location(request: Request, repo_id: str) -> str | None:
     """
     asked = request.path_params.get("namespace"), request.path_params.get("name")
     segments = request.scope["raw_path"].decode("ascii").partition("?")[0].split("/")
-    place = _find(segments, *asked)
-    if place is None:
-        return None
     namespace, name = repo_id.split("/")
-    suffix = ".git" if unquote(segments[place + 1]) != asked[1] else ""
-    segments[place : place + 2] = [namespace, name + suffix]
+    if asked[0] is None and asked[1] in segments:  # a short name, whose owner is known now
+        place = segments.index(asked[1])
+        segments[place : place + 1] = [namespace, name]
+    elif (place := _find(segments, *asked)) is not None:
+        suffix = ".git" if unquote(segments[place + 1]) != asked[1] else ""
+        segments[place : place + 2] = [namespace, name + suffix]
+    else:
+        return None
     query = request.url.query
     return "/".join(segments) + (f"?{query}" if query else "")
 

@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import select
 
+from app.accounts.names import check_name
 from app.accounts.permissions import can_read
 from app.accounts.tokens import Principal
-from app.catalog.naming import find_by_former_name, repo_key
+from app.catalog.naming import RepoType, find_by_former_name, repo_key
 from app.catalog.refs import resolve_revision
 from app.db.tables import MirroredRepo, Ref, Repo
 from app.errors import (
@@ -116,8 +117,8 @@ class Mirror:
     ) -> Freshness | None:
         """See to it that a repo is here and fresh, if it may be; None for what is no mirror.
 
-        Raises RepoMoved, RepoNotFound, Unauthorized, Forbidden, GatedRepo, and UpstreamDown, -Slow
-        or -Lied if nothing is here that could be served instead.
+        Raises RepoMoved, RepoNotFound, GatedRepo, and UpstreamDown, -Slow or -Lied if nothing is
+        here that could be served instead.
         """
         repo, state = self.look(address, revision)
         if (repo is not None and state is None) or (state and not state.stale and not force):
@@ -150,8 +151,14 @@ class Mirror:
                 self._remember(question, error)
                 return self._instead(repo, state, error)
 
-    def find_short(self, repo_type: str, name: str, principal: Principal | None) -> RepoAddress:
+    def find_short(
+        self, repo_type: RepoType, name: str, principal: Principal | None
+    ) -> RepoAddress:
         """The repo that the upstream knows by a name without owner. Raises as :meth:`keep`."""
+        try:
+            check_name(name, "repository name")
+        except InvalidRequest:
+            raise RepoNotFound(f"Repository not found: {name}") from None
         if self._hub.settings.mirror.offline:
             raise RepoNotFound(f"Repository not found: {name}, and this mirror is offline")
         policy.check_may_fetch(self._hub.settings, principal)
@@ -159,7 +166,7 @@ class Mirror:
         try:
             self._raise_remembered(key, force=False)
             upstream = Upstream(self._door, self.name)
-            return upstream.find_short(repo_type, name)  # pyright: ignore[reportArgumentType]
+            return upstream.find_short(repo_type, name)
         except HubError as error:
             self._remember(key, error)
             raise

@@ -8,7 +8,7 @@ from app.accounts.permissions import is_member
 from app.accounts.tokens import Principal
 from app.accounts.users import add_account, find_account
 from app.db.tables import Account, MirroredOrg
-from app.errors import GatedRepo, RepoNotFound, Unauthorized
+from app.errors import GatedRepo, RepoNotFound
 from app.hub import Hub
 from app.mirror.destinations import patterns
 from app.mirror.upstream import RemoteRepo, RepoAddress
@@ -28,7 +28,7 @@ def check_may_fetch(settings: Settings, principal: Principal | None) -> None:
         return
     message = "Repository not found here; this mirror fetches what it lacks for"
     if by == "users":
-        raise Unauthorized(f"{message} users who are signed in (mirror.fetched_by)")
+        raise RepoNotFound(f"{message} users who are signed in (mirror.fetched_by)")
     raise RepoNotFound(f"{message} administrators (mirror.fetched_by)")
 
 

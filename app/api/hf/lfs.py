@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
 from app.accounts.tokens import Principal
 from app.api.body import check_declared, run_on_upload_thread, with_body
-from app.api.deps import Caller, HubDep, RepoName, base_url
+from app.api.deps import Caller, HubDep, RepoName, base_url, parse_repo_name
 from app.api.errors import error_response
 from app.api.json_body import read_json
 from app.api.mirroring import keep_mirrored
@@ -136,7 +136,7 @@ async def lfs_batch(
             f"{len(question.objects)} objects in one batch", setting="limits.preupload_files"
         )
     wanted = [WantedObject(each.oid, each.size) for each in question.objects]
-    repo_name = RepoName(repo_type, namespace, name)
+    repo_name = parse_repo_name(repo_type, namespace, name)
     links = _Links(base_url(request))
     if question.operation == "download":
         await keep_mirrored(request, caller, repo_type, namespace, name)

@@ -1,12 +1,15 @@
-"""Ids without a namespace: legal to ask for, never found.
+"""Ids without a namespace: legal to ask for, never found here; an upstream may know the owner.
 
 Registered after all other routes, which would otherwise take the verb for the repo's name.
 """
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
-from app.errors import RepoNotFound
+from app.api.deps import Caller
+from app.api.mirroring import get_mirror, waiting_apart
+from app.api.routing import RepoType
+from app.errors import RepoMoved, RepoNotFound
 
 router = APIRouter(include_in_schema=False)
 
@@ -14,9 +17,15 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 API_VERBS = ("revision", "tree", "paths-info", "commits", "preupload", "commit", "branch", "tag")
 
 
-def no_namespace(name: str) -> None:
-    """404 RepoNotFound."""
-    raise RepoNotFound(f"Repository not found: {name}")
+async def no_namespace(
+    request: Request, caller: Caller, name: str, repo_type: RepoType = "model"
+) -> None:
+    """404 RepoNotFound; on a mirror the way to the repo that the upstream has by this name."""
+    mirror = get_mirror(request)
+    if mirror is None or request.method not in {"GET", "HEAD"}:
+        raise RepoNotFound(f"Repository not found: {name}")
+    found = await waiting_apart(lambda: mirror.find_short(repo_type, name, caller))
+    raise RepoMoved(found.full_name)
 
 
 for path in (

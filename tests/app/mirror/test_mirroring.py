@@ -14,7 +14,7 @@ from app.gc.fsck import fsck
 from app.jobs.runner import drain
 from app.tasks import HANDLERS
 from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, REPO, add
-from tests.fixtures.mirrors import OBJECT, MakeMirror, Mirrored, eventually
+from tests.fixtures.mirrors import OBJECT, MakeMirror, Mirrored, eventually, reply
 
 BIG = random.Random(0).randbytes(3_000_000)
 
@@ -303,3 +303,26 @@ def test_one_asks_while_others_are_served_what_is_here(mirrored: Mirrored):
         second = mirrored.get(f"/api/models/{REPO}")
         answer.set()
         assert (first.result().status_code, second.status_code) == (200, 200)
+
+
+@pytest.mark.usefixtures("published")
+def test_a_short_name_leads_to_the_owner_that_the_upstream_tells(mirrored: Mirrored):
+    described = mirrored.upstream.http().get(f"/api/models/{REPO}").content
+    mirrored.between.tamper = lambda _between, handler: (
+        handler.path == "/api/models/model" and reply(handler, 200, described)
+    )
+
+    info = mirrored.mirror.http().get("/api/models/model")
+    file = mirrored.mirror.http().get("/model/resolve/main/nested/small.txt")
+
+    assert (info.status_code, info.headers["location"]) == (307, f"/api/models/{REPO}")
+    assert file.headers["location"] == f"/{REPO}/resolve/main/nested/small.txt"
+    assert mirrored.mirror.api().model_info("model").id == REPO
+    assert mirrored.mirror.http().get("/api/models/no-such").status_code == 404
+
+
+def test_a_private_copy_is_not_told_of(mirrored: Mirrored):
+    mirrored.upstream.api().create_repo(REPO, private=True)
+
+    assert "x-clade-mirror" in mirrored.get(f"/api/models/{REPO}").headers
+    assert "x-clade-mirror" not in mirrored.get(f"/api/models/{REPO}", BOB_TOKEN).headers
