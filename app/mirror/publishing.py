@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.domains import owe_sharing
 from app.catalog.ancestry import Ancestry
 from app.catalog.claims import ClaimedFiles, claim_shown
 from app.catalog.cuts import hold_history, owe_pruning
@@ -30,7 +31,7 @@ from app.mirror.upstream import RemoteRepo
 def reserve_mirror(hub: Hub, remote: RemoteRepo, page: str) -> Repo:
     """The repo that is to mirror ``remote``, whose page is at the URL ``page``.
 
-    It is private and empty until it is published. Raises Conflict if it is one of this hub's own.
+    It is empty until it is published. Raises Conflict if it is one of this hub's own.
     """
     address = remote.address
 
@@ -46,7 +47,7 @@ def reserve_mirror(hub: Hub, remote: RemoteRepo, page: str) -> Repo:
                 address.repo_type,
                 address.name,
                 creator_id=None,
-                private=True,
+                private=is_private(hub.settings, remote),
                 gated=None,
             )
             row = {"repo_id": repo.id, "url": page, "restricted": True}
@@ -88,8 +89,7 @@ def publish_mirror(
         Storing(session, repo, pushed, plain, files, ancestry).store(hub.settings.limits)
         _await_files(session, hub, repo, pushed, files)
         changed = _set_refs(session, hub, repo, refs, pushed, present)
-        row = session.get_one(Repo, repo.id)
-        row.private = is_private(hub.settings, remote)
+        _set_private(session, hub, repo.id, private=is_private(hub.settings, remote))
         _note_state(session, hub, repo, remote)
         session.flush()
         if changed or pushed.commits:
@@ -111,7 +111,7 @@ def note_unchanged(hub: Hub, repo: Repo, remote: RemoteRepo | None) -> None:
         row.checked_at = hub.clock.now()
         if remote is not None:
             row.etag, row.restricted = remote.etag, remote.restricted
-            session.get_one(Repo, repo.id).private = is_private(hub.settings, remote)
+            _set_private(session, hub, repo.id, private=is_private(hub.settings, remote))
 
     hub.db.run(work)
 
@@ -152,6 +152,13 @@ def owe_head(session: Session, hub: Hub, repo: Repo, revision: str | None = None
         wanted = Wanted(repo.id, entry.oid, entry.nbytes)
         owe_fetch(session, hub, wanted, priority=AT_LEISURE)
     return len(awaited)
+
+
+def _set_private(session: Session, hub: Hub, repo_id: int, *, private: bool) -> None:
+    row = session.get_one(Repo, repo_id)
+    if row.private and not private:
+        owe_sharing(session, hub, repo_id)
+    row.private = private
 
 
 def _lock_refs(session: Session, repo: Repo) -> dict[str, Ref]:

@@ -69,5 +69,8 @@ def test_every_setting_is_documented() -> None:
 
     for model in (Settings, Limits, Timers, Jobs, Rates, Quotas, Mirror):
         for name, field in model.model_fields.items():
-            nested = name in {"limits", "timers", "jobs", "rates", "quotas", "mirror"} and model is Settings
+            nested = (
+                name in {"limits", "timers", "jobs", "rates", "quotas", "mirror"}
+                and model is Settings
+            )
             assert nested or field.description, f"{model.__name__}.{name}"
