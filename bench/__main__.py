@@ -13,6 +13,7 @@ BENCHES = (
     "encode",
     "api_latency",
     "memory",
+    "mirror",
 )
 
 

@@ -32,6 +32,9 @@ from app.mirror.parts import Part, contiguous_stop, drop_parts, load_parts, stor
 from app.mirror.upstream import RepoAddress, Upstream
 
 READ_NBYTES = 4 << 20
+FIRST_NBYTES = 1 << 20
+"""The first part is small, so that the first byte is served soon; each next one doubles."""
+
 FRUIT_NBYTES = 64 << 10
 FRUITLESS = 3
 """Attempts in a row that bring less than that, after which a job gives up for now."""
@@ -231,6 +234,7 @@ class _PartCutter:
     def __init__(self, chunks: Iterator[bytes], most_nbytes: int, most_s: float) -> None:
         self._chunks = chunks
         self._most_nbytes = most_nbytes
+        self._next_nbytes = min(FIRST_NBYTES, most_nbytes)
         self._most_s = most_s
         self._held = b""
         self.ended = False
@@ -238,7 +242,8 @@ class _PartCutter:
 
     def part(self) -> Iterator[bytes]:
         """The chunks of the next part."""
-        room = self._most_nbytes
+        room = self._next_nbytes
+        self._next_nbytes = min(2 * room, self._most_nbytes)
         began = time.monotonic()
         while room and not self.ended and time.monotonic() - began < self._most_s:
             chunk = self._held or self._next()
