@@ -25,7 +25,14 @@ def stats(data: DataOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def fsck(
     deep: Annotated[
-        bool, typer.Option("--deep", help="Read, decode and digest every stored byte.")
+        bool,
+        typer.Option("--deep", help="Read, decode and hash every byte; goes on where it stopped."),
+    ] = False,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Mend what another copy is left of.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin a deep check anew, if one was stopped.")
     ] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -33,6 +40,8 @@ def fsck(
     """Check that everything promised is there. Exit status 1 if anything is wrong."""
     from app.cli.bars import bars
     from app.gc.fsck import fsck as check
+    from app.gc.fsck import reload_problems
+    from app.gc.repair import repair
 
     show = deep and not as_json and sys.stderr.isatty()
     with opened(data) as hub, bars(show=show) as progress:
@@ -40,9 +49,14 @@ def fsck(
         report = check(
             hub,
             deep=deep,
+            fresh=fresh,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
-    print_facts(asdict(report) | {"clean": report.clean}, as_json)
+        done = repair(hub) if mend else None
+        if done is not None:
+            reload_problems(hub, report)
+    facts = asdict(report) | {"clean": report.clean}
+    print_facts(facts if done is None else facts | {"repair": asdict(done)}, as_json)
     if not report.clean:
         raise typer.Exit(1)
 

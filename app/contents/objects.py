@@ -46,6 +46,7 @@ def begin(hub: Hub, purpose: str, *, staging: bool = False) -> PendingObject:
         purpose=purpose,
         state="pending",
         created_at=now,
+        verified_at=now,
         expires_at=now + timedelta(seconds=hub.settings.timers.intent_s),
     )
 
@@ -86,6 +87,12 @@ def hold(session: Session, object_ids: Collection[int]) -> None:
         live = session.scalars(rows.where(StoredObject.state == "live")).all()
         if len(live) < len(ids):
             raise ObjectLost("bytes of the upload were dropped meanwhile; send it again")
+
+
+def is_live(session: Session, object_id: int) -> bool:
+    """Whether an object may be referred to."""
+    row = session.get(StoredObject, object_id)
+    return row is not None and row.state == "live"
 
 
 def abandon(hub: Hub, pending: PendingObject) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import structlog
 from blake3 import blake3
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from app.contents import frames
+from app.contents.findings import Found, record
 from app.contents.refs import (
     RAW,
     EncodingRef,
@@ -141,7 +143,13 @@ def mark_damaged(hub: Hub, ref: StoredRange, fault: str) -> None:
         Encoding.start == ref.start,
     )
     mark = update(Content).where(Content.id.in_(stored_here)).values(health="damaged")
-    hub.db.run(lambda session: session.execute(mark, execution_options=_PLAIN))
+    found = Found("damaged-content", fault, content_id=ref.content_id)
+
+    def work(session: Session) -> None:
+        if session.execute(mark.returning(Content.id), execution_options=_PLAIN).first():
+            record(session, hub, [found])
+
+    hub.db.run(work)
 
 
 def _fetch(hub: Hub, key: str, start: int, stop: int) -> memoryview | None:

@@ -35,10 +35,14 @@ def verify_content(hub: Hub, ref: EncodingRef) -> None:
 def stream_strictly(hub: Hub, ref: EncodingRef, start: int = 0) -> Iterator[memoryview]:
     """Raw bytes of exactly this encoding, in windows; raises as :func:`verify_content` does."""
     for at in range(start, ref.nbytes, WINDOW_NBYTES):
-        yield _decode(hub, ref, at, min(at + WINDOW_NBYTES, ref.nbytes))
+        yield read_strictly(hub, ref, at, min(at + WINDOW_NBYTES, ref.nbytes))
 
 
-def _decode(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryview:
+def read_strictly(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryview:
+    """Raw bytes ``[start, stop)`` of exactly this encoding; raises as :func:`verify_content` does.
+
+    Stored bytes are checked; what they decode to is the caller's to compare with the digest.
+    """
     if start == stop:
         return memoryview(b"")
     if ref.codec == RAW:
@@ -47,7 +51,7 @@ def _decode(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryview:
         head = frames.head_of(ref, lambda begin, end: _read(hub, ref, begin, end))
         span = frames.span_of(head, start, stop)
         stored = _read(hub, ref, *span.stored)
-        base = None if ref.base is None else _decode(hub, ref.base, *span.base)
+        base = None if ref.base is None else read_strictly(hub, ref.base, *span.base)
         return frames.cut(head, span, frames.decode_span(head, span, stored, base), start, stop)
     except frames.BadFrame as error:
         raise Damaged(f"frame of content {ref.content_id} does not decode: {error}") from error

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.accounts.domains import SHARED
 from app.contents import objects
+from app.contents.healing import declare_sound, mark_healed_files
 from app.contents.objects import PendingObject
 from app.db.inserting import batches, upsert
-from app.db.tables import Content, Encoding, File, FormerEncoding, Segment
+from app.db.tables import Content, Encoding, FormerEncoding
 from app.hub import Hub
 from app.ingest.files import ReceivedFile
 
@@ -81,20 +82,7 @@ class ContentLinker:
 
     def mark_healed_files(self) -> None:
         """Give other files their health back whose damaged contents have all been healed."""
-        for ids in batches(self._healed):
-            holds_healed = select(Segment.file_id).where(Segment.content_id.in_(ids))
-            holds_damaged = (
-                exists()
-                .where(Segment.file_id == File.id)
-                .where(Segment.content_id == Content.id)
-                .where(Content.health != "ok")
-            )
-            self._session.execute(
-                update(File)
-                .where(File.health != "ok", File.id.in_(holds_healed), ~holds_damaged)
-                .values(health="ok")
-                .execution_options(synchronize_session=False)
-            )
+        mark_healed_files(self._session, self._healed)
 
     def _found_or_made(
         self, digests: Sequence[bytes], places: dict[bytes, _Place]
@@ -185,13 +173,7 @@ class ContentLinker:
         objects.retire_unreferenced(self._session, self._hub, left_objects)
 
     def _declare_sound(self, content_ids: list[int]) -> None:
-        for ids in batches(content_ids):
-            self._session.execute(
-                update(Content)
-                .where(Content.id.in_(ids))
-                .values(health="ok")
-                .execution_options(synchronize_session=False)
-            )
+        declare_sound(self._session, content_ids)
         self._healed = content_ids
 
     def _raw(self, place: _Place) -> dict[str, object]:

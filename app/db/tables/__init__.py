@@ -19,6 +19,7 @@ from app.db.tables.families import Family, FamilyMember
 from app.db.tables.governance import AuditEvent, Quota
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
+from app.db.tables.keeping import Bookmark, Finding, Hold
 from app.db.tables.mirror import AwaitedFile, AwaitedPart, MirroredOrg, MirroredRepo
 from app.db.tables.repos import Commit, CutHistory, FormerName, Ref, Repo, Tree, TreeEntry
 from app.db.tables.search import NameSuffix, RepoCard, RepoTag
@@ -32,6 +33,7 @@ __all__ = [
     "AuditEvent",
     "AwaitedFile",
     "AwaitedPart",
+    "Bookmark",
     "Commit",
     "Content",
     "CutHistory",
@@ -42,8 +44,10 @@ __all__ = [
     "FamilyMember",
     "File",
     "FileGrant",
+    "Finding",
     "FormerEncoding",
     "FormerName",
+    "Hold",
     "Instance",
     "Job",
     "Lease",

@@ -30,11 +30,14 @@ class StoredObject(Table):
         CheckConstraint("state IN ('pending', 'live', 'retired')", name="state"),
         Index("ix_object_state_expires", "state", "expires_at"),
         Index("ix_object_state_not_before", "state", "not_before"),
+        Index("ix_object_state_verified_at", "state", "verified_at"),
     )
 
     id: Mapped[PrimaryKey]
-    key: Mapped[str] = mapped_column(String(128), unique=True)
-    """``o/<epoch>/<uuid>``; staging keys are ``s/<epoch>/<uuid>``."""
+    key: Mapped[str] = mapped_column(
+        String(128).with_variant(String(128, collation="C"), "postgresql"), unique=True
+    )
+    """``o/<epoch>/<uuid>``; staging keys are ``s/<epoch>/<uuid>``. In the order of bytes."""
     purpose: Mapped[str] = mapped_column(String(16))
     """upload | pack | xorb | part | unknown (found in the store without a row)"""
     state: Mapped[str] = mapped_column(String(8), default="pending")
@@ -49,6 +52,8 @@ class StoredObject(Table):
     """Set once its deletion from the store has begun: from here on there is no way back."""
     attempts: Mapped[int] = mapped_column(default=0)
     """Failed deletions so far."""
+    verified_at: Mapped[datetime | None]
+    """When all its bytes were last found as they should be; at first when it was begun."""
 
 
 class File(Table):

@@ -20,9 +20,32 @@ def test_flipped_bit_is_named_by_repo_and_path(clade: Clade, pushed: Path) -> No
     told = clade("fsck", "--deep", "--data", pushed, "--json")
 
     assert deep.status == told.status == 1
-    assert "model/ann/toy:model.safetensors" in deep.out
+    assert "model/ann/toy@main:model.safetensors" in deep.out
     assert told.facts["clean"] is False
-    assert "model/ann/toy:model.safetensors" in told.facts["problems"][0]["places"]
+    assert "model/ann/toy@main:model.safetensors" in told.facts["problems"][0]["places"]
+
+
+def test_repair_mends_from_the_copy_that_is_left(clade: Clade, pushed: Path) -> None:
+    before = set(objects_of(pushed))
+    clade("jobs", "--wait", "--data", pushed)
+    [frames] = [path for path in set(objects_of(pushed)) - before if path.stat().st_size > 10_000]
+    flip_bit(frames)
+
+    mended = clade("fsck", "--deep", "--repair", "--data", pushed, "--json")
+
+    assert mended.status == 0
+    assert mended.facts["repair"]["repaired"] > 0
+    assert mended.facts["clean"] is True
+    assert clade("fsck", "--deep", "--data", pushed).status == 0
+
+
+def test_what_no_copy_is_left_of_stays_named(clade: Clade, pushed: Path) -> None:
+    flip_bit(max(objects_of(pushed), key=lambda path: path.stat().st_size))
+
+    left = clade("fsck", "--deep", "--repair", "--data", pushed, "--json")
+
+    assert left.status == 1
+    assert left.facts["repair"]["left"] == left.facts["problem_count"] == 1
 
 
 def test_lost_object_is_named_without_reading_bytes(clade: Clade, pushed: Path) -> None:
@@ -31,7 +54,7 @@ def test_lost_object_is_named_without_reading_bytes(clade: Clade, pushed: Path) 
     done = clade("fsck", "--data", pushed)
 
     assert done.status == 1
-    assert "model/ann/toy:model.safetensors" in done.out
+    assert "model/ann/toy@main:model.safetensors" in done.out
 
 
 def test_gc_now_deletes_what_was_replaced(clade: Clade, pushed: Path) -> None:
