@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.inserting import upsert
-from app.db.tables import Content, Encoding, StoredObject, Xorb
-from app.gc.naming import places_of_contents
+from app.db.tables import StoredObject, Xorb
+from app.gc.soundness import Inspected, lost, settle
 from app.hub import Hub
 from app.store.contract import ObjectStat
 from app.xet.staging import forget_xorb
@@ -61,18 +61,6 @@ def sweep(hub: Hub, *, grace_s: float, check: Callable[[], None] = lambda: None)
     return report
 
 
-def unknown_objects(hub: Hub, prefix: str = "") -> Iterator[ObjectStat]:
-    """Listed objects under a prefix for which there is no row."""
-    for page in _pages(hub.store.list(prefix)):
-        with hub.db.read() as session:
-            known = set(
-                session.scalars(
-                    select(StoredObject.key).where(StoredObject.key.in_([s.key for s in page]))
-                )
-            )
-        yield from (stat for stat in page if stat.key not in known)
-
-
 def _prefixes(hub: Hub) -> list[str]:
     """Of all store epochs that rows are of, and of this one."""
     with hub.db.read() as session:
@@ -107,10 +95,7 @@ def _compare(
         report.unknown += hub.db.run(lambda session: _adopt(session, hub, sizes, grace_s))
     for row in rows:
         if row.state == "live" and listed.get(row.key) != row.nbytes:
-            stat = hub.store.stat(row.key)
-            found = None if stat is None else stat.nbytes
-            if found != row.nbytes:
-                report.lost += _mark_lost(hub, row.id, found)
+            report.lost += _settle_lost(hub, Inspected(row.id, row.key, row.nbytes))
 
 
 def _adopt(session: Session, hub: Hub, sizes: dict[str, int], grace_s: float) -> int:
@@ -140,28 +125,15 @@ def _adopt(session: Session, hub: Hub, sizes: dict[str, int], grace_s: float) ->
     return len(adopted)
 
 
-def _mark_lost(hub: Hub, object_id: int, found_nbytes: int | None) -> int:
-    """Mark what lies in an object that is not as it should be; 0 if the object left meanwhile."""
-
-    def work(session: Session) -> list[int] | None:
-        row = session.get(StoredObject, object_id, with_for_update=True)
-        if row is None or row.state != "live":
-            return None
-        held = select(Encoding.content_id).where(Encoding.object_id == object_id)
-        places = places_of_contents(session, session.scalars(held.limit(PAGE)).all())
-        log.error("lost_object", key=row.key, found_nbytes=found_nbytes, places=places)
-        session.execute(
-            update(Content)
-            .where(Content.id.in_(held))
-            .values(health="damaged")
-            .execution_options(synchronize_session=False)
-        )
-        return list(session.scalars(select(Xorb.id).where(Xorb.object_id == object_id)))
-
-    xorbs = hub.db.run(work)
-    for xorb_id in xorbs or []:
+def _settle_lost(hub: Hub, row: Inspected) -> bool:
+    """Mark what lies in an object that is not as it should be; False if it left meanwhile."""
+    if not settle(hub, row, lost(hub, row), read=False):
+        return False
+    with hub.db.read() as session:
+        xorbs = session.scalars(select(Xorb.id).where(Xorb.object_id == row.id)).all()
+    for xorb_id in xorbs:
         forget_xorb(hub, xorb_id)  # its client sends it again
-    return xorbs is not None
+    return True
 
 
 def _pages(stats: Iterable[ObjectStat]) -> Iterator[list[ObjectStat]]:

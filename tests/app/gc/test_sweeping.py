@@ -60,7 +60,7 @@ def test_lost_object_is_found_marked_and_healed_by_the_next_upload(any_models: M
         hub.store.delete(stat.key)
     assert sweep(hub, grace_s=0).lost > 0
     kinds = {problem.kind for problem in fsck(hub).problems}
-    assert kinds >= {"lost-object", "damaged-file"}
+    assert "lost-object" in kinds
     any_models.push("alice/a", weights)
     any_models.push("alice/a", {"README.md": b"again"})
     assert any_models.read("alice/a", "model.safetensors")
