@@ -14,6 +14,8 @@ BENCHES = (
     "api_latency",
     "memory",
     "mirror",
+    "scale",
+    "scale_processes",
 )
 
 

@@ -1,7 +1,8 @@
 """What a hub costs as it grows: requests, collection, check and measurement, queue, restart.
 
 On PostgreSQL and a directory of objects. A cost that should not grow with the hub is printed for
-every size, with how often the largest costs the smallest.
+every size, with how often the largest costs the smallest: in milliseconds, and in database pages
+that a request touches, which no other load on the machine can change.
 """
 
 import argparse
@@ -28,13 +29,14 @@ from app.settings import Settings
 from app.stats import measure
 from bench import scale_rows
 from bench.api_latency import postgres_database
-from bench.cpu import process_cpu_s
 from bench.hub import CommandFailed, LiveHub, workspace
 from bench.report import median, percentile, print_table
 
-ROUNDS = 5
 REQUESTS = 60
-"""Of each kind, per size."""
+"""Of each kind, per size, timed."""
+
+COUNTED = 20
+"""Of each kind, per size, whose pages are counted."""
 
 
 def requests() -> dict[str, Callable[[httpx.Client, str, int], httpx.Response]]:
@@ -90,6 +92,21 @@ def time_requests(url: str, token: str, repos: int, seed: int) -> dict[str, list
     return seconds
 
 
+def count_pages(url: str, server: str, token: str, repos: int, seed: int) -> dict[str, float]:
+    """Database pages that one request of each kind touches, in memory or not."""
+    chance = random.Random(seed)
+    pages: dict[str, float] = {}
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=server, headers=headers, timeout=120, trust_env=False) as http:
+        for label, ask in requests().items():
+            before = scale_rows.pages_touched(url)
+            for round_ in range(COUNTED):
+                repo = f"{scale_rows.NAMESPACE}/model-{chance.randint(1, repos)}"
+                ask(http, repo, seed * REQUESTS + round_).raise_for_status()
+            pages[label] = (scale_rows.pages_touched(url) - before) / COUNTED
+    return pages
+
+
 def spread_objects(root: Path, *, before: int, objects: int) -> None:
     """Files of the right length, and of no weight, for the rows' objects."""
     folder = root / "o" / "scale" / "rows"
@@ -99,8 +116,8 @@ def spread_objects(root: Path, *, before: int, objects: int) -> None:
             os.truncate(file.fileno(), 10_000)
 
 
-def whole_hub_work(hub: Hub) -> dict[str, tuple[float, float]]:
-    """Seconds of everything that looks at the whole hub, wall and CPU of this process."""
+def whole_hub_work(hub: Hub) -> dict[str, float]:
+    """Seconds of everything that looks at the whole hub."""
     work: dict[str, Callable[[], object]] = {
         "collect": lambda: collect(hub),
         "fsck": lambda: fsck(hub),
@@ -108,16 +125,17 @@ def whole_hub_work(hub: Hub) -> dict[str, tuple[float, float]]:
     }
     spent = {}
     for label, run in work.items():
-        began, used = time.perf_counter(), process_cpu_s(os.getpid())
+        began = time.perf_counter()
         run()
-        spent[label] = time.perf_counter() - began, process_cpu_s(os.getpid()) - used
+        spent[label] = time.perf_counter() - began
     return spent
 
 
 def growth(url: str, directory: Path, sizes: list[int]) -> None:
     """Latency of requests and cost of whole-hub work at every size."""
     latencies: dict[int, dict[str, list[float]]] = {}
-    whole: dict[int, dict[str, tuple[float, float]]] = {}
+    pages: dict[int, dict[str, float]] = {}
+    whole: dict[int, dict[str, float]] = {}
     settings = {"database_url": url, "jobs__threads": "0"}
     before = 0
     for files in sizes:
@@ -131,11 +149,12 @@ def growth(url: str, directory: Path, sizes: list[int]) -> None:
             repos = files // scale_rows.FILES_PER_REPO
             time_requests(live.url, "hf_scale", repos, seed=files)  # warms caches of both sides
             latencies[files] = time_requests(live.url, "hf_scale", repos, seed=files + 1)
+            pages[files] = count_pages(url, live.url, "hf_scale", repos, seed=files + 2)
         with opened(url, live.data) as hub:
             whole[files] = whole_hub_work(hub)
         before = files
         print(f"measured {files:,} files", flush=True)
-    print_requests(latencies)
+    print_requests(latencies, pages)
     print_whole(whole)
     print_table(
         "Bytes in PostgreSQL per file, indexes included",
@@ -145,35 +164,34 @@ def growth(url: str, directory: Path, sizes: list[int]) -> None:
     )
 
 
-def print_requests(latencies: Mapping[int, Mapping[str, list[float]]]) -> None:
+def print_requests(
+    latencies: Mapping[int, Mapping[str, list[float]]], pages: Mapping[int, Mapping[str, float]]
+) -> None:
     sizes = list(latencies)
-    head = ["request", *(cell for size in sizes for cell in (f"{size:,} p50", "p99"))]
+    head = ["request", *(cell for size in sizes for cell in (f"{size:,} p50", "p99", "pages"))]
     rows = []
     for label in requests():
         row: list[object] = [label]
         for size in sizes:
             values = latencies[size][label]
             row += [f"{median(values) * 1e3:.1f}", f"{percentile(values, 99) * 1e3:.1f}"]
-        growth = median(latencies[sizes[-1]][label]) / median(latencies[sizes[0]][label])
+            row.append(f"{pages[size][label]:.0f}")
+        growth = pages[sizes[-1]][label] / pages[sizes[0]][label]
         rows.append([*row, f"{growth:.2f}"])
     print_table(
         f"Requests, ms, by files in the hub ({scale_rows.FILES_PER_REPO} per repository)",
-        [*head, "largest / smallest"],
+        [*head, "pages, largest / smallest"],
         rows,
-        "Should be flat: nothing here depends on what else the hub holds.",
+        "Should be flat, but for the depth of indexes: nothing depends on what else the hub holds.",
     )
 
 
-def print_whole(whole: Mapping[int, Mapping[str, tuple[float, float]]]) -> None:
+def print_whole(whole: Mapping[int, Mapping[str, float]]) -> None:
     rows = [
         [
             f"{files:,}",
             f"{files // scale_rows.CONTENTS_PER_OBJECT:,}",
-            *(
-                cell
-                for wall, _cpu in spent.values()
-                for cell in (f"{wall:.1f}", f"{files / wall / 1e3:.0f}")
-            ),
+            *(cell for s in spent.values() for cell in (f"{s:.1f}", f"{files / s / 1e3:.0f}")),
         ]
         for files, spent in whole.items()
     ]

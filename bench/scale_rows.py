@@ -5,11 +5,16 @@ unique digests, packs of ten contents. The bytes are not there; nothing that rea
 on such a hub.
 """
 
+import time
+
 import psycopg
 
 FILES_PER_REPO = 100
 CONTENTS_PER_OBJECT = 10
 NAMESPACE = "scale"
+TELLING_S = 11.0
+"""Idle backends of PostgreSQL 15 and later report what they read within ten seconds."""
+
 FIRST_ID = 1_000_000_000
 """Ids of our rows begin here, far above those that the hub's own sequences give meanwhile."""
 
@@ -114,3 +119,13 @@ def table_nbytes(url: str) -> list[tuple[str, int]]:
     """
     with psycopg.connect(url) as connection:
         return list(connection.execute(query))
+
+
+def pages_touched(url: str) -> int:
+    """Pages that this database has read so far, from memory or disk, once its backends told."""
+    time.sleep(TELLING_S)
+    query = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]
