@@ -7,6 +7,7 @@ COPY app app
 COPY client client
 COPY codec codec
 COPY serving serving
+COPY training training
 COPY workers workers
 COPY migrations migrations
 RUN uv venv /opt/clade && uv pip install --python /opt/clade/bin/python -c constraints.txt .
