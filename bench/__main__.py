@@ -6,6 +6,7 @@ import sys
 
 BENCHES = (
     "codec",
+    "bound",
     "sparse",
     "fuzz_frames",
     "stored",

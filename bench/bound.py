@@ -1,6 +1,6 @@
 """How short a delta could be: a mixture of models far too slow to decode, beside CTX and zstd.
 
-    python -m bench.bound [--pair lm-full-3e-3] [--elements 300000]
+    python -m bench.bound [--pair lm-full-3e-3] [--elements 150000] [--quick]
 
 Every difference to the base (as in CTX) is cut into binary decisions: is it 0, how long, its sign,
 its bits from the top. Six models foretell each decision from what a decoder knows by then, and are
@@ -174,13 +174,15 @@ def measure(pair: Pair, elements: int) -> tuple[float, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pair", default="lm-full-3e-3", help="a real pair in BF16")
-    parser.add_argument("--elements", type=int, default=1 << 40, help="at most, of each tensor")
+    parser.add_argument("--elements", type=int, help="at most, of each matrix (all; quick: 20,000)")
+    parser.add_argument("--quick", action="store_true", help="the first rows of each matrix")
     arguments = parser.parse_args()
+    elements = arguments.elements or (20_000 if arguments.quick else 1 << 40)
     found = [each for each in real_pairs() if each.name == arguments.pair and each.dtype == "BF16"]
     if not found:
         parser.error(f"no such pair: {arguments.pair}")
     matrices = [pair for pair in found[0].pairs if len(pair.shape) == 2]
-    columns = [measure(pair, arguments.elements) for pair in matrices]
+    columns = [measure(pair, elements) for pair in matrices]
     raw, zstd, *lengths = (sum(column) for column in zip(*columns, strict=True))
     rows = [["best zstd on XOR planes", f"{zstd / raw:.4f}", "1.000"]]
     names = ["CTX", "the model of CTX, learnt on the way", f"all {len(MODELS)} models mixed"]
