@@ -90,7 +90,7 @@ def _fit_prefill(steps: Sequence[StepSample]) -> tuple[float, float, float, floa
         phi = float(seconds[flat].mean())
         alpha, beta, e = _least_squares(line[~flat], seconds[~flat])
         told = np.where(flat, phi, line @ np.array([alpha, beta, e]))
-        error = float(((told - seconds) ** 2).sum())
+        error = float((((told - seconds) / seconds) ** 2).sum())
         if best is None or error < best[0]:
             best = error, (float(theta), phi, float(alpha), float(beta), float(e))
     if best is not None:
@@ -113,6 +113,9 @@ def _non_negative(rows: Vector, seconds: Vector) -> Vector:
 
 
 def _least_squares(rows: Vector, seconds: Vector) -> Vector:
-    """Relative least squares: an error of 1 % weighs the same in a short step and in a long one."""
+    """Relative least squares: an error of 1 % weighs the same in a short step and in a long one.
+
+    Absolute ones, as in the paper, let the noise of the longest prompts choose ``θ``.
+    """
     weights = 1 / seconds
     return np.linalg.lstsq(rows * weights[:, None], seconds * weights, rcond=None)[0]

@@ -34,6 +34,7 @@ class ShortestFirst(QueueingPolicy):
     """By predicted output, as S3 does; long ones wait as long as shorter ones come."""
 
     name = "sjf"
+    mixed = True
 
     def key(self, request: RequestView) -> Key:
         """The tokens it is expected to generate."""
@@ -50,6 +51,7 @@ class EarliestDeadline(QueueingPolicy):
     """By the deadline of the first token, also when it is past."""
 
     name = "edf"
+    mixed = True
 
     def key(self, request: RequestView) -> Key:
         """The deadline."""

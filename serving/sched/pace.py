@@ -31,8 +31,8 @@ def slack_s(request: RequestView, now_s: float, step_s: float) -> float:
 
     TPOT is a mean, so a token is due at ``first token + S_TP · (tokens so far)``: what was earlier
     than that is time in hand, which a long prompt may use. Who is behind is given the even share of
-    what is left until its predicted end, so that it catches up; if not even steps of nothing but
-    decodes, ``step_s`` each, could save it, it is lost and holds nobody up.
+    what is left until its predicted end, so that it catches up; if not even steps of ``step_s``,
+    a decode of the virtual batch, could save it, it is lost and holds nobody up.
     """
     assert request.first_token_s is not None
     tpot_s = tpot_of(request)
@@ -51,34 +51,42 @@ def next_round(decoding: Iterable[RequestView], now_s: float, latency: LatencyMo
     """Everybody who decodes, as long as that keeps those on pace that can be kept.
 
     If all together take longer than the tightest can wait, the loosest skip the step: they have the
-    most time in hand. The lost come last, at their own pace where there is room.
+    most time in hand. The lost come last, as far as there is room; the one furthest behind always
+    takes part, so that each of them ends.
     """
     requests = list(decoding)
     if not requests:
         return Round(frozenset(), 0, 0, inf)
     context = sum(map(num_tokens, requests))
-    step_s = latency.decode_s(len(requests), context / len(requests))
+    objectives = [tpot_of(request) for request in requests]
+    virtual = min(objectives) * sum(1 / tpot_s for tpot_s in objectives)
+    step_s = latency.decode_s(virtual, context / len(requests))
     slacks = [(slack_s(request, now_s, step_s), request) for request in requests]
-    kept = [slack for slack, _ in slacks if slack >= step_s]
-    if len(kept) == len(requests) and min(kept) * MARGIN >= step_s:
+    ends_s = min(slack for slack, _ in slacks) * MARGIN
+    if ends_s >= latency.decode_s(len(requests), context / len(requests)):
         names = frozenset(request.request_id for request in requests)
-        return Round(names, len(requests), context, min(kept) * MARGIN)
+        return Round(names, len(requests), context, ends_s)
     return _choose(slacks, step_s, latency)
 
 
 def _choose(slacks: list[tuple[float, RequestView]], step_s: float, latency: LatencyModel) -> Round:
-    lost = [(tpot_of(request), request) for slack, request in slacks if slack < step_s]
-    kept = [entry for entry in slacks if entry[0] >= step_s]
+    kept = sorted((entry for entry in slacks if entry[0] >= step_s), key=_urgency)
+    lost = sorted((entry for entry in slacks if entry[0] < step_s), key=_urgency)
+    own_pace = [(max(tpot_of(request), 2 * step_s), request) for _, request in lost]
     chosen: set[str] = set()
     context = 0
     ends_s = inf
-    for order in (kept, lost):
-        for wait_s, request in sorted(order, key=lambda entry: (entry[0], entry[1].request_id)):
+    for order in (kept, own_pace):
+        for number, (wait_s, request) in enumerate(order):
             bound_s = min(ends_s, wait_s * MARGIN)
             grown = context + num_tokens(request)
-            if chosen and latency.decode_s(len(chosen) + 1, grown / (len(chosen) + 1)) > bound_s:
+            if number and latency.decode_s(len(chosen) + 1, grown / (len(chosen) + 1)) > bound_s:
                 break
             chosen.add(request.request_id)
             context = grown
             ends_s = bound_s
     return Round(frozenset(chosen), len(chosen), context, ends_s)
+
+
+def _urgency(entry: tuple[float, RequestView]) -> tuple[float, str]:
+    return entry[0], entry[1].request_id

@@ -33,7 +33,7 @@ class QueueingPolicy:
         self.running = Ordered(self.key)
         self.fresh: list[RequestView] = []
         self._arrived: list[RequestView] = []
-        self._waiting_tokens = 0
+        self.waiting_tokens = 0
 
     # What subclasses override.
 
@@ -143,7 +143,7 @@ class QueueingPolicy:
 
     def queue_s(self) -> float:
         """How long the prompts that wait take to compute, one after another."""
-        return self._waiting_tokens * self.latency.prefill_token_s
+        return self.waiting_tokens * self.latency.prefill_token_s
 
     def prompts_under_way(self) -> Iterator[RequestView]:
         """Running requests that are still in prefill."""
@@ -186,12 +186,12 @@ class QueueingPolicy:
 
     def _enqueue(self, request: RequestView) -> None:
         self.waiting.add(request)
-        self._waiting_tokens += num_tokens(request)
+        self.waiting_tokens += num_tokens(request)
 
     def _unqueue(self, request: RequestView) -> bool:
         found = self.waiting.remove(request) is not None
         if found:
-            self._waiting_tokens -= num_tokens(request)
+            self.waiting_tokens -= num_tokens(request)
         return found
 
     def _decode(self, step: Step) -> None:

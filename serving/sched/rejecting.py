@@ -1,4 +1,7 @@
-"""Baselines that say no: FCFS with a TTFT check, and Mooncake's early rejection."""
+"""Baselines that say no: FCFS with a TTFT check, and Mooncake's early rejection.
+
+Both run chunks of prompts beside decodes, which makes them stronger than prefill-first would.
+"""
 
 from itertools import takewhile
 from math import inf
@@ -16,6 +19,7 @@ class FcfsReject(QueueingPolicy):
     """By arrival; every step those are rejected that cannot make their TTFT in that order."""
 
     name = "fcfs-reject"
+    mixed = True
 
     def __init__(self, limits: Limits, latency: LatencyModel) -> None:
         super().__init__(limits, latency)
@@ -37,19 +41,14 @@ class Mooncake(QueueingPolicy):
     """
 
     name = "mooncake"
+    mixed = True
 
     def refuse(self, step: Step) -> None:
         """New requests whose predicted TTFT or TPOT is beyond an objective."""
         if not self.fresh:
             return
-        ahead_s = (
-            sum(
-                self.latency.prefill_s(num_pending_tokens(request))
-                for request in self.prompts_under_way()
-            )
-            + self.queue_s()
-        )
-        ahead_s -= sum(self.latency.prefill_token_s * num_tokens(request) for request in self.fresh)
+        before = self.waiting_tokens - sum(map(num_tokens, self.fresh)) + self.ahead_tokens()
+        ahead_s = before * self.latency.prefill_token_s
         for request in self.fresh:
             own_s = self.latency.prefill_s(num_pending_tokens(request))
             ttft_s = ahead_s + own_s

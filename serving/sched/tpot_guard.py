@@ -11,6 +11,9 @@ from serving.sched.latency import LatencyModel
 from serving.sched.line import Line, tpot_of
 from serving.sched.request import RequestView, num_tokens
 
+ROUNDING = 1e-9
+"""What sums of shares may lack of 1 for no other reason than being floats."""
+
 
 @dataclass(slots=True)
 class Mix:
@@ -132,7 +135,7 @@ class TpotGuard:
                 chosen.append(request)
                 continue
             credit = held[request.request_id] + tightest_s / tpot_s
-            if credit >= 1:
+            if credit >= 1 - ROUNDING:
                 credit -= 1
                 chosen.append(request)
             held[request.request_id] = credit

@@ -58,13 +58,21 @@ class SimRequest:
         return (self.end_s - self.first_token_s) / later if later else 0.0
 
     @property
+    def meets_ttft(self) -> bool:
+        """Whether its first token came in time."""
+        ttft_s = self.ttft_s
+        return ttft_s is not None and (self.slo.ttft_s is None or ttft_s <= self.slo.ttft_s)
+
+    @property
+    def meets_tpot(self) -> bool:
+        """Whether it ended, and its tokens came fast enough."""
+        tpot_s = self.tpot_s
+        return tpot_s is not None and (self.slo.tpot_s is None or tpot_s <= self.slo.tpot_s)
+
+    @property
     def is_good(self) -> bool:
         """Whether it ended with both objectives met."""
-        ttft_s, tpot_s = self.ttft_s, self.tpot_s
-        if ttft_s is None or tpot_s is None:
-            return False
-        in_time = self.slo.ttft_s is None or ttft_s <= self.slo.ttft_s
-        return in_time and (self.slo.tpot_s is None or tpot_s <= self.slo.tpot_s)
+        return self.meets_ttft and self.meets_tpot
 
     def give_token(self, now_s: float) -> None:
         """One more token at this time."""

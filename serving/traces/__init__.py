@@ -1,0 +1,1 @@
+"""Public request traces that come along, with their licences in README.md."""
