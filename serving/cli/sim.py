@@ -10,7 +10,7 @@ import typer
 
 from serving.cli.chart import draw
 from serving.cli.sweep import Row, sweep
-from serving.cli.table import cells, csv_table, text_table
+from serving.cli.table import Cell, cells, csv_table, text_table
 from serving.cli.traces import BUNDLED, NoSuchTrace, read_trace
 from serving.sched.named import POLICIES, UnknownPolicy
 from serving.sim.experiment import Predictor, Process, Setting, capacity
@@ -103,16 +103,20 @@ def slo(
     rows = _progress(runs, len(policies) * len(loads) * seeds)
     found = cells(rows, policies)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "slo.csv").write_text(csv_table(rows), encoding="utf-8")
-        name = f"simulated {gpu} × {model}, {Path(trace).name}, {process} arrivals, {seeds} seeds"
-        draw(found, name, out / "slo.png")
-        _say(f"wrote {out / 'slo.csv'} and {out / 'slo.png'}")
+        title = f"simulated {gpu} × {model}, {Path(trace).name}, {process} arrivals, {seeds} seeds"
+        _write(out, rows, found, title)
     if as_json:
         ordered = [row for cell in found for row in cell.rows]
         print(json.dumps([row.as_dict() | {"capacity": unit_rate} for row in ordered], indent=1))
     else:
         print(text_table(found))
+
+
+def _write(out: Path, rows: list[Row], found: list[Cell], title: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "slo.csv").write_text(csv_table(rows), encoding="utf-8")
+    draw(found, title, out / "slo.png")
+    _say(f"wrote {out / 'slo.csv'} and {out / 'slo.png'}")
 
 
 def _progress(rows: Iterable[Row], total: int) -> list[Row]:

@@ -1,6 +1,6 @@
 """When every running request's next token is due, and what room that leaves in a step."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -47,14 +47,13 @@ def slack_s(request: RequestView, now_s: float, step_s: float) -> float:
     return share_s if share_s >= step_s else due_s
 
 
-def next_round(decoding: Iterable[RequestView], now_s: float, latency: LatencyModel) -> Round:
+def next_round(requests: Sequence[RequestView], now_s: float, latency: LatencyModel) -> Round:
     """Everybody who decodes, as long as that keeps those on pace that can be kept.
 
     If all together take longer than the tightest can wait, the loosest skip the step: they have the
     most time in hand. The lost come last, as far as there is room; the one furthest behind always
     takes part, so that each of them ends.
     """
-    requests = list(decoding)
     if not requests:
         return Round(frozenset(), 0, 0, inf)
     context = sum(map(num_tokens, requests))

@@ -41,12 +41,14 @@ class ScorpioPlus(TpotGuarded):
     def refuse(self, step: Step) -> None:
         """The fewest that keep the rest in time."""
         now_s = step.engine.now_s
-        self._round = next_round(
-            (request for request in self.running if is_decoding(request)), now_s, self.latency
-        )
+        decoding = [request for request in self.running if is_decoding(request)]
+        self._round = next_round(decoding, now_s, self.latency)
         if self.waiting:
-            ahead = self.ahead_tokens()
-            self.reject_late(step, fewest_late(self.waiting, ahead, now_s, self._speed()))
+            self.reject_late(step, self.late(now_s))
+
+    def late(self, now_s: float) -> list[tuple[RequestView, float]]:
+        """Whom to give up, and by how many seconds the plan was late."""
+        return fewest_late(self.waiting, self.ahead_tokens(), now_s, self._speed())
 
     def decoders(self, step: Step) -> list[RequestView]:
         """Those of the round."""
