@@ -9,6 +9,7 @@ BENCHES = (
     "bound",
     "sparse",
     "fuzz_frames",
+    "slo",
     "stored",
     "transfer",
     "encode",

@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one GPU, two workloads, two seeds")
     parser.add_argument("--gpu", nargs="+", default=["a100", "h100"])
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--loads", nargs="+", type=float, default=list(LOADS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=1_000, help="of each Poisson run")
     parser.add_argument("--minutes", type=float, default=20, help="of the trace")
@@ -122,11 +123,10 @@ def main() -> None:
     parser.add_argument("--no-ablation", action="store_true")
     parser.add_argument("--out", type=Path, help="directory for CSV and PNG of each comparison")
     arguments = parser.parse_args()
-    loads: tuple[float, ...] = LOADS
     if arguments.quick:
         arguments.gpu, arguments.workload = ["a100"], ["poisson-chat", "trace-code"]
         arguments.seeds, arguments.requests, arguments.minutes = 2, 300, 5
-        loads = (0.5, 1.0, 2.0)
+        arguments.loads = [0.5, 1.0, 2.0]
     print_cost(20 if arguments.quick else 200)
     print_predictor()
     missed = []
@@ -135,7 +135,7 @@ def main() -> None:
         for gpu in arguments.gpu:
             for workload in arguments.workload:
                 comparison = Comparison(gpu, workload, arguments)
-                missed += compare(comparison, pool, loads, arguments)
+                missed += compare(comparison, pool, sorted(arguments.loads), arguments)
     if missed:
         print("\n".join(["", "MISSED", *missed]))
 

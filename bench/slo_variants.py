@@ -1,4 +1,4 @@
-"""Policies that only the bench knows: SCORPIO with one thing changed, our remedy with one undone."""
+"""Policies of the bench alone: SCORPIO with one thing changed, our remedy with one undone."""
 
 from collections.abc import Iterator
 from math import inf

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -75,31 +76,19 @@ def slo(
     policies = list(dict.fromkeys(policy or POLICIES))
     loads = sorted(set(load or (0.5, 1.0, 2.0)))
     try:
-        for name in policies:
-            if name not in POLICIES:
-                raise UnknownPolicy(name)
-        if loads[0] <= 0:
-            raise ValueError("a load must be more than 0")
+        _check(policies, loads)
         setting = Setting(
             gpu=gpu, model=model, process=process, predictor=predictor, count=requests,
             max_num_batched_tokens=max_batched_tokens, max_num_seqs=max_seqs, refit=refit,
         )  # fmt: skip
-        times = setting.times
         bodies = read_trace(trace)
         unit_rate = capacity(setting, bodies)
     except (NoSuchTrace, BadTrace, UnknownPolicy, UnknownHardware, ValueError) as fault:
         raise typer.BadParameter(str(fault)) from fault
-    _say(f"SIMULATED {gpu} × {model}; step times:", *(f"  {note}" for note in times.notes))
+    _say(f"SIMULATED {gpu} × {model}; step times:", *setting.times.notes)
     _say(f"capacity {unit_rate:.3f} requests/s (load 1): offline throughput on {trace}'s lengths")
-    runs = sweep(
-        setting,
-        bodies,
-        policies=policies,
-        loads=loads,
-        unit_rate=unit_rate,
-        seeds=seeds,
-        processes=processes,
-    )
+    asked = {"policies": policies, "loads": loads, "unit_rate": unit_rate, "seeds": seeds}
+    runs = sweep(setting, bodies, **asked, processes=processes)
     rows = _progress(runs, len(policies) * len(loads) * seeds)
     found = cells(rows, policies)
     if out is not None:
@@ -110,6 +99,14 @@ def slo(
         print(json.dumps([row.as_dict() | {"capacity": unit_rate} for row in ordered], indent=1))
     else:
         print(text_table(found))
+
+
+def _check(policies: list[str], loads: list[float]) -> None:
+    for name in policies:
+        if name not in POLICIES:
+            raise UnknownPolicy(name)
+    if not 0 < loads[0] <= loads[-1] < inf:
+        raise ValueError("a load must be a number more than 0")
 
 
 def _write(out: Path, rows: list[Row], found: list[Cell], title: str) -> None:

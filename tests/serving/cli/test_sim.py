@@ -77,6 +77,7 @@ def test_the_command_prints_a_table_from_processes_of_their_own(trace: Path) -> 
         (["--policy", "lifo"], "no policy 'lifo'"),
         (["--gpu", "abacus"], "no constants for abacus"),
         (["--load", "0"], "more than 0"),
+        (["--load", "nan"], "more than 0"),
         (["--max-batched-tokens", "8"], "max_num_batched_tokens (8) must cover"),
     ],
 )
