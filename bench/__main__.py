@@ -13,7 +13,7 @@ BENCHES = (
     "stored",
     "transfer",
     "encode",
-    "api_latency",
+    "api",
     "memory",
     "mirror",
     "scale",

@@ -109,7 +109,11 @@ def run(command: tuple[str | Path, ...], environment: Mapping[str, str]) -> Ran:
 class LiveHub:
     """`clade serve` on a free port with a data directory of its own. Use as a context manager."""
 
-    def __init__(self, root: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path, settings: Mapping[str, str] | None = None, *, makes_user: bool = True
+    ) -> None:
+        """``makes_user``: not for a second process of the same hub."""
+        self.makes_user = makes_user
         self.data, self.root = root / "data", root
         self.settings = {f"CLADE_{name.upper()}": value for name, value in (settings or {}).items()}
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -127,7 +131,8 @@ class LiveHub:
                 stderr=log,
             )
         self._wait_until_ready()
-        self.clade("user", "create", NAMESPACE, "--token", TOKEN)
+        if self.makes_user:
+            self.clade("user", "create", NAMESPACE, "--token", TOKEN)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -67,12 +67,27 @@ class PlainHub:
 @contextlib.contextmanager
 def serve_static(directory: Path, folders: dict[str, Path]) -> Iterator[StaticServer | None]:
     """An nginx that serves the folders under their names; None where nginx is missing."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
+    if find_nginx() is None:
         yield None
         return
     port = free_port()
     places = "".join(f"location /{name}/ {{ alias {at}/; }}\n" for name, at in folders.items())
+    server = f"server {{ listen 127.0.0.1:{port};\n{places}}}"
+    with run_nginx(directory, server, port) as pid:
+        yield StaticServer(f"http://127.0.0.1:{port}", pid)
+
+
+def find_nginx() -> str | None:
+    """Path of nginx; None where it is missing."""
+    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+@contextlib.contextmanager
+def run_nginx(directory: Path, server: str, port: int) -> Iterator[int]:
+    """An nginx with this ``server`` block, which listens on the port; its process id."""
+    nginx = find_nginx()
+    if nginx is None:
+        raise SystemExit("this bench needs nginx: apt-get install nginx-light")
     logs = f"access_log off; error_log {directory}/nginx.log;"
     temporary = "".join(
         f"{kind}_temp_path {directory}/{kind};"
@@ -81,14 +96,13 @@ def serve_static(directory: Path, folders: dict[str, Path]) -> Iterator[StaticSe
     (directory / "nginx.conf").write_text(
         f"daemon off; pid {directory}/nginx.pid; worker_processes 2; user root;\n"
         f"error_log {directory}/nginx.log;\nevents {{}}\n"
-        f"http {{ sendfile on; tcp_nopush on; {logs} {temporary}\n"
-        f"server {{ listen 127.0.0.1:{port};\n{places}}} }}\n",
+        f"http {{ sendfile on; tcp_nopush on; {logs} {temporary}\n{server} }}\n",
         encoding="utf-8",
     )
     process = subprocess.Popen([nginx, "-p", directory, "-c", directory / "nginx.conf"])
     try:
         wait_until(lambda: _accepts(port), timeout_s=30)
-        yield StaticServer(f"http://127.0.0.1:{port}", process.pid)
+        yield process.pid
     finally:
         process.terminate()
         process.wait()

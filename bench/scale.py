@@ -28,8 +28,8 @@ from app.jobs.outbox import enqueue
 from app.settings import Settings
 from app.stats import measure
 from bench import scale_rows
-from bench.api_latency import postgres_database
 from bench.hub import CommandFailed, LiveHub, workspace
+from bench.postgres import postgres_database
 from bench.report import median, percentile, print_table
 
 REQUESTS = 60

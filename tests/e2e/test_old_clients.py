@@ -80,6 +80,11 @@ class OldClient:
 ASKING = [OldClient("0.36.2"), OldClient("0.36.2", has_xet=False), OldClient("1.19.0")]
 PLAYS = [(client, start) for client in ASKING for start in ("shared_server", "parts_server")]
 PLAYS.append((OldClient("1.29.0"), "shared_server"))
+SELDOM = [
+    pytest.param(OldClient(version, has_xet=False), "shared_server", marks=pytest.mark.clients)
+    for version in ("1.19.0", "1.29.0")
+]
+"""What others stand for well enough on most days: `make test-clients`."""
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +133,7 @@ def play(server: Server, client: OldClient, folder: Path, copy: Path) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("client", "start"), PLAYS, ids=str)
+@pytest.mark.parametrize(("client", "start"), [*PLAYS, *SELDOM], ids=str)
 def test_old_client_plays_the_whole_story(
     request: pytest.FixtureRequest, tmp_path: Path, client: OldClient, start: str, folder: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import ssl
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from tests.e2e.test_old_clients import OldClient
+from tests.fixtures.git import Git
 from tests.fixtures.proxy import HUB, documented_configs, make_certificate, nginx
 from tests.fixtures.server import Server, embedded_server, free_port
 
@@ -138,6 +140,30 @@ def test_clients_work_through_the_proxy(
     assert (tmp_path / "copy" / "model.safetensors").read_bytes() == weights
     server.run("clade", "pull", f"{name}-moved", "--to", str(tmp_path / "pulled"), **env)
     assert (tmp_path / "pulled" / "model.safetensors").read_bytes() == weights
+
+
+def test_git_and_its_big_files_go_through_the_proxy(
+    front: Front, folder: Path, tmp_path: Path
+) -> None:
+    server = front.server
+    name = f"clade/git-{server.url.partition(':')[0]}"
+    server.run("hf", "repos", "create", name, **front.trust)
+    git = Git(tmp_path / "git-home", server.url, server.token, user="clade")
+    git(tmp_path, "config", "--global", "http.sslCAInfo", str(front.authority))
+    clone = git.clone(name, tmp_path / "clone")
+    shutil.copytree(folder, clone, dirs_exist_ok=True)
+    for number in range(40):
+        (clone / f"{number}.txt").write_bytes(random.Random(number).randbytes(50_000))
+    head = git.commit(clone)
+    told = git(clone, "push", "origin", "main").stderr
+    assert "lock" not in told.lower()
+
+    again = git.clone(f"{name}.git", tmp_path / "again")
+
+    assert git(again, "rev-parse", "HEAD").stdout.strip() == head
+    for file in folder.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes()
+    git(again, "fetch", "origin", "+main:refs/remotes/origin/other")
 
 
 def test_ranges_pages_and_errors_pass_through(front: Front, folder: Path, tmp_path: Path) -> None:

@@ -35,10 +35,9 @@ def node_ids(listed: Path) -> list[str]:
     return [line for line in listed.read_text().splitlines() if line and line[0] != "#"]
 
 
-def declined_cases(version: str) -> list[str]:
-    """Cases that are known to fail with a release, or with every one, and shall."""
-    lists = (HERE / "declined.txt", HERE / f"declined-{version}.txt")
-    return [case for each in lists if each.exists() for case in node_ids(each)]
+def declined_cases() -> list[str]:
+    """Cases that are known to fail, and shall."""
+    return node_ids(HERE / "declined.txt")
 
 
 def files_of(cases: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ The source distribution carries the tests but not the fixtures they ask for; the
 after what the tests do with them. Runs in the environment of the tests, which has nothing of ours.
 """
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -21,6 +22,32 @@ testing_constants.ENDPOINT_STAGING = ENDPOINT
 constants._HF_DEFAULT_STAGING_ENDPOINT = ENDPOINT
 
 from tests.testing_utils import repo_name  # noqa: E402
+
+FIXED_HOST = "huggingface.co"
+"""Whom ``RepoCard.validate`` of the 1.x line asks, whatever the endpoint is."""
+
+
+def ask_our_hub_instead() -> None:
+    """Let the 1.x client's requests to the fixed host go to our hub; later releases have none."""
+    http = importlib.import_module("huggingface_hub.utils._http")
+    if not huggingface_hub.__version__.startswith("1."):
+        return
+
+    def redirect(request) -> None:
+        if request.url.host == FIXED_HOST:
+            ours = type(request.url)(ENDPOINT)
+            request.url = request.url.copy_with(scheme=ours.scheme, host=ours.host, port=ours.port)
+            request.headers["host"] = request.url.netloc.decode()
+
+    def client():
+        made = http.default_client_factory()
+        made.event_hooks = {**made.event_hooks, "request": [*made.event_hooks["request"], redirect]}
+        return made
+
+    http.set_client_factory(client)
+
+
+ask_our_hub_instead()
 
 MARKERS = [
     *("api", "transfer", "inference", "xet", "no_xet", "production", "deprecated", "git_lfs"),
