@@ -38,7 +38,8 @@ test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=
 	@scripts/services.sh
 	@API_EXAMPLES=$(EXAMPLES) API_DATABASES="sqlite postgres" $(BIN)/pytest -n auto \
 		--maxprocesses 4 --dist worksteal $(ARGS) \
-		tests/app/api/test_openapi.py tests/app/api/test_api_conformance.py
+		tests/app/api/test_openapi.py tests/app/api/test_api_conformance.py \
+		tests/app/api/test_growth.py
 
 check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/ruff check .

@@ -15,7 +15,8 @@ HfApi().create_repo(repo)
 fs = HfFileSystem()
 big = bytes(range(256)) * 50_000
 with fs.open(f"{repo}/data/big.bin", "wb") as file:
-    file.write(big)
+    file.write(big[:5_000_000])
+    file.write(big[5_000_000:])
 fs.pipe_file(f"{repo}/data/small.txt", b"small")
 fs.cp_file(f"{repo}/data/big.bin", f"{repo}/data/copy.bin")
 with fs.open(f"{repo}/data/copy.bin") as file:

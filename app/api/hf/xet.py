@@ -19,7 +19,6 @@ from app.api.deps import HubDep, RepoNameDep, SignedIn, base_url, get_hub
 from app.api.hf.shard_events import ShardEvents
 from app.api.json_body import read_json
 from app.api.request_bodies import sends, takes, takes_bytes
-from app.catalog.refs import resolve_revision
 from app.errors import ContentNotFound, InvalidRequest, LimitExceeded, Unauthorized
 from app.hub import Hub
 from app.settings import Limits
@@ -67,11 +66,11 @@ def xet_write_token(
 ) -> Response:
     """A token to upload files of one repository with, and where to.
 
-    Files of writers are granted to the repository, whatever the branch they go to.
+    Files of writers are granted to the repository, whatever the branch they go to: the file system
+    of huggingface_hub asks for one called None.
     """
     with hub.db.read() as session:
         repo = repo_name.find_target(session, caller, revision, create_pr=create_pr)
-        resolve_revision(session, repo, revision)  # better told before the bytes are sent
         proposes = not can_write(session, caller, repo)
         grantee = XetGrantee(
             caller.account_id, repo.id, proposes=proposes, token_id=caller.token_id
