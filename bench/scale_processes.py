@@ -17,8 +17,8 @@ from pathlib import Path
 
 import httpx
 
-from bench.api_latency import postgres_database
 from bench.hub import LiveHub, workspace
+from bench.postgres import postgres_database
 from bench.report import median, percentile, print_table
 
 NAMESPACE = "scale"

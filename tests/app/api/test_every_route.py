@@ -27,6 +27,8 @@ WRONG: dict[str, Sequence[str]] = {
     "branch": ["a..b", "x" * 300, "a b", "-x", "a~1", ".lock", "@{", "a\\b", "a//b"],
     "tag": ["a..b", "x" * 300, "a b", "none"],
     "path": ["none", "../x", "a//b", ".git/config", "/etc/passwd", "x/" * 60, "x" * 3000],
+    "account": ["nobody", "x" * 97],
+    "token_id": ["0", "-1", "x", "9" * 30, "999"],
     "user": ["nobody", "x" * 97, "al\u00efce", "acme"],
     "org": ["nobody", "x" * 97],
     "number": ["0", "-1", "99", "x", "9" * 30],
