@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import func, select
 
+from app.contents.findings import count_findings
 from app.db.tables import Job
 from app.hub import Hub
 
@@ -49,4 +50,18 @@ def _disk(hub: Hub) -> str | None:
     return None
 
 
-CHECKS: Mapping[str, Callable[[Hub], str | None]] = {"jobs": _jobs, "disk": _disk}
+def _damage(hub: Hub) -> str | None:
+    with hub.db.read() as session:
+        counts = count_findings(session)
+    counts.pop("unknown-object", None)  # wastes space, loses nothing
+    if not counts:
+        return None
+    said = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    return f"{said}: `clade fsck` names them, `clade fsck --deep --repair` mends what it can"
+
+
+CHECKS: Mapping[str, Callable[[Hub], str | None]] = {
+    "jobs": _jobs,
+    "disk": _disk,
+    "damage": _damage,
+}

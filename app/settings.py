@@ -142,6 +142,9 @@ class Timers(BaseModel):
         description="Life of a xorb that is not wholly held by files; clients remember theirs for "
         "three weeks.",
     )
+    scrub_s: float = Field(
+        30 * 24 * 3600, description="Within this time every stored object is read and judged again."
+    )
     job_lease_s: float = Field(60, description="Life of a job's lease without a heartbeat.")
 
 
@@ -159,6 +162,9 @@ class Jobs(BaseModel):
         7 * 24 * 3600,
         ge=24 * 3600,
         description="How long finished jobs stay in the list, seconds.",
+    )
+    scrub_nbytes: int = Field(
+        64 * GIB, ge=1, description="Stored bytes that the scrubber reads per hour at most."
     )
     sweep_s: float = Field(
         15, description="How often Celery workers look for jobs whose message was lost, seconds."

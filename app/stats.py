@@ -21,7 +21,7 @@ from sqlalchemy import Select, distinct, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.db.tables import Content, Encoding, File, Repo, Segment, StoredObject, TreeEntry
+from app.db.tables import Content, Encoding, File, Finding, Repo, Segment, StoredObject, TreeEntry
 from app.errors import HubError
 from app.hub import Hub
 
@@ -76,6 +76,8 @@ class Stats:
     deltas: int
     waiting: int
     """Contents that the encoder has not come to yet."""
+    findings: int
+    """Things known to be damaged, lost or at odds: ``clade fsck`` names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def _account(session: Session, stored: int) -> Stats:
         files=_total(session, select(func.count(distinct(TreeEntry.file_id)))),
         contents=deltas + alone,
         deltas=deltas,
+        findings=_total(session, select(func.count()).select_from(Finding)),
         waiting=_total(
             session, select(func.count()).select_from(Encoding).where(Encoding.final.is_(False))
         ),

@@ -14,6 +14,7 @@ from app.deltas.reencode import reencode
 from app.deltas.repack import repack
 from app.families.membership import measure_membership
 from app.gc.periodic import collect_garbage, sweep_store
+from app.gc.scrub import scrub
 from app.jobs.runner import Handler
 from app.mirror.demand import FETCH
 from app.mirror.fetching import fetch_job
@@ -30,6 +31,7 @@ HANDLERS: Mapping[str, Handler] = {
     FETCH: fetch_job,
     "gc": collect_garbage,
     "sweep": sweep_store,
+    "scrub": scrub,
 }
 """Job kind -> handler. Every handler may run twice and may be stopped at any point."""
 
@@ -38,5 +40,6 @@ PERIODS: Mapping[str, float] = {
     AUDIT: 24 * 3600.0,
     "reencode": 24 * 3600.0,
     "sweep": 7 * 24 * 3600.0,
+    "scrub": 3600.0,
 }
 """Job kind -> seconds between two runs, for work that is owed again and again."""

@@ -7,7 +7,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
+from app.contents.findings import KINDS, count_findings
 from app.db.tables import Job
+from app.gc.scrub import oldest_unread
 from app.hub import Hub
 from app.stats import Meter, Stats
 from app.store.contract import ObjectStore, OperationUsage
@@ -53,6 +55,31 @@ class QueueCollector(_UndescribedCollector):
             for kind, since in session.execute(oldest):
                 waits.add_metric([kind], (now - since).total_seconds())
         yield from (counts, waits)
+
+
+class KeepingCollector(_UndescribedCollector):
+    """What is known of the state of stored bytes."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        """Findings by kind, and how long the object that waits longest has not been read."""
+        found = GaugeMetricFamily(
+            "clade_findings", "Things damaged, lost or at odds.", labels=["kind"]
+        )
+        with self._hub.db.read() as session:
+            counts = count_findings(session)
+            since = oldest_unread(session)
+        for kind in KINDS:
+            found.add_metric([kind], counts.get(kind, 0))
+        yield found
+        unread_s = 0.0 if since is None else (self._hub.clock.now() - since).total_seconds()
+        yield GaugeMetricFamily(
+            "clade_oldest_unread_seconds",
+            "How long ago the stored object that waits longest was read and judged.",
+            value=unread_s,
+        )
 
 
 class SizeCollector(_UndescribedCollector):

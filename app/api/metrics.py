@@ -6,7 +6,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from app import __version__
-from app.api.collectors import QueueCollector, SizeCollector, StoreCollector
+from app.api.collectors import KeepingCollector, QueueCollector, SizeCollector, StoreCollector
 from app.hub import Hub
 from app.stats import Meter
 
@@ -22,6 +22,7 @@ def make_registry(hub: Hub, meter: Meter) -> CollectorRegistry:
     ).set(1)
     for collector in (
         QueueCollector(hub),
+        KeepingCollector(hub),
         SizeCollector(meter),
         StoreCollector(hub.store),
         ProcessCollector(registry=None),

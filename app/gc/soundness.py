@@ -89,7 +89,7 @@ def settle(hub: Hub, row: Inspected, found: Sequence[Found], *, read: bool) -> l
         record(session, hub, true)
         gone = set(OF_OBJECTS if read else ("lost-object",)) - {each.kind for each in true}
         clear(session, gone, [f"object:{row.key}"])
-        if read and not true:
+        if read:
             stored.verified_at = hub.clock.now()
         return true
 

@@ -53,7 +53,7 @@ class StoredObject(Table):
     attempts: Mapped[int] = mapped_column(default=0)
     """Failed deletions so far."""
     verified_at: Mapped[datetime | None]
-    """When all its bytes were last found as they should be; at first when it was begun."""
+    """When all its bytes were last read and judged; at first when it was begun."""
 
 
 class File(Table):
