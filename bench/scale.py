@@ -153,9 +153,8 @@ def growth(url: str, directory: Path, sizes: list[int]) -> None:
         with opened(url, live.data) as hub:
             whole[files] = whole_hub_work(hub)
         before = files
-        print(f"measured {files:,} files", flush=True)
-    print_requests(latencies, pages)
-    print_whole(whole)
+        print_requests(latencies, pages)
+        print_whole(whole)
     print_table(
         "Bytes in PostgreSQL per file, indexes included",
         ["table", "bytes"],
