@@ -20,8 +20,7 @@ from client.cache import RangeReader
 from client.choice import Way, choose_ways
 from client.errors import DamagedDownload, Refused, StaleLocation, Unreachable
 from client.local import LocalContents
-from client.part import PartFile
-from client.plan import RAW, Extent, PlannedContent, RestorePlan
+from client.plan import RAW, Extent, PlannedContent, PlannedSegment, RestorePlan
 from client.unpack import unpack, windows_of
 
 PLAIN_NBYTES = 8 << 20
@@ -45,6 +44,21 @@ class FileSource(Protocol):
         ...
 
 
+class Part(Protocol):
+    """What is being put together: a file, or some of one in memory."""
+
+    done: set[int]
+    """Segments that nothing is missing of."""
+
+    def write(self, start: int, data: memoryview) -> None:
+        """Put bytes of the file in place."""
+        ...
+
+    def view(self, segment: PlannedSegment) -> memoryview:
+        """A segment's bytes as they are now."""
+        ...
+
+
 class Assembly:
     """One pass over the missing segments. Tasks may run in any order, on any threads."""
 
@@ -52,15 +66,19 @@ class Assembly:
         self,
         source: FileSource,
         plan: RestorePlan,
-        part: PartFile,
+        part: Part,
         local: LocalContents,
         finish: Callable[[Sequence[int]], None],
+        *,
+        keep: bool = False,
     ) -> None:
+        """``keep``: stored bytes that need no base go to the cache, as no file will hold them."""
         self._source = source
         self._plan = plan
         self._part = part
         self._local = local
         self._finish = finish
+        self._keeps = keep
         self._missing: defaultdict[int, list[int]] = defaultdict(list)
         for number, segment in enumerate(plan.segments):
             if number not in part.done:
@@ -141,7 +159,7 @@ class Assembly:
         assert location is not None
         stored = stored_of(number)
         if location.codec == RAW:
-            return self._store(number, [stored])
+            return self._store(number, [stored]) and self._kept(content, stored)
         read_base = None if location.base is None else self._base(location.base)
         try:
             windows = unpack(stored, content.nbytes, read_base, self._buffers)
@@ -150,7 +168,7 @@ class Assembly:
             intact = False
         if not intact and location.base is not None:
             self._local.forget(self._plan.contents[location.base].digest)
-        return intact
+        return intact and self._kept(content, stored)
 
     def _store(self, number: int, windows: Iterable[memoryview]) -> bool:
         """Put raw bytes in place; False if they are not the content."""
@@ -192,6 +210,12 @@ class Assembly:
         if location.codec == RAW:
             return lambda start, stop: memoryview(stored)[start:stop]
         return lambda start, stop: memoryview(codec.decode_range(stored, start, stop))
+
+    def _kept(self, content: PlannedContent, stored: memoryview) -> bool:
+        """True, after a content that is intact was kept if it is to be."""
+        if self._keeps:
+            self._keep(content, stored)
+        return True
 
     def _keep(self, content: PlannedContent, stored: memoryview) -> None:
         assert content.location is not None

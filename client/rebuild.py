@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_EXCEPTION, Executor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.assembly import Assembly, Task
+from client.assembly import Assembly, Part, Task
 from client.errors import DamagedDownload, StaleLocation
 from client.hub import HubClient, RemoteFile, RepoName
 from client.local import LocalContents
@@ -67,7 +67,7 @@ def rebuild(
 
         try:
             finish(sorted(part.done))
-            _fill(source, plan, part, local, pool, finish)
+            fill(source, plan, part, local, pool, finish)
             part.sync()  # beside the last of the hashing
             if digest.result() != plan.sha256:
                 part.discard()
@@ -82,17 +82,24 @@ def rebuild(
     local.pulled.add(target, contents)
 
 
-def _fill(
+def fill(
     source: HubFile,
     plan: RestorePlan,
-    part: PartFile,
+    part: Part,
     local: LocalContents,
     pool: Executor,
     finish: Callable[[Sequence[int]], None],
+    *,
+    keep: bool = False,
 ) -> None:
+    """Put in place, verified, every segment that ``part`` lacks; ``finish`` is told of each.
+
+    ``keep``: what was fetched stays in the cache. Raises DamagedDownload if the hub has no intact
+    bytes, else what the hub client raises.
+    """
     for _ in range(PLANS):
         try:
-            _run(pool, Assembly(source, plan, part, local, finish).tasks())
+            _run(pool, Assembly(source, plan, part, local, finish, keep=keep).tasks())
         except StaleLocation:
             plan = source.plan()
         else:

@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from serving.api import about, chat, completions
+from serving.api import about, chat, completions, residents
 from serving.api.deps import check_key
 from serving.api.errors import ApiError, answer_api_error, answer_http, answer_validation
 from serving.api.guard import Guard
@@ -25,7 +25,7 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="Clade serving", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    for router in (completions.router, chat.router, about.router):
+    for router in (completions.router, chat.router, about.router, residents.router):
         app.include_router(router, dependencies=[Depends(check_key)])
     app.include_router(about.open_router)
     app.add_exception_handler(ApiError, answer_api_error)

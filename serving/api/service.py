@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serving.api.errors import ApiError, bad_params, overloaded, refusal
@@ -14,11 +14,14 @@ from serving.api.slo import Timing
 from serving.api.text import Prompts
 from serving.engine.engine import Engine
 from serving.engine.loop import EngineDead, EngineLoop
+from serving.engine.lora import Adapter
 from serving.engine.output import Event, Failed, Refused, TokenOutput
 from serving.engine.params import BadParams, SamplingParams
 from serving.engine.sequence import Request
 from serving.sched.decision import Reason
 from serving.sched.request import Slo
+from serving.weights.hub_models import HubModels, Relative
+from serving.weights.live import LiveWeights
 
 BUSY_RETRY_S = 1.0
 """When to come back to a server whose queue is full, where nothing better is known."""
@@ -39,6 +42,8 @@ class Served:
     most_requests: int = 2048
     api_key: str | None = None
     sampling_defaults: Mapping[str, Any] = field(default_factory=dict)
+    keeps_name: bool = False
+    """Whether the name stays when the model is switched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +106,19 @@ class Exchange:
 class Service:
     """Requests to events, on the event loop that ``start`` is called on."""
 
-    def __init__(self, engine: Engine, served: Served) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        served: Served,
+        *,
+        hub: HubModels | None = None,
+        live: LiveWeights | None = None,
+    ) -> None:
         self.engine = engine
         self.served = served
+        self.switching = asyncio.Lock()
+        self._hub = hub
+        self._live = live
         self.metrics = Metrics(engine, served.name)
         self.started_at = int(time.time())
         self.adapters: dict[str, str] = {}
@@ -132,6 +147,53 @@ class Service:
     def num_open(self) -> int:
         """Choices that somebody waits for."""
         return len(self._exchanges)
+
+    @property
+    def hub(self) -> HubModels:
+        """Where adapters and relatives come from. Raises ApiError if there is no hub."""
+        if self._hub is None:
+            raise ApiError(400, "this server was started without a hub")
+        return self._hub
+
+    @property
+    def live(self) -> LiveWeights:
+        """The weights that can be switched. Raises ApiError if they came from no hub."""
+        if self._live is None:
+            raise ApiError(400, "the model was not loaded from a hub and cannot be switched")
+        return self._live
+
+    def add_adapter(self, name: str, adapter: Adapter) -> None:
+        """Serve an adapter, before ``start``. Raises BadAdapter."""
+        self.engine.runner.adapters.add(name, adapter)
+        self.adapters[name] = adapter.root
+
+    async def become(self, relative: Relative) -> None:
+        """Serve a relative from now on.
+
+        Requests that name it wait until the old model has finished what it began. Raises ApiError
+        if the engine was lost on the way.
+        """
+        prompts = Prompts(relative.around.tokenizer)
+        name = self.served.name if self.served.keeps_name else relative.repo
+        self.adapters.clear()
+        self.served = replace(
+            self.served,
+            name=name,
+            root=relative.root,
+            prompts=prompts,
+            sampling_defaults=relative.around.defaults,
+        )
+        decoder = prompts.decoder()
+
+        def apply(engine: Engine) -> None:
+            self.live.apply(relative.staged)
+            engine.become(relative.around.ends, decoder)
+
+        try:
+            await asyncio.wrap_future(self.loop.call(apply, drained=True))
+        except Exception as error:
+            self.loop.fail("a switch of the model failed half-way")
+            raise ApiError(500, "the switch failed half-way", code="engine_dead") from error
 
     def adapter_of(self, model: str) -> str | None:
         """The adapter that a model name means. Raises ApiError for an unknown name."""

@@ -8,6 +8,7 @@ import torch
 from serving.engine.blocks import BlockPool, NoRoom
 from serving.engine.output import Event, Failed, Finish, Refused, TokenOutput
 from serving.engine.params import BadParams
+from serving.engine.profile import shape_of
 from serving.engine.runner import Runner
 from serving.engine.sampling import Draw, sample
 from serving.engine.sequence import Request, Sequence
@@ -15,7 +16,9 @@ from serving.engine.step import Part
 from serving.engine.text import Decoder, TextStream
 from serving.sched.decision import Decision
 from serving.sched.engine import EngineView
+from serving.sched.length import LengthPredictor, MaxTokens, clamped
 from serving.sched.policy import Policy
+from serving.sched.shape import StepShape
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,9 @@ class Engine:
     """Runs requests of one model under one policy. Not thread-safe; has no thread of its own.
 
     ``ends``: the model's end-of-sequence tokens. ``clock``: seconds, never falling. Without a
-    ``decoder`` answers are token ids only, and stop strings cannot be had.
+    ``decoder`` answers are token ids only, and stop strings cannot be had. ``draw_seed``: for
+    requests without one. ``lengths`` foretells how long answers get, and learns from them.
+    ``observe`` is told of every step and how many seconds it took.
     """
 
     def __init__(
@@ -40,6 +45,8 @@ class Engine:
         ends: Iterable[int] = (),
         decoder: Decoder | None = None,
         draw_seed: Callable[[], int],
+        lengths: LengthPredictor | None = None,
+        observe: Callable[[StepShape, float], None] = lambda _shape, _seconds: None,
     ) -> None:
         self.runner = runner
         self.policy = policy
@@ -60,6 +67,8 @@ class Engine:
         """When to step again although nothing has changed, on the clock; None: never."""
         self._decoder = decoder
         self._draw_seed = draw_seed
+        self._lengths = lengths or MaxTokens()
+        self._observe = observe
         self._sequences: dict[str, Sequence] = {}
 
     @property
@@ -94,10 +103,15 @@ class Engine:
         sequence = Sequence(
             request,
             seed=self._draw_seed() if params.seed is None else params.seed,
-            salt=(request.adapter or "").encode(),
+            salt=self.runner.adapters.salt_of(request.adapter),
             block_size=self.runner.pool.block_size,
             text=text,
         )
+        if request.predicted_tokens is None:
+            predicted = self._lengths.predict(
+                len(request.prompt), params.max_tokens, _group(request)
+            )
+            sequence.predicted_tokens = clamped(predicted, params.max_tokens)
         self._take(sequence)
 
     def check(self, request: Request) -> None:
@@ -110,6 +124,8 @@ class Engine:
         named = (*request.prompt, *request.params.logit_bias, *request.params.stop_token_ids)
         if any(not 0 <= token < vocabulary for token in named):
             raise BadParams("prompt", f"token ids are between 0 and {vocabulary - 1}")
+        if request.adapter is not None and request.adapter not in self.runner.adapters.names:
+            raise BadParams("model", f"the adapter {request.adapter} is not served any more")
         if request.params.stop and self._decoder is None:
             raise BadParams("stop", "stop strings need a tokenizer, and this model has none")
         wanted = len(request.prompt) + request.params.max_tokens
@@ -142,6 +158,14 @@ class Engine:
         """
         sequence.rename_blocks(self.runner.pool.block_size)
         self._take(sequence)
+
+    def become(self, ends: Iterable[int], decoder: Decoder | None) -> None:
+        """The model has other weights now: nothing that was computed before is found again."""
+        assert self.is_idle
+        self.ends = frozenset(ends)
+        self._decoder = decoder
+        self.blocks.forget_names()
+        self.runner.adapters.clear()
 
     def resize_pool(self, num_blocks: int) -> None:
         """Grow or shrink the KV pool; what is held stays. Raises NoRoom if too much is held."""
@@ -201,6 +225,7 @@ class Engine:
         return parts
 
     def _run(self, parts: list[Part]) -> list[Event]:
+        shape, start_s = shape_of(parts), self.clock()
         try:
             sampling, logits = self.runner.run(parts)
             draws = sample(sampling, logits, tuple(self.ends)) if sampling else []
@@ -210,6 +235,7 @@ class Engine:
         for sequence, count in parts:
             sequence.advance(count)
         now = self.clock()
+        self._observe(shape, now - start_s)
         return [
             self._give(sequence, draw, now) for sequence, draw in zip(sampling, draws, strict=True)
         ]
@@ -230,6 +256,11 @@ class Engine:
             elif finish is not None:
                 text += sequence.text.finish()
         if finish is not None:
+            self._lengths.learn(
+                sequence.num_prompt_tokens,
+                sequence.num_generated_tokens,
+                _group(sequence.request),
+            )
             self.abort(sequence.request_id)
         return TokenOutput(
             request_id=sequence.request_id,
@@ -256,3 +287,8 @@ class Engine:
         self.abort(sequence.request_id)
         kind = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "internal error"
         return Failed(sequence.request_id, f"the engine failed in a step: {kind}")
+
+
+def _group(request: Request) -> str:
+    """Answers through one adapter are alike in length."""
+    return request.adapter or ""

@@ -15,6 +15,12 @@ class KvShape:
     value_dim: int
 
 
+def block_nbytes(shapes: Sequence[KvShape], block_size: int, dtype: torch.dtype) -> int:
+    """Bytes of one block over all layers."""
+    widths = sum(shape.num_heads * (shape.key_dim + shape.value_dim) for shape in shapes)
+    return widths * block_size * dtype.itemsize
+
+
 class KvPool:
     """Per layer two tensors ``[num_blocks, block_size, num_heads, dim]``, zeroed at first.
 
@@ -45,11 +51,6 @@ class KvPool:
     def num_blocks(self) -> int:
         """Blocks of the pool."""
         return self.layers[0][0].shape[0]
-
-    @property
-    def block_nbytes(self) -> int:
-        """Bytes of one block over all layers."""
-        return sum(each[0].nbytes for layer in self.layers for each in layer)
 
     def write(
         self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor

@@ -78,6 +78,13 @@ class EngineLoop:
                 self._changed.notify()
         return future
 
+    def fail(self, message: str) -> None:
+        """Give the engine up: it must not answer any more."""
+        with self._changed:
+            self.fault = self.fault or message
+            self._closed = True
+            self._changed.notify()
+
     def close(self) -> None:
         """Stop; requests that are not finished end with Failed."""
         with self._changed:

@@ -52,16 +52,25 @@ class PackedStep:
     slots: torch.Tensor
     sampled: torch.Tensor
     """Places in the pack whose logits are wanted, in the order of ``sampling``."""
-    order: list[Sequence]
-    """Sequences in the order of the pack."""
     sampling: list[Sequence]
     """Those whose last pending token is in this step."""
+    _spans: list[tuple[int, int, str | None]]
+    """Start and stop in the pack, and adapter, of each sequence."""
     _groups: list[_Decodes] = field(default_factory=list)
     _chunks: list[_Chunk] = field(default_factory=list)
     _views: dict[tuple[int, int | None, int], tuple[torch.Tensor, torch.Tensor]] = field(
         default_factory=dict
     )
     """Blocks and mask by start in the pack, window and query heads per KV head."""
+
+    def adapter_rows(self) -> dict[str, torch.Tensor]:
+        """Places in the pack by the adapter that their sequence wants; empty without any."""
+        rows: dict[str, list[int]] = {}
+        for start, stop, adapter in self._spans:
+            if adapter is not None:
+                rows.setdefault(adapter, []).extend(range(start, stop))
+        device = self.token_ids.device
+        return {name: torch.tensor(places, device=device) for name, places in rows.items()}
 
     def attend(
         self,
@@ -163,6 +172,7 @@ def pack(parts: Seq[Part], pool: KvPool, device: torch.device) -> PackedStep:
     slots: list[int] = []
     sampled: list[int] = []
     chunks: list[_Chunk] = []
+    spans: list[tuple[int, int, str | None]] = []
     size = pool.block_size
     for sequence, count in ordered:
         start, computed = len(token_ids), sequence.num_computed_tokens
@@ -173,6 +183,7 @@ def pack(parts: Seq[Part], pool: KvPool, device: torch.device) -> PackedStep:
         slots += [blocks[place // size] * size + place % size for place in span]
         if count == sequence.num_pending_tokens:
             sampled.append(start + count - 1)
+        spans.append((start, start + count, sequence.request.adapter))
         if count > 1:
             chunks.append(_Chunk(start, start + count, computed, np.array(blocks, np.int64)))
 
@@ -185,7 +196,7 @@ def pack(parts: Seq[Part], pool: KvPool, device: torch.device) -> PackedStep:
         positions=tensor(positions),
         slots=tensor(slots),
         sampled=tensor(sampled),
-        order=[sequence for sequence, _ in ordered],
+        _spans=spans,
         sampling=[seq for seq, count in ordered if count == seq.num_pending_tokens],
         _groups=_groups([sequence for sequence, _ in decodes]),
         _chunks=chunks,

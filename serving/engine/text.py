@@ -5,7 +5,7 @@ recent tokens and held back while it ends in an incomplete character (TGI's and 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 WINDOW = 6
@@ -15,7 +15,7 @@ WINDOW = 6
 class Decoder(Protocol):
     """A tokenizer, as far as text is made."""
 
-    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str:
+    def decode(self, token_ids: list[int], skip_special_tokens: bool = False) -> Any:
         """The text of some tokens."""
         ...
 
