@@ -9,7 +9,13 @@ from starlette.exceptions import HTTPException
 
 from serving.api import about, chat, completions, residents
 from serving.api.deps import check_key
-from serving.api.errors import ApiError, answer_api_error, answer_http, answer_validation
+from serving.api.errors import (
+    ApiError,
+    answer_api_error,
+    answer_http,
+    answer_unexpected,
+    answer_validation,
+)
 from serving.api.guard import Guard
 from serving.api.service import Service
 
@@ -31,5 +37,6 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(HTTPException, answer_http)
+    app.add_exception_handler(Exception, answer_unexpected)
     app.add_middleware(Guard)
     return app

@@ -47,7 +47,7 @@ class ApiError(Exception):
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message.encode(errors="replace").decode())
         self.status = status
         self.code = code
         self.param = param
@@ -102,6 +102,11 @@ async def answer_validation(_request: Request, error: Exception) -> JSONResponse
     path = ".".join(str(part) for part in first["loc"] if part != "body")
     message = f"{path}: {first['msg']}" if path else str(first["msg"])
     return JSONResponse(ApiError(400, message, param=path or None).body, 400)
+
+
+async def answer_unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    """For FastAPI: what nobody foresaw; its traceback is in the log."""
+    return JSONResponse(ApiError(500, "internal error").body, 500)
 
 
 async def answer_http(_request: Request, error: Exception) -> JSONResponse:

@@ -69,6 +69,10 @@ class Prompts:
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         # Truncation and padding are never set, so that no call changes the tokenizer.
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ApiError(400, "the prompt is not valid Unicode", param="prompt") from error
         return self._needed()(text, add_special_tokens=special)["input_ids"]
 
     def _needed(self) -> PreTrainedTokenizerBase:

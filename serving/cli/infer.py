@@ -28,6 +28,8 @@ DTYPES = {
     "float16": torch.float16,
 }
 REFUSALS = (BadAdapter, BadCheckpoint, ClientError, UnknownPolicy, UnservableModel, ValueError)
+GRACE_S = 30
+"""For answers that are under way when the server is stopped."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -111,7 +113,13 @@ def infer(
                 repo, _, at = path.partition("@")
                 assert models is not None
                 service.add_adapter(name, models.adapter(repo, at or "main"))
-            uvicorn.run(create_app(service), host=host, port=port, log_level="info")
+            uvicorn.run(
+                create_app(service),
+                host=host,
+                port=port,
+                log_level="info",
+                timeout_graceful_shutdown=GRACE_S,
+            )
     except REFUSALS as error:
         sys.stderr.write(f"clade: {error}\n")
         raise typer.Exit(1) from error

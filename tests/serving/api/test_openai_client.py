@@ -203,6 +203,10 @@ def test_routes_bodies_and_ids(inference: Inference) -> None:
         assert long.status_code == 413
         undeclared = raw.post("/v1/completions", content=(b" " * (1 << 20) for _ in range(9)))
         assert undeclared.status_code == 413
+        odd = raw.post("/v1/completions", content=b'{"model": "alice/tiny", "prompt": "\\ud800"}')
+        assert odd.status_code == 400
+        unknown = raw.post("/v1/completions", content=b'{"model": "\\ud800", "prompt": "a"}')
+        assert unknown.status_code == 400
         given = raw.get("/health", headers={"x-request-id": "mine"})
         assert given.headers["x-request-id"] == "mine"
 

@@ -12,7 +12,7 @@ import pytest
 from serving.api import stream
 from serving.sched.decision import Decision, Reason, Rejection
 from serving.sched.engine import EngineView
-from tests.fixtures.engines import Scripted
+from tests.fixtures.engines import Scripted, flat_latency
 from tests.fixtures.inference import NAME, Inference, service_of, serving
 
 ASKED = {"model": NAME, "prompt": "hello", "max_tokens": 200, "ignore_eos": True}
@@ -70,6 +70,26 @@ def test_refusal_is_429_with_reason_and_time(streamed: bool) -> None:
         assert running.settled()
         metrics = httpx.get(f"{running.url}/metrics").text
     assert 'clade:requests_refused_total{model_name="alice/tiny",reason="ttft_un' in metrics
+
+
+@pytest.mark.parametrize("policy", ["scorpio", "scorpio-plus", "mooncake"])
+def test_policies_refuse_what_cannot_be_met_and_answer_the_rest(policy: str) -> None:
+    with serving(service_of(policy=policy, latency=flat_latency(0.05))) as running:
+        client = running.client()
+
+        def ask(ttft_ms: float) -> object:
+            return client.completions.create(
+                model=NAME,
+                prompt="hello",
+                max_tokens=4,
+                extra_headers={"x-llm-d-slo-ttft-ms": str(ttft_ms)},
+            )
+
+        with pytest.raises(openai.RateLimitError) as caught:
+            ask(0.5)
+        assert caught.value.body["code"] == "ttft_unattainable"
+        assert ask(60_000).choices
+        assert running.settled()
 
 
 def test_full_queue_is_refused_at_once_and_the_rest_is_answered() -> None:

@@ -97,6 +97,22 @@ def test_adapters_then_a_switch_there_and_back(running: Running) -> None:
     assert isinstance(after, str)
 
 
+def test_a_switch_waits_for_what_has_begun(running: Running) -> None:
+    long = {"model": "alice/base", "prompt": "begun", "max_tokens": 120, "temperature": 0}
+    long["extra_body"] = {"ignore_eos": True}
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client:
+        before = client.completions.create(**long).choices[0].text
+        streamed = client.completions.create(**long, stream=True)
+        first = next(iter(streamed))
+        switched = httpx.post(f"{running.url}/v1/switch", json={"model": "alice/tuned"}, timeout=60)
+        assert switched.status_code == 200
+        text = first.choices[0].text + "".join(chunk.choices[0].text for chunk in streamed)
+    assert text == before, "finished by the weights that began it"
+    assert ask(running, "alice/tuned")
+    httpx.post(f"{running.url}/v1/switch", json={"model": "alice/base"}, timeout=60)
+    assert ask(running, "alice/base")
+
+
 def test_unloading(running: Running) -> None:
     with httpx.Client(base_url=running.url, timeout=60) as http:
         named = {"lora_name": "other", "lora_path": "alice/adapter@main"}

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from serving.sched.decision import Decision
-from serving.sched.engine import EngineView
+from serving.sched.engine import EngineView, Limits
+from serving.sched.named import POLICIES, create_policy
 from tests.fixtures.engines import (
     Scripted,
     answers_of,
     ask,
     engine_of,
+    flat_latency,
     run_to_end,
     tokens_by_request,
 )
@@ -75,6 +77,18 @@ def test_skipped_steps_change_nothing() -> None:
         return policy.run_all(skipped=policy.running[policy.step % 3 :: 3])
 
     engine = engine_of(model, Scripted(chunk=4, script=script))
+
+    assert answers_of(engine, prompts, 10) == generated(model, prompts, 10)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("num_blocks", [16, 64])
+def test_every_policy(name: str, num_blocks: int) -> None:
+    model = tiny_model()
+    prompts = prompts_of(LENGTHS)
+    limits = Limits(max_num_seqs=4, max_num_batched_tokens=24, block_size=4)
+    flat = flat_latency(1e-4)
+    engine = engine_of(model, create_policy(name, limits, flat), num_blocks=num_blocks)
 
     assert answers_of(engine, prompts, 10) == generated(model, prompts, 10)
 

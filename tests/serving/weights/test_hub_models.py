@@ -1,7 +1,7 @@
 """Models out of a real hub: streamed, verified, cached by digest, switched in place."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,10 @@ from transformers import PreTrainedModel
 
 from app.settings import Settings
 from client.errors import ClientError, Refused
+from client.hub import HubClient
+from client.local import LocalContents
+from serving.weights.checkpoint import Checkpoint
+from serving.weights.fetch import AHEAD, Fetcher
 from serving.weights.header import BadCheckpoint
 from serving.weights.hub_models import HubModels
 from serving.weights.live import NotRelated
@@ -120,6 +124,30 @@ def test_a_switch_moves_what_differs(
     live.apply(back.staged)
     assert same(model, family[old])
     assert hub.stage(live, old, "main").staged.num_tensors == 0
+
+
+def test_two_groups_at_most_wait_to_be_placed(
+    served: tuple[ModelRepos, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Sequence[str]] = []
+    fetch_one = Fetcher._fetch
+
+    def fetch(self, checkpoint, names, allocate):
+        begun.append(names)
+        return fetch_one(self, checkpoint, names, allocate)
+
+    monkeypatch.setattr(Fetcher, "_fetch", fetch)
+    with (
+        HubClient(served[1]) as client,
+        LocalContents(tmp_path) as local,
+        Fetcher(local) as fetcher,
+    ):
+        checkpoint = Checkpoint(client, "alice/base")
+        groups = [[name] for name in checkpoint.shard_of]
+        for taken, tensors in enumerate(fetcher.groups(checkpoint, groups), start=1):
+            assert list(tensors) == groups[taken - 1]
+            assert len(begun) <= taken + AHEAD
+    assert taken == len(groups)
 
 
 def test_a_switch_to_a_stranger_is_refused(
