@@ -14,6 +14,8 @@ BENCHES = (
     "transfer",
     "encode",
     "api",
+    "engine",
+    "load",
     "memory",
     "mirror",
     "scale",

@@ -126,7 +126,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="fewer requests, shorter, once")
     options = parser.parse_args()
+    if options.quick:
+        options.requests, options.tokens, options.rounds = 8, 16, 1
     torch.set_num_threads(options.threads)
     prompts = prompts_of(options.requests)
     model = small_llama(options.hidden, options.layers)

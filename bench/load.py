@@ -164,7 +164,10 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a smaller model, once")
     options = parser.parse_args()
+    if options.quick:
+        options.layers, options.rounds = 2, 1
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

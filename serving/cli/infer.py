@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
@@ -103,26 +104,40 @@ def infer(
             max_num_waiting=max_num_waiting,
             cache=kept,
         )
-        with ExitStack() as stack:
-            models = None
-            if lora or not Path(model).is_dir():
-                models = stack.enter_context(HubModels(hub, token=token, cache=kept))
-            service = assemble(model, options, None if Path(model).is_dir() else models)
-            for each in lora or ():
-                name, _, path = each.partition("=")
-                repo, _, at = path.partition("@")
-                assert models is not None
-                service.add_adapter(name, models.adapter(repo, at or "main"))
-            uvicorn.run(
-                create_app(service),
-                host=host,
-                port=port,
-                log_level="info",
-                timeout_graceful_shutdown=GRACE_S,
-            )
+        _serve(model, options, hub=hub, token=token, lora=lora or (), host=host, port=port)
     except REFUSALS as error:
         sys.stderr.write(f"clade: {error}\n")
         raise typer.Exit(1) from error
+
+
+def _serve(
+    model: str,
+    options: Options,
+    *,
+    hub: str,
+    token: str | None,
+    lora: Sequence[str],
+    host: str,
+    port: int,
+) -> None:
+    is_directory = Path(model).is_dir()
+    with ExitStack() as stack:
+        models = None
+        if lora or not is_directory:
+            models = stack.enter_context(HubModels(hub, token=token, cache=options.cache))
+        service = assemble(model, options, None if is_directory else models)
+        for each in lora:
+            name, _, path = each.partition("=")
+            repo, _, revision = path.partition("@")
+            assert models is not None
+            service.add_adapter(name, models.adapter(repo, revision or "main"))
+        uvicorn.run(
+            create_app(service),
+            host=host,
+            port=port,
+            log_level="info",
+            timeout_graceful_shutdown=GRACE_S,
+        )
 
 
 def nbytes_of(text: str) -> int:
