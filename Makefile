@@ -9,7 +9,7 @@ LANE ?= xet
 HF ?= 2.4.0
 EXAMPLES ?= 100
 
-.PHONY: help up demo test test-hf test-clients test-brokers test-api check bench bench-codec fuzz fmt migration clean
+.PHONY: help up demo test attacks torture test-hf test-clients test-brokers test-api check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,15 @@ test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=
 		--maxprocesses 4 --dist worksteal $(ARGS) \
 		tests/app/api/test_openapi.py tests/app/api/test_api_conformance.py \
 		tests/app/api/test_growth.py
+
+attacks: $(VENV)/.dev ## Kill, starve and mislead the hub for some minutes
+	@scripts/services.sh
+	@$(BIN)/pytest -m "attacks and not brokers" $(ARGS) tests/torture tests/crash
+
+torture: $(VENV)/.dev ## The same, and the whole model, for hours (budgets: docs/durability.md)
+	@scripts/services.sh
+	@TORTURE=1 MODEL_STATES=$${MODEL_STATES:-0} $(BIN)/pytest -q -m "attacks or not attacks" $(ARGS) \
+		tests/torture tests/crash tests/model
 
 check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/ruff check .

@@ -50,7 +50,8 @@ class CollectReport:
     def changes(self) -> int:
         """Steps after which there may be more to do."""
         marked = self.files_condemned + self.contents_condemned + self.downloads_dropped
-        return marked + self.objects_deleted
+        deleted = self.files_deleted + self.contents_deleted + self.objects_deleted
+        return marked + deleted + self.xorbs_dropped + self.objects_retired
 
 
 def collect(hub: Hub, *, now: bool = False) -> CollectReport:

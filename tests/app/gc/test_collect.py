@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import select
 
+from app.clock import ManualClock
 from app.contents import objects
 from app.db.tables import Content, Encoding, File, FormerEncoding, Job, Lease, StoredObject
 from app.gc import marking
@@ -44,6 +45,20 @@ def test_deleted_model_leaves_nothing_behind(
         assert rows(deleted.hub, table) == 0
     assert deleted.bucket_nbytes() == 0
     assert fsck(deleted.hub, deep=True).clean
+
+
+def test_run_without_grace_goes_on_while_the_clock_does(deleted: ModelHub):
+    """Each step of it is a little later than the one before, as on any machine."""
+
+    class Ticking(ManualClock):
+        def now(self):
+            self.advance(0.001)
+            return super().now()
+
+    deleted.hub.clock = Ticking(deleted.hub.clock.now())
+    collect(deleted.hub, now=True)
+    assert rows(deleted.hub, StoredObject) == 0
+    assert deleted.bucket_nbytes() == 0
 
 
 def test_ordinary_collection_takes_its_time(deleted: ModelHub):

@@ -1,0 +1,39 @@
+"""A process dies after every step that there is; nothing acknowledged is lost, and work goes on."""
+
+import pytest
+
+from app.settings import Settings
+from tests.crash.stage import Stage
+from tests.crash.steps import sites
+from tests.crash.story import ACTS, DAMAGE
+
+
+def small_parts(settings: Settings) -> Settings:
+    limits = settings.limits.model_copy(
+        update={"lfs_multipart_nbytes": 200_000, "lfs_part_nbytes": 100_000}
+    )
+    return settings.model_copy(update={"limits": limits})
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "mode", ["embedded", pytest.param("production", marks=pytest.mark.attacks)]
+)
+def test_death_after_every_step(request: pytest.FixtureRequest, mode: str):
+    settings = small_parts(request.getfixturevalue(f"{mode}_settings"))
+    seen: set[str] = set()
+
+    def first_time(step: str) -> bool:
+        is_new = step not in seen
+        seen.add(step)
+        return is_new
+
+    stage = Stage(settings, dies=first_time)
+    for _name, act in (*ACTS, *DAMAGE):
+        stage.play(act)
+    stage.dies = lambda _step: False
+    stage.finish()
+    assert sorted(stage.deaths) == sorted(seen)
+    reached = {step.rpartition(":")[0].rpartition(">")[2] for step in stage.deaths}
+    missing = sorted(sites() - reached)
+    assert not missing, "no crash test dies here:\n" + "\n".join(missing)

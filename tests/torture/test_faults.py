@@ -1,0 +1,91 @@
+"""An S3 server behind a bad network: clients notice nothing, or are told to try again."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from app.errors import Damaged, HubError
+from app.settings import Settings
+from app.store import s3
+from tests.crash import story
+from tests.crash.stage import Stage
+from tests.torture.bad_network import BadNetwork, bad_network
+from tests.torture.budget import Summary, budget, told
+
+SHARE = 0.05
+ANSWER_S = 1.0
+MOST_TRIES = 100
+
+
+def persist(stage: Stage, act: story.Act, summary: Summary) -> None:
+    """As a client does, and a runner: again, for as long as it is told that this may help."""
+    for _ in range(MOST_TRIES):
+        try:
+            act(stage)
+        except HubError as error:
+            if not error.transient or isinstance(error, Damaged):
+                raise
+            summary.count("errors that clients saw")
+            stage.clock.advance(stage.settings.timers.job_lease_s + 1)
+        else:
+            return
+    raise AssertionError("it never gets through")
+
+
+def acts(draws: random.Random) -> list[story.Act]:
+    """A history of a repo, of bytes that no other history has."""
+    seed = draws.randrange(1 << 30)
+    base = story.tuned(story.BASE, seed, 1e-2)
+    tunes = [story.weight_file(story.tuned(base, seed + n, 5e-4)) for n in range(1, 3)]
+    name, chunks = f"r{seed}", story.random_bytes(seed, 150_000)
+    return [
+        story.create(name),
+        story.lfs_upload(name, "a.safetensors", tunes[0]),
+        story.run_jobs,
+        story.lfs_upload(name, "b.safetensors", tunes[1]),
+        story.multipart_upload(name, "parts.bin", story.random_bytes(seed + 1, 250_000)),
+        story.xet_upload(name, "chunks.bin", chunks),
+        story.inline_commit(name, "README.md", f"# {seed}\n".encode() * 100),
+        story.run_jobs,
+        story.collect_now,
+        story.everything_expires,
+        story.delete(name) if draws.random() < 0.3 else story.squash_history(name),
+    ]
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(0)
+def test_faults_are_invisible_or_ask_for_another_try(
+    production_settings: Settings,
+    s3_server,
+    tell: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(s3, "ANSWER_S", ANSWER_S)
+    wanted = budget("FAULT_REQUESTS", short=300, long=20_000)
+    with told("S3 faults", tell) as summary:
+        network = BadNetwork(s3_server.endpoint, summary, share=0.0, silence_s=ANSWER_S + 0.5)
+        with bad_network(network) as endpoint:
+            url = production_settings.resolved_store_url.replace(s3_server.endpoint, endpoint)
+            limits = production_settings.limits.model_copy(
+                update={"lfs_multipart_nbytes": 200_000, "lfs_part_nbytes": 100_000}
+            )
+            stage = Stage(
+                production_settings.model_copy(update={"store_url": url, "limits": limits})
+            )
+            network.share, draws = SHARE, random.Random(summary.seed)
+            while summary.counts["requests"] < wanted:
+                for each in acts(draws):
+                    persist(stage, each, summary)
+                    persist(stage, lambda stage: read_all(stage, summary), summary)
+            network.share = 0.0
+            stage.finish()
+            stage.hub.close()
+
+
+def read_all(stage: Stage, summary: Summary) -> None:
+    """Every acknowledged byte, or an error that asks for another try: never other bytes."""
+    for place, data in stage.acknowledged.items():
+        assert stage.read(*place) == data, place
+        summary.count("files read")

@@ -1,0 +1,223 @@
+"""Whatever users, jobs, collectors, clocks and crashes do, in any order, against a dictionary."""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import seed as hypothesis_seed
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app.catalog.operations import DeleteFile
+from app.catalog.refs import create_branch, delete_branch
+from app.gc.collect import collect
+from app.gc.periodic import sweep_store
+from app.ingest.stream import ingest_stream
+from app.jobs.context import JobContext
+from app.jobs.runner import run_one
+from app.settings import Settings
+from app.tasks import HANDLERS
+from tests.crash import story
+from tests.crash.stage import Stage
+from tests.fixtures.models import base_weights, tuned, weight_file
+from tests.torture.budget import Summary, budget, seed, told
+
+FILES = [
+    weight_file(story.BASE),
+    *story.TUNED,
+    weight_file(tuned(story.BASE, 3, 2e-4, only=["layers.0.up.weight"])),
+    weight_file(base_weights(9, story.SHAPES)),
+    story.random_bytes(5, 30_000),
+    b"plain text " * 4000,
+    b"small",
+]
+REPOS = ["a", "b", "c"]
+PATHS = ["x.bin", "y.bin"]
+DAY_S = 24 * 3600
+LANES = {"lfs": story.lfs_upload, "xet": story.xet_upload}
+
+
+class HubMachine(RuleBasedStateMachine):
+    """A stage on one side; what it acknowledged on the other."""
+
+    migrated: bytes = b""
+    summary: Summary
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="clade-machine-"))
+        (self.directory / "hub.sqlite").write_bytes(self.migrated)
+        self.stage = Stage(Settings(data=self.directory), dies=self._dies)
+        self.fuse = -1
+        self.branches = 0
+
+    def teardown(self) -> None:
+        try:
+            self.fuse = -1
+            self.stage.finish()
+        finally:
+            self.stage.hub.close()
+            shutil.rmtree(self.directory)
+        self.summary.count("deaths", len(self.stage.deaths))
+        self.summary.count("histories")
+
+    def _dies(self, _step: str) -> bool:
+        self.fuse -= 1
+        return self.fuse == 0
+
+    def play(self, act: story.Act) -> None:
+        self.summary.count("steps")
+        self.stage.play(act)
+
+    def _places(self) -> list[tuple[str, str, str]]:
+        return sorted(self.stage.acknowledged)
+
+    def _repo(self, pick: int) -> str:
+        names = sorted({name for name, _, _ in self.stage.acknowledged})
+        return names[pick % len(names)]
+
+    @rule(steps=st.integers(1, 25))
+    def die_after_so_many_steps(self, steps: int) -> None:
+        self.fuse = steps
+
+    @rule(
+        repo=st.sampled_from(REPOS),
+        path=st.sampled_from(PATHS),
+        lane=st.sampled_from(["lfs", "xet", "inline"]),
+        data=st.sampled_from(FILES),
+    )
+    def push(self, repo: str, path: str, lane: str, data: bytes) -> None:
+        self.play(story.create(repo))
+        upload = LANES.get(lane, story.inline_commit)
+        self.play(upload(repo, path, data))
+
+    @precondition(lambda self: self.stage.acknowledged)
+    @rule(pick=st.integers(0, 100), data=st.sampled_from(FILES))
+    def upload_that_nobody_commits(self, pick: int, data: bytes) -> None:
+        def act(stage: Stage) -> None:
+            repo_id = stage.repo(self._repo(pick)).id
+            ingest_stream(stage.hub, [data], nbytes=len(data), sha256=None, repo_id=repo_id)
+
+        self.play(act)
+
+    @precondition(lambda self: self.stage.acknowledged)
+    @rule(pick=st.integers(0, 100))
+    def remove_file(self, pick: int) -> None:
+        places = [each for each in self._places() if each[1] == "main"]
+        if not places:
+            return
+        name, branch, path = places[pick % len(places)]
+
+        def act(stage: Stage) -> None:
+            stage.acknowledged.pop((name, branch, path), None)
+            if path in stage.files(name, branch):
+                stage.commit(name, {}, [DeleteFile(path)])
+
+        self.play(act)
+
+    @precondition(lambda self: self.stage.acknowledged)
+    @rule(pick=st.integers(0, 100))
+    def branch(self, pick: int) -> None:
+        name, self.branches = self._repo(pick), self.branches + 1
+        branch = f"branch{self.branches}"
+
+        def act(stage: Stage) -> None:
+            if branch not in stage.branches(name):
+                create_branch(stage.hub, stage.repo(name), branch, None)
+            for repo, on, path in self._places():
+                if (repo, on) == (name, "main"):
+                    stage.acknowledged[name, branch, path] = stage.acknowledged[name, on, path]
+
+        self.play(act)
+
+    @precondition(lambda self: any(on != "main" for _, on, _ in self.stage.acknowledged))
+    @rule(pick=st.integers(0, 100))
+    def delete_branch(self, pick: int) -> None:
+        on_branches = [each for each in self._places() if each[1] != "main"]
+        name, branch, _ = on_branches[pick % len(on_branches)]
+
+        def act(stage: Stage) -> None:
+            for place in self._places():
+                if place[:2] == (name, branch):
+                    del stage.acknowledged[place]
+            if branch in stage.branches(name):
+                delete_branch(stage.hub, stage.repo(name), branch)
+
+        self.play(act)
+
+    @precondition(lambda self: self.stage.acknowledged)
+    @rule(pick=st.integers(0, 100))
+    def squash(self, pick: int) -> None:
+        self.play(story.squash_history(self._repo(pick)))
+
+    @precondition(lambda self: self.stage.acknowledged)
+    @rule(pick=st.integers(0, 100))
+    def delete_repo(self, pick: int) -> None:
+        self.play(story.delete(self._repo(pick)))
+
+    @precondition(lambda self: self.stage.acknowledged)
+    @rule(pick=st.integers(0, 100))
+    def move(self, pick: int) -> None:
+        name, self.branches = self._repo(pick), self.branches + 1
+        self.play(story.move(name, f"moved{self.branches}"))
+
+    @rule(count=st.integers(1, 4))
+    def run_some_jobs(self, count: int) -> None:
+        def act(stage: Stage) -> None:
+            for _ in range(count):
+                run_one(stage.hub, HANDLERS, "machine")
+
+        self.play(act)
+
+    @rule(
+        act=st.sampled_from([story.run_jobs, story.reencode, story.collect_now]),
+    )
+    def work(self, act: Callable[[Stage], None]) -> None:
+        self.play(act)
+
+    @rule(days=st.integers(1, 3))
+    def days_pass_and_collections_run(self, days: int) -> None:
+        for _ in range(days):
+            self.stage.clock.advance(DAY_S + 1)
+            self.play(lambda stage: story.void(collect(stage.hub)))
+
+    @rule()
+    def sweep(self) -> None:
+        self.play(lambda stage: sweep_store(JobContext(stage.hub, 0, {})))
+
+    @rule(days=st.sampled_from([-400, -2, 2, 400]))
+    def clock_jumps(self, days: int) -> None:
+        self.stage.clock.advance(days * DAY_S)
+
+    @invariant()
+    def everything_comes_back(self) -> None:
+        self.stage.check()
+
+
+@pytest.mark.timeout(0)
+def test_hub_agrees_with_a_dictionary(migrated_sqlite: bytes, tell: Callable[[str], None]):
+    steps = budget("MACHINE_STEPS", short=80, long=10_000)
+    with told("machine", tell) as summary:
+        HubMachine.migrated, HubMachine.summary = migrated_sqlite, summary
+        draws = random.Random(seed())
+        while summary.counts.get("steps", 0) < steps:
+            run_state_machine_as_test(
+                hypothesis_seed(draws.randrange(1 << 32))(HubMachine),
+                settings=settings(
+                    max_examples=4,
+                    stateful_step_count=20,
+                    deadline=None,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
