@@ -6,7 +6,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.cli import accounts, governing, jobs, mirror, running, tokens, upkeep
+from app.cli import accounts, backup, governing, jobs, mirror, running, tokens, upkeep
 from app.cli.registered import Commands, MissingPackage
 from app.settings import unknown_setting
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A model hub that knows its families.",
 )
-for group in (running, jobs, upkeep, mirror, accounts, tokens, governing):
+for group in (running, jobs, upkeep, backup, mirror, accounts, tokens, governing):
     app.add_typer(group.app)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.inserting import batches
-from app.db.tables import AwaitedPart, Encoding, LfsPart, StoredObject, Xorb
+from app.db.tables import AwaitedPart, Encoding, Hold, LfsPart, StoredObject, Xorb
 from app.errors import Conflict
 from app.hub import Hub
 from app.store import keys
@@ -144,7 +144,8 @@ def doom(
 ) -> list[StoredObject]:
     """Begin the deletion of those objects that are still retired and due; these, locked.
 
-    One that is referred to is a bug of ours: it stays, and fsck names it.
+    None while a backup holds them. One that is referred to is a bug of ours: it stays, and fsck
+    names it.
     """
     rows = session.scalars(
         select(StoredObject)
@@ -156,6 +157,9 @@ def doom(
         .order_by(StoredObject.id)
         .with_for_update()
     ).all()
+    held = select(Hold.owner).where(Hold.expires_at > hub.clock.now()).limit(1)
+    if session.scalar(held) is not None:
+        return []
     used = _used(session, [row.id for row in rows])
     doomed = [row for row in rows if row.id not in used]
     for row in doomed:

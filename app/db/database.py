@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -62,6 +62,17 @@ class Database:
             hooks: list[Callable[[], None]] = session.info.pop(_HOOKS, [])
         for hook in hooks:
             hook()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """The whole database as of one moment, for as long as it is held; for reading only."""
+        with transaction_section(), self.engine.connect() as connection:
+            if self.dialect == "postgresql":
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            yield connection
 
     def run(self, work: Callable[[Session], T], *, attempts: int = 5) -> T:
         """Run ``work`` in a write transaction, again from the start if it loses a race.

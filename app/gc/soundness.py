@@ -49,7 +49,7 @@ def inspect_object(hub: Hub, row: Inspected) -> list[Found]:
     if stat is None or stat.nbytes != row.nbytes:
         return _lost(row, None if stat is None else stat.nbytes)
     try:
-        failed = refuted(windows(hub, row.key, row.nbytes), _claims(hub, row))
+        failed = refuted(windows(hub, row.key, row.nbytes), claims_on(hub, row))
         failed = confirmed(hub, row.key, failed)
     except ObjectMissing:
         return _lost(row, None)
@@ -126,7 +126,7 @@ def _lost(row: Inspected, nbytes: int | None) -> list[Found]:
     return [Found("lost-object", f"object {row.key} is {what}", object_id=row.id, key=row.key)]
 
 
-def _claims(hub: Hub, row: Inspected) -> Iterator[Claim[Found]]:
+def claims_on(hub: Hub, row: Inspected) -> Iterator[Claim[Found]]:
     """All claims on the object in order of start."""
     current = in_order(
         piece_claims(_content_damage("damaged-content", row, content), start, nbytes, checks)
