@@ -133,7 +133,7 @@ class Stage:
             jobs = session.execute(select(Job.kind, Job.state, Job.error)).all()
             keys = set(session.scalars(select(StoredObject.key)))
         assert states <= {"live"}
-        assert {state for _, state, _ in jobs} == {"done"}, jobs
+        assert {state for _, state, _ in jobs} <= {"done"}, jobs
         assert keys == {stat.key for stat in self.hub.store.list()}
 
     # --- what clients do ---
