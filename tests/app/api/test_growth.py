@@ -67,8 +67,9 @@ class Meter:
 
 
 def _prefer_indexes(raw: Any, _record: object) -> None:
-    # Small tables are scanned, which says nothing about large ones.
-    raw.execute("SET enable_seqscan = off")
+    # Small tables are read whole, by themselves or by joins, which says nothing about large ones.
+    for way in ("seqscan", "mergejoin", "hashjoin"):
+        raw.execute(f"SET enable_{way} = off")
     raw.commit()
 
 
