@@ -28,6 +28,7 @@ from app.db.tables import (
     Xorb,
     XorbTerm,
 )
+from app.db.windows import id_windows
 from app.deltas.sparse import owe_repacking
 from app.hub import Hub
 from app.mirror.parts import drop_parts
@@ -292,16 +293,11 @@ def _over_windows(
     work: Callable[[Session, ColumnElement[bool]], int],
 ) -> int:
     """Do ``work`` window by window of the table's ids, each until nothing in it is left to do."""
-    total, before = 0, 0
-    while True:
-        ids = select(table.id).where(table.id > before).order_by(table.id)
-        with hub.db.read() as session:
-            last = session.scalar(ids.offset(WINDOW - 1).limit(1))
-        window = table.id > before if last is None else table.id.between(before + 1, last)
+    total = 0
+    for low, high in id_windows(hub.db, table.id, WINDOW):
+        window = table.id.between(low + 1, high)
         total += _until_zero(hub, lambda session, window=window: work(session, window))
-        if last is None:
-            return total
-        before = last
+    return total
 
 
 def _within_room(hub: Hub, work: Callable[[Session, int], int], at_most: int) -> int:

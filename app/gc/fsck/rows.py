@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.contents.findings import LOST, Found
 from app.db.tables import Content, Encoding, File, Finding, Segment, StoredObject, TreeEntry
+from app.db.windows import id_windows
 from app.digest import CHECK_BYTES, PIECE_BYTES
 from app.hub import Hub
 
@@ -29,7 +30,7 @@ KINDS = (
 
 def check_files(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
     """Files that are not live and sound though a commit shows them, or are not covered."""
-    for low, high in _id_ranges(hub, File):
+    for low, high in id_windows(hub.db, File.id, PAGE):
         check()
         with hub.db.read() as session:
             yield from [*_unsound_files(session, low, high), *_uncovered(session, low, high)]
@@ -37,17 +38,10 @@ def check_files(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
 
 def check_contents(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
     """Contents that are marked damaged, or whose encoding cannot be read as it is."""
-    for low, high in _id_ranges(hub, Content):
+    for low, high in id_windows(hub.db, Content.id, PAGE):
         check()
         with hub.db.read() as session:
             yield from list(_faults(session, low, high))
-
-
-def _id_ranges(hub: Hub, table: type[File] | type[Content]) -> Iterator[tuple[int, int]]:
-    """(low, high]: they cover all ids that there are now."""
-    with hub.db.read() as session:
-        last = session.scalar(select(func.max(table.id))) or 0
-    return ((low, min(low + PAGE, last)) for low in range(0, last, PAGE))
 
 
 def _unsound_files(session: Session, low: int, high: int) -> Iterator[Found]:
