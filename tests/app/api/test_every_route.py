@@ -40,6 +40,8 @@ WRONG: dict[str, Sequence[str]] = {
     "status": ["all", "x"],
     "family_id": ["0", "-1", "x", "9" * 30],
     "grant_id": ["x", "9" * 30],
+    "token_id": ["0", "-1", "x", "9" * 30],
+    "account": ["nobody", "bob", "x" * 97],
     "repo_type": ["wallets", "MODELS"],
 }
 """By parameter of a path: values that name nothing."""
