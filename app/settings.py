@@ -60,6 +60,9 @@ class Limits(BaseModel):
         5 * GIB, description="LFS files beyond this are uploaded in parts by clients that can."
     )
     lfs_part_nbytes: int = Field(64 * MIB, description="One part of such an upload, bytes.")
+    scan_nbytes: int = Field(
+        4 * GIB, description="Pickles beyond this are not scanned, and marked so, bytes."
+    )
     regular_nbytes: int = Field(
         10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
     )

@@ -8,6 +8,8 @@ from app.accounts.domains import JOB as SHARE
 from app.accounts.domains import share_repo
 from app.catalog.indexing import JOB as INDEX
 from app.catalog.indexing import index_job
+from app.catalog.scanning import JOB as SCAN
+from app.catalog.scanning import scan_repo
 from app.deltas.encode import encode_file
 from app.deltas.rebase import rebase
 from app.deltas.reencode import reencode
@@ -23,6 +25,7 @@ HANDLERS: Mapping[str, Handler] = {
     INDEX: index_job,
     SHARE: share_repo,
     AUDIT: prune_audit,
+    SCAN: scan_repo,
     "encode": encode_file,
     "rebase": rebase,
     "reencode": reencode,

@@ -13,7 +13,9 @@ from app.accounts.tokens import Principal
 from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep
 from app.db.tables import File, Job, Repo
+from app.hub import Hub
 from app.jobs.listing import count_jobs, list_jobs, summary
+from app.signing import tag
 
 router = APIRouter(tags=["service"])
 
@@ -48,7 +50,7 @@ def jobs(
         "done": counts.done,
         "failed": counts.failed,
         "oldest_queued_at": counts.oldest_queued_at and wire_date(counts.oldest_queued_at),
-        "jobs": [_job(row, with_error=caller is not None and caller.is_admin) for row in rows],
+        "jobs": [_job(hub, row, whole=caller is not None and caller.is_admin) for row in rows],
     }
 
 
@@ -76,15 +78,16 @@ def _seen(row: Job, ids: dict[int, int], seen: Collection[int]) -> bool:
     return row.id in ids and ids[row.id] in seen
 
 
-def _job(row: Job, *, with_error: bool) -> dict[str, Any]:
+def _job(hub: Hub, row: Job, *, whole: bool) -> dict[str, Any]:
     return {
-        "id": row.id,
+        # A count of all jobs of the hub: to others its gaps would tell what it does for whom.
+        "id": row.id if whole else tag(hub.secret, "job", str(row.id)),
         "kind": row.kind,
         "key": row.key,
         "state": row.state,
         "attempts": row.attempts,
         "progress": {"done": row.progress_done, "total": row.progress_total},
-        "error": row.error if with_error else None,
+        "error": row.error if whole else None,
         "created_at": wire_date(row.created_at),
         "finished_at": row.finished_at and wire_date(row.finished_at),
     }

@@ -17,6 +17,7 @@ from app.catalog.listing import Entry, list_files
 from app.catalog.naming import RepoType
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH
+from app.catalog.scanning import owe_scanning
 from app.catalog.tags import CARD_FILES, CONFIG, README, CardFacts, describe, parse_readme
 from app.catalog.weights import count_parameters, used_storage_nbytes
 from app.contents.reading import read_whole
@@ -93,7 +94,12 @@ def index_repo(hub: Hub, repo_id: int) -> None:
         parse_model_config(small.get(CONFIG, b"")),
     )
     card = IndexedCard(head.oid, facts, parameters, used_nbytes)
-    hub.db.run(lambda session: _write(session, hub, repo, card))
+
+    def work(session: Session) -> None:
+        _write(session, hub, repo, card)
+        owe_scanning(session, hub, repo_id, files)
+
+    hub.db.run(work)
 
 
 def load_cards(session: Session, repo_ids: list[int]) -> dict[int, IndexedCard]:

@@ -80,6 +80,13 @@ def parse_model_card(readme: bytes) -> ModelCard:
     )
 
 
+def card_body(readme: str) -> str:
+    """The text of a README below its YAML head."""
+    data = readme.encode()
+    match = _HEAD.match(data[: HEAD_NBYTES + 64])
+    return readme if match is None else data[match.end() :].decode()
+
+
 def load_card_data(readme: bytes) -> dict[str, Any]:
     """The YAML head of a README as JSON values; empty if there is none.
 

@@ -3,21 +3,23 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from app.api.deps import Caller, HubDep, RepoNameDep
 from app.api.hf.fields import SHOWN, check_expand
 from app.api.hf.repo_facts import load_facts
 from app.api.hf.repo_view import RepoView
 from app.api.small_files import SmallFilesDep
+from app.catalog.listing import list_files
 from app.catalog.refs import resolve_revision
 from app.catalog.repos import ListedRepo
-from app.db.tables import Account
+from app.catalog.scanning import load_scans
+from app.db.tables import Account, Commit, Repo
+from app.formats.pickles import may_be_pickle
 
 router = APIRouter(tags=["repositories"])
 
 Expand = Annotated[list[str], Query()]
-
-NOT_SCANNED = {"scansDone": False, "filesWithIssues": []}
 
 
 @router.get("/api/{repo_type:repotype}/{namespace}/{name}")
@@ -39,5 +41,23 @@ def repo_info(
         commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
         namespace = session.get_one(Account, repo.namespace_id).name
         facts = load_facts(session, caller, ListedRepo(repo, namespace), commit, fields)
+        security = _security(session, repo, commit) if security_status else {}
     answer = RepoView(facts, small_files, blobs=blobs).render(fields)
-    return answer | ({"securityRepoStatus": NOT_SCANNED} if security_status else {})
+    return answer | security
+
+
+def _security(session: Session, repo: Repo, commit: Commit) -> dict[str, Any]:
+    """Whether all pickles have a verdict, and those whose verdict is not good."""
+    pickles = [
+        entry
+        for entry in list_files(session, repo.id, commit.tree_oid)
+        if entry.file_id is not None and may_be_pickle(entry.path)
+    ]
+    scans = load_scans(session, [entry.file_id or 0 for entry in pickles])
+    issues = [
+        {"path": entry.path, "level": scans[entry.file_id or 0].status}
+        for entry in pickles
+        if entry.file_id in scans and scans[entry.file_id].status != "safe"
+    ]
+    done = all(entry.file_id in scans for entry in pickles)
+    return {"securityRepoStatus": {"scansDone": done, "filesWithIssues": issues}}

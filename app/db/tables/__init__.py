@@ -16,7 +16,7 @@ from app.db.tables.contents import (
 )
 from app.db.tables.discussions import Discussion, DiscussionEvent
 from app.db.tables.families import Family, FamilyMember
-from app.db.tables.governance import AuditEvent, Quota
+from app.db.tables.governance import AuditEvent, FileScan, Quota
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
 from app.db.tables.keeping import Bookmark, Finding, Hold
@@ -44,6 +44,7 @@ __all__ = [
     "FamilyMember",
     "File",
     "FileGrant",
+    "FileScan",
     "Finding",
     "FormerEncoding",
     "FormerName",

@@ -1,4 +1,4 @@
-"""What keeps a hub in order: who did what, and how much an account or repository may have."""
+"""What keeps a hub in order: who did what, how much there may be, and what is dangerous to load."""
 
 from datetime import datetime
 
@@ -55,3 +55,23 @@ class Quota(Table):
     """Of an account."""
     proposed_nbytes: Mapped[int | None]
     """Of an account: bytes that it may have in pull requests to repositories of others."""
+
+
+class FileScan(Table):
+    """The verdict on a file that frameworks would unpickle."""
+
+    __tablename__ = "file_scan"
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('safe', 'suspicious', 'unsafe', 'error', 'unscanned')", name="status"
+        ),
+    )
+
+    file_id: Mapped[int] = mapped_column(
+        ForeignKey("file.id", ondelete="CASCADE"), primary_key=True
+    )
+    status: Mapped[str] = mapped_column(String(12))
+    """error: it could not be read to its end; unscanned: it is too long."""
+    imports: Mapped[str]
+    """JSON list of [module, name, safety]."""
+    scanned_at: Mapped[datetime]

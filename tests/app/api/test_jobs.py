@@ -23,8 +23,10 @@ def test_jobs_are_listed_with_progress_for_those_concerned(live_hub: LiveHub):
     every_job = live_hub.http("hf_root").get("/api/clade/jobs").json()["jobs"]
     mine = live_hub.http().get("/api/clade/jobs").json()["jobs"]
     bobs = live_hub.http(live_hub.bob).get("/api/clade/jobs").json()["jobs"]
-    ids = [{job["id"] for job in jobs} for jobs in (every_job, mine, bobs)]
+    ids = [{(job["kind"], job["key"]) for job in jobs} for jobs in (every_job, mine, bobs)]
     assert ids[1] < ids[2] <= ids[0]
+    assert {type(job["id"]) for job in every_job} == {int}
+    assert {type(job["id"]) for job in bobs} == {str}
     encodes = [job for job in mine if job["kind"] == "encode"]
     assert {job["state"] for job in encodes} == {"done"}
     encode = max(encodes, key=lambda job: job["progress"]["total"])

@@ -44,7 +44,7 @@ def told(answer: httpx.Response) -> str:
     head = f"{answer.status_code} {json.dumps(headers, sort_keys=True)}\n"
     text = answer.content.decode("utf-8", "backslashreplace")
     text = text.replace(answer.headers.get("x-request-id", "-"), "<request>")
-    text = re.sub(r'nonce[="-][\w-]+', "nonce", head + text)
+    text = re.sub(r'nonce=?"?[\w-]+', "nonce", head + text)
     return _PORT.sub("<hub>", _TOKEN.sub("<token>", _SEAL.sub(_unsealed, text)))
 
 

@@ -1,0 +1,114 @@
+"""What a pickle would import if anybody loaded it: read, never run, in a child that may be killed.
+
+picklescan lists the imports; the verdict is by allow-list. Safe is only what imports nothing but
+what it knows to be harmless: lists of what is dangerous have been got round again and again (CVE
+2025-1716, 2025-10155 to 10157; arXiv 2508.19774). What cannot be read to its end is not safe.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
+from typing import IO, Literal
+
+Status = Literal["safe", "suspicious", "unsafe", "error", "unscanned"]
+
+SUFFIXES = frozenset(
+    {".bin", ".ckpt", ".dat", ".data", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl"}
+    | {".pt", ".pth", ".th"}
+)
+
+MEMORY_NBYTES = 2 << 30
+CPU_S = 60
+WALL_S = 300
+SHOWN_IMPORTS = 100
+MAX_NAME_LENGTH = 200
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A name that the pickle asks for, and what is thought of it."""
+
+    module: str
+    name: str
+    safety: str
+    """innocuous | suspicious | dangerous"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The verdict on a file."""
+
+    status: Status
+    imports: tuple[Import, ...] = ()
+
+
+UNSCANNED = Scan("unscanned")
+
+
+def may_be_pickle(path: str) -> bool:
+    """Whether a file of this name is one that frameworks unpickle."""
+    return PurePosixPath(path).suffix.lower() in SUFFIXES
+
+
+def scan(buffers: Iterable[bytes | memoryview], name: str) -> Scan:
+    """The verdict on a file of these bytes; they lie in a temporary file meanwhile."""
+    with NamedTemporaryFile() as file:
+        for buffer in buffers:
+            file.write(buffer)
+        file.flush()
+        return _in_child(file.name, PurePosixPath(name).suffix.lower())
+
+
+def _in_child(path: str, suffix: str) -> Scan:
+    command = [sys.executable, "-m", __name__, path, suffix]
+    environment = {"PYTHONPATH": str(_ROOT)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=WALL_S, env=environment, check=False
+        )
+        told = json.loads(done.stdout) if done.returncode == 0 else None
+    except (subprocess.TimeoutExpired, OSError, ValueError):
+        told = None
+    if told is None:
+        return Scan("error")
+    return Scan(told["status"], tuple(Import(*each) for each in told["imports"]))
+
+
+def _main(path: str, suffix: str) -> None:
+    """In the child: scan within bounds and print the verdict."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_NBYTES, MEMORY_NBYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with Path(path).open("rb") as file:
+        print(json.dumps(_verdict(file, suffix)))  # noqa: T201  the answer to the parent
+
+
+def _verdict(file: IO[bytes], suffix: str) -> dict[str, object]:
+    from picklescan.scanner import scan_bytes
+
+    found = scan_bytes(file, "file" + suffix, suffix)
+    imports = sorted({(each.module, each.name, each.safety.value) for each in found.globals})
+    levels = {safety for _, _, safety in imports}
+    status: Status = "safe"
+    if "dangerous" in levels:
+        status = "unsafe"
+    elif found.scan_err:
+        status = "error"
+    elif levels - {"innocuous"}:
+        status = "suspicious"
+    # The worst first, so that what is left out is what matters least.
+    order = {"dangerous": 0, "suspicious": 1}
+    imports.sort(key=lambda each: order.get(each[2], 2))
+    shown = [[part[:MAX_NAME_LENGTH] for part in each] for each in imports[:SHOWN_IMPORTS]]
+    return {"status": status, "imports": shown}
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:3])
