@@ -23,6 +23,7 @@
     ├── RateLimited            the caller asked too often; says when to come back
     ├── NotOffered             the Hugging Face Hub has this, this hub does not
     └── Unavailable            transient: the store or database did not answer; retry
+        ├── StorageFull        no room: somebody has to make some first
         ├── Damaged            stored bytes fail their checksum and no other copy is at hand
         ├── UpstreamDown       the upstream of a mirror cannot be asked, or is in trouble itself
         │   └── UpstreamSlow   it did not answer in time
@@ -164,6 +165,12 @@ class Unavailable(HubError):
     """A dependency did not answer; the same request may succeed later."""
 
     transient = True
+
+
+class StorageFull(Unavailable):
+    """There is no room for what was sent; nothing of it was kept."""
+
+    transient = False
 
 
 class Damaged(Unavailable):

@@ -44,6 +44,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.RateLimited: (429, "RateLimited"),
     errors.NotOffered: (501, "NotOffered"),
     errors.Unavailable: (503, "Unavailable"),
+    errors.StorageFull: (507, "StorageFull"),
     errors.Damaged: (503, "Damaged"),
     errors.UpstreamDown: (503, "UpstreamDown"),
     errors.UpstreamSlow: (504, "UpstreamSlow"),
@@ -72,7 +73,7 @@ def error_response(error: errors.HubError, *, anonymous: bool = False) -> Respon
         body["oids"] = error.oids
     if isinstance(error, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable) and not isinstance(error, errors.StorageFull):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after_s)

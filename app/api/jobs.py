@@ -19,6 +19,10 @@ from app.signing import tag
 
 router = APIRouter(tags=["service"])
 
+KINDS_OF_ONE = frozenset({"encode", "index", "scan"})
+"""Jobs that look at nothing but what they are about. How long others take, and how much they read,
+tells of relatives that may be somebody's secret."""
+
 SCANNED = 500
 """Newest jobs among which those that concern a caller are looked for."""
 
@@ -55,6 +59,7 @@ def jobs(
 
 
 def _concerning(session: Session, caller: Principal, rows: Sequence[Job]) -> list[Job]:
+    rows = [row for row in rows if row.kind in KINDS_OF_ONE]
     files, repos = _ids(rows, "file_id"), _ids(rows, "repo_id")
     seen_files = set(
         session.scalars(

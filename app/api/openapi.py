@@ -163,7 +163,7 @@ def _error_statuses(operation: Json, method: str) -> set[int]:
     if "206" in operation["responses"]:
         statuses |= {416}
     if method != "GET":
-        statuses |= {403, 404, 409, 412}
+        statuses |= {403, 404, 409, 412, 507}
     if "requestBody" in operation:
         statuses |= {413, 422}
     return statuses

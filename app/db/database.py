@@ -13,18 +13,15 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from app.db import outcomes
+from app.db import faults, outcomes
 from app.errors import Unavailable
 from app.guard import transaction_section
 
 T = TypeVar("T")
-
-RETRIED_SQLSTATES = {"40001", "40P01", "55P03", "57P01", "57P02", "57P03"}
-"""serialization_failure, deadlock_detected, lock_not_available; admin_shutdown, crash_shutdown,
-cannot_connect_now: a server that restarts."""
 
 BUSY = "the database is busy or unreachable; try again"
 
@@ -78,14 +75,18 @@ class Database:
         """Run ``work`` in a write transaction, again from the start if it loses a race.
 
         It takes effect once or not at all. Raises :class:`Unavailable` when the database stays busy
-        or does not answer.
+        or does not answer, StorageFull when it has no room.
         """
         for attempt in range(attempts):
             try:
                 with self.write() as session:
                     return work(session)
+            except PoolTimeout as error:
+                raise Unavailable(BUSY) from error
             except DBAPIError as error:
-                if not _is_transient(error):
+                if refused := faults.refusal(error):
+                    raise refused from error
+                if not faults.is_transient(error):
                     raise
                 if attempt == attempts - 1:
                     raise Unavailable(BUSY) from error
@@ -101,7 +102,7 @@ class Database:
         try:
             session.commit()
         except DBAPIError as error:
-            if transaction is None or not _is_transient(error):
+            if transaction is None or not faults.is_transient(error):
                 raise
             if not outcomes.was_committed(self.engine, transaction):
                 raise
@@ -121,21 +122,14 @@ def _silence() -> Iterator[None]:
     """Turn a database that does not answer into :class:`Unavailable`."""
     try:
         yield
+    except PoolTimeout as error:
+        raise Unavailable(BUSY) from error
     except DBAPIError as error:
-        if not _is_transient(error):
+        if refused := faults.refusal(error):
+            raise refused from error
+        if not faults.is_transient(error):
             raise
         raise Unavailable(BUSY) from error
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate is not None:
-        return sqlstate in RETRIED_SQLSTATES
-    return isinstance(error, OperationalError) and (
-        "locked" in str(error.orig) or "connect" in str(error.orig)
-    )
 
 
 def _create_engine(url: str, *, pool_size: int) -> Engine:

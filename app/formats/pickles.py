@@ -5,15 +5,19 @@ what it knows to be harmless: lists of what is dangerous have been got round aga
 2025-1716, 2025-10155 to 10157; arXiv 2508.19774). What cannot be read to its end is not safe.
 """
 
+import io
 import json
+import pickletools
 import resource
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 Status = Literal["safe", "suspicious", "unsafe", "error", "unscanned"]
 
@@ -26,6 +30,10 @@ MEMORY_NBYTES = 2 << 30
 CPU_S = 60
 WALL_S = 300
 SHOWN_IMPORTS = 100
+MOST_MEMBERS = 100_000
+MEMBER_NBYTES = 64 << 20
+"""Looked at of an archive: members, and of each."""
+
 MAX_NAME_LENGTH = 200
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -94,12 +102,14 @@ def _verdict(file: IO[bytes], suffix: str) -> dict[str, object]:
     from picklescan.scanner import scan_bytes
 
     found = scan_bytes(file, "file" + suffix, suffix)
-    imports = sorted({(each.module, each.name, each.safety.value) for each in found.globals})
+    more, is_whole = _looked_through(file)
+    names = [*found.globals, *more]
+    imports = sorted({(each.module, each.name, each.safety.value) for each in names})
     levels = {safety for _, _, safety in imports}
     status: Status = "safe"
     if "dangerous" in levels:
         status = "unsafe"
-    elif found.scan_err:
+    elif found.scan_err or not is_whole:
         status = "error"
     elif levels - {"innocuous"}:
         status = "suspicious"
@@ -108,6 +118,56 @@ def _verdict(file: IO[bytes], suffix: str) -> dict[str, object]:
     imports.sort(key=lambda each: order.get(each[2], 2))
     shown = [[part[:MAX_NAME_LENGTH] for part in each] for each in imports[:SHOWN_IMPORTS]]
     return {"status": status, "imports": shown}
+
+
+def _looked_through(file: IO[bytes]) -> tuple[list[Any], bool]:
+    """Imports that picklescan passes over, and whether all that claims to be a pickle is whole.
+
+    It looks into members of archives by their names only, and is content with a pickle's beginning.
+    """
+    file.seek(0)
+    if not zipfile.is_zipfile(file):
+        file.seek(0)
+        return [], _is_whole(file)
+    names: list[Any] = []
+    is_whole = True
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist()[:MOST_MEMBERS]:
+                with archive.open(member) as opened:
+                    head = opened.read(MEMBER_NBYTES)
+                found = _imports_of(head)
+                names += found
+                is_whole &= len(head) == MEMBER_NBYTES or not head or _is_whole(io.BytesIO(head))
+            is_whole &= len(archive.infolist()) <= MOST_MEMBERS
+    except (zipfile.BadZipFile, NotImplementedError, OSError, RuntimeError, zlib.error):
+        return names, False
+    return names, is_whole
+
+
+def _imports_of(data: bytes) -> list[Any]:
+    """Imports of a member that is a pickle to its end, whatever it is called."""
+    from picklescan.scanner import scan_pickle_bytes
+
+    if not _ends(io.BytesIO(data)):
+        return []
+    return list(scan_pickle_bytes(io.BytesIO(data), "member", multiple_pickles=False).globals)
+
+
+def _is_whole(file: IO[bytes]) -> bool:
+    """Whether a file does not claim to be a pickle, or is one to its end."""
+    first = file.read(1)
+    file.seek(0)
+    return first not in {b"\x80", b"c", b"("} or _ends(file)
+
+
+def _ends(file: IO[bytes]) -> bool:
+    try:
+        for _ in pickletools.genops(file):
+            pass
+    except (ValueError, IndexError, OverflowError, MemoryError):
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import HubError, Unavailable
+from app.errors import HubError, StorageFull, Unavailable
 
 
 class ObjectMissing(HubError):
@@ -27,7 +27,7 @@ class StoreRefused(StoreUnavailable):
     transient = False
 
 
-class StoreFull(StoreRefused):
+class StoreFull(StoreRefused, StorageFull):
     """No room for another object."""
 
 

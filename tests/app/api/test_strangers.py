@@ -45,6 +45,7 @@ def told(answer: httpx.Response) -> str:
     text = answer.content.decode("utf-8", "backslashreplace")
     text = text.replace(answer.headers.get("x-request-id", "-"), "<request>")
     text = re.sub(r'nonce=?"?[\w-]+', "nonce", head + text)
+    text = re.sub(r'"id":"[0-9a-f]{16}"', '"id":"<job>"', text)
     return _PORT.sub("<hub>", _TOKEN.sub("<token>", _SEAL.sub(_unsealed, text)))
 
 
@@ -124,7 +125,7 @@ def both(tmp_path: Path, migrated_sqlite: bytes) -> list[dict[str, str]]:
         data = tmp_path / str(number)
         data.mkdir()
         (data / "hub.sqlite").write_bytes(migrated_sqlite)
-        settings = Settings(data=data)  # pyright: ignore[reportCallIssue]
+        settings = Settings(data=data, metrics_from="10.0.0.1")  # pyright: ignore[reportCallIssue]
         with seeded_hub(settings, data, clock=ManualClock(), secret=SECRET) as seeded:
             worlds.append(everything_told(seeded, secret))
     return worlds

@@ -1,0 +1,98 @@
+"""A README does nothing on the page: whatever it holds, what comes out are plain marks."""
+
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.formats.model_card import card_body
+from app.web.cards import ATTRIBUTES, TAGS, card_text, render_card
+
+FILES = "/alice/m/resolve/abc/"
+
+
+class Reader(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+
+def parsed(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    reader = Reader()
+    reader.feed(html)
+    return reader.tags
+
+
+def assert_harmless(html: str) -> None:
+    for tag, attributes in parsed(html):
+        assert tag in TAGS, tag
+        assert attributes.keys() <= ATTRIBUTES.get(tag, set()) | {"rel"}, (tag, attributes)
+        for value in attributes.values():
+            address = "".join(char for char in (value or "") if char > " ").lower()
+            assert not address.startswith(("javascript:", "data:", "vbscript:", "file:"))
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](java\tscript:alert(1))",
+    "[x](&#106;avascript:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "![x](javascript:alert(1))",
+    "![x](data:image/svg+xml,<svg onload=alert(1)>)",
+    '[x](http://e.org "onmouseover=alert(1) x=")',
+    '![x](x" onerror="alert(1))',
+    "<iframe src=//e.org></iframe>",
+    "<base href=//e.org>",
+    "<style>*{display:none}</style>",
+    "<form action=//e.org><input name=token></form>",
+    "<object data=x></object>",
+    '<math><mtext><table><mglyph><style><!--</style><img title="--&gt;&lt;img onerror=a&gt;">',
+    "[x]: javascript:alert(1)\n[x]",
+    "<a href='vbscript:x'>x</a>",
+    "`<script>`\n```\n<script>\n```",
+    "<javascript:alert(1)>",
+    "[a](<javascript:alert(1)>)",
+    "| a |\n|-|\n| <script> |",
+    "<details open ontoggle=alert(1)>",
+    '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
+]
+MARKS = ["\n\n", "> ", "* ", "[", "](", ")", "`", "|", "\x00"]
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+def test_nothing_runs(source: str):
+    assert_harmless(render_card(source, files=FILES))
+
+
+@given(st.lists(st.sampled_from([*HOSTILE, *MARKS]) | st.text(max_size=8), max_size=12))
+def test_no_mixture_runs_either(parts: list[str]):
+    assert_harmless(render_card("".join(parts), files=FILES))
+
+
+def test_what_cards_are_written_for_stays():
+    html = render_card("# A\n\n**b** `c` [d](e/f.md) ![g](h.png)\n\n| i |\n|-|\n| j |", files=FILES)
+    tags = dict(parsed(html))
+    assert {"h1", "strong", "code", "table"} <= tags.keys()
+    assert tags["a"]["href"] == FILES + "e/f.md"
+    assert tags["img"]["src"] == FILES + "h.png"
+    assert "noopener" in (tags["a"]["rel"] or "")
+
+
+def test_the_head_is_not_shown():
+    assert card_text(b"---\nlicense: mit\n---\n# A\n").strip() == "# A"
+    assert card_body("# A") == "# A"
+
+
+def test_deep_nesting_is_cheap():
+    html = render_card("> " * 5_000 + "x" + "[" * 5_000, files=FILES)
+    assert len(html) < 100_000
