@@ -64,8 +64,9 @@ bench: $(VENV)/.bench ## Every bench, ours beside its peers (bench/README.md)
 bench-codec: $(VENV)/.bench ## The codec's figures beside its promises and peers (bench/README.md)
 	@$(BIN)/python -m bench.codec
 
-fuzz: $(VENV)/.bench ## A million damaged frames; then with bounds checks
+fuzz: $(VENV)/.bench ## A million damaged frames, with bounds checks; a million hostile inputs
 	@$(BIN)/python -m bench.fuzz_frames --checked
+	@$(BIN)/python -m bench.fuzz_parsers
 
 fmt: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .

@@ -4,11 +4,10 @@ Two hubs differ in one thing: what alice's private repository holds. In the one 
 that bob and carol, who may not see it, have guessed; in the other it is something else of the same
 shape. Bob puts his guess into a public repository, carol hers into a private one; both ask every
 route of the table of :mod:`tests.fixtures.asks`, about alice's repositories and about their own.
-All that they are told must be the same on both hubs: status, headers and body, links unsealed. A
-route that is not in that table fails a test of its own.
+All that they are told must be the same on both hubs: status, headers and body, of seals the length.
+A route that is not in that table fails a test of its own.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -46,17 +45,12 @@ def told(answer: httpx.Response) -> str:
     text = text.replace(answer.headers.get("x-request-id", "-"), "<request>")
     text = re.sub(r'nonce=?"?[\w-]+', "nonce", head + text)
     text = re.sub(r'"id":"[0-9a-f]{16}"', '"id":"<job>"', text)
-    return _PORT.sub("<hub>", _TOKEN.sub("<token>", _SEAL.sub(_unsealed, text)))
+    return _PORT.sub("<hub>", _TOKEN.sub("<token>", _SEAL.sub(_length, text)))
 
 
-def _unsealed(found: re.Match[str]) -> str:
-    """What anybody can read in a seal; the id of a multipart upload is random."""
-    body = found[0].partition(".")[0]
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except ValueError:
-        return found[0]
-    return json.dumps({k: v for k, v in claims.items() if k != "u"})
+def _length(found: re.Match[str]) -> str:
+    """All that anybody can read of a seal."""
+    return f"<seal of {len(found[0])}>"
 
 
 def _commit(path: str, data: bytes) -> bytes:
@@ -112,7 +106,9 @@ def everything_told(seeded: SeededHub, secret: bytes) -> dict[str, str]:
 
 
 def _apart(one: str, other: str) -> tuple[str, str]:
-    """Where two answers begin to differ."""
+    """Where two answers begin to differ; in their bodies, if they do."""
+    bodies = one.partition("\n")[2], other.partition("\n")[2]
+    one, other = (one, other) if bodies[0] == bodies[1] else bodies
     at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
     return one[max(0, at - 60) : at + 60], other[max(0, at - 60) : at + 60]
 
