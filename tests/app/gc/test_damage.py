@@ -228,7 +228,10 @@ def _stocked(hub: Hub) -> Stock:
         )
 
     hub.db.run(begin)
-    leave = Capability("PARTS", repo.id, 0, hashlib.sha256(part * 2).digest(), 100_000, "upload")
+    alice, digest = models.user("alice"), hashlib.sha256(part * 2).digest()
+    leave = Capability(
+        "PARTS", repo.id, alice.account_id, digest, 100_000, "upload", alice.token_id
+    )
     store_part(hub, leave, 1, [part])
     stock = Stock(models, TestClient(create_app(hub), raise_server_exceptions=False))
     report = stock.check()
