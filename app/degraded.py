@@ -44,6 +44,8 @@ def _jobs(hub: Hub) -> str | None:
 
 
 def _disk(hub: Hub) -> str | None:
+    if not hub.settings.data.exists():  # somebody took it away; the store says what that means
+        return f"the data directory {hub.settings.data.name} is gone"
     usage = shutil.disk_usage(hub.settings.data)
     if usage.free < FREE_SHARE * usage.total:
         return f"{usage.free / 2**30:.1f} GiB are free on the data directory's disk: make room"

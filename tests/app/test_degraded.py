@@ -1,6 +1,7 @@
 """What an operator should look at, and when it is silent."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -48,3 +49,8 @@ def test_a_disk_that_is_nearly_full_is_told_of(hub: Hub, monkeypatch):
     usage = shutil.disk_usage("/")._replace(total=100 << 30, free=2 << 30)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     assert "2.0 GiB are free" in degradations(hub)["disk"]
+
+
+def test_a_data_directory_that_is_gone_is_told_of(hub: Hub, monkeypatch):
+    monkeypatch.setattr(hub, "settings", hub.settings.model_copy(update={"data": Path("/nowhere")}))
+    assert degradations(hub)["disk"] == "the data directory nowhere is gone"
