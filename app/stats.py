@@ -130,7 +130,7 @@ class Meter:
 def measure(hub: Hub) -> Stats:
     """Account for every byte. Raises Unavailable if the store cannot be listed."""
     stored = sum(stat.nbytes for stat in hub.store.list())
-    with hub.db.read() as session:
+    with hub.db.read(patient=True) as session:
         return _account(session, stored)
 
 

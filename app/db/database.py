@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -37,13 +37,16 @@ class Database:
         self.dialect = self.engine.dialect.name
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
+    def read(self, *, patient: bool = False) -> Iterator[Session]:
         """A read transaction; rows loaded in it stay usable, anything written in it is dropped.
 
+        ``patient``: its statements may take as long as they like, as those over a whole hub do.
         Raises :class:`Unavailable` when the database does not answer.
         """
         # Closing rolls back without expiring what was loaded; Session.rollback() would expire it.
         with _silence(), transaction_section(), self._session() as session:
+            if patient and self.dialect == "postgresql":
+                session.execute(text("SET LOCAL statement_timeout = 0"))
             yield session
 
     @contextmanager

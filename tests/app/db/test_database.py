@@ -51,6 +51,15 @@ def test_read_transaction_writes_nothing(any_database: Database):
     assert count(any_database) == 0
 
 
+def test_only_patient_readers_have_no_statement_timeout(postgres: str):
+    database = Database(postgres)
+    with database.read(patient=True) as session:
+        assert session.scalar(text("SHOW statement_timeout")) == "0"
+    with database.read() as session:  # on the same connection
+        assert session.scalar(text("SHOW statement_timeout")) == "30s"
+    database.dispose()
+
+
 def test_store_access_inside_a_transaction_raises(any_database: Database):
     for section in (any_database.read, any_database.write):
         with section(), pytest.raises(RuntimeError, match=r"store\.read inside"):
