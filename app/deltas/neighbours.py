@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, select, true
+from sqlalchemy import ColumnElement, CompoundSelect, case, func, select, true, union
 from sqlalchemy.orm import Session
 
 from app.db.tables import Content, Encoding, Repo, Segment, Sketch, TreeEntry
@@ -15,6 +15,13 @@ POOL = 96
 
 NEAREST = 4
 """Bases priced per tensor."""
+
+LOOKED_AT = 4_000
+"""Newest tensors of a shape among which a search by shape looks, besides those of relatives.
+
+All there are, but on a hub with thousands of models of one architecture, whose tensors have few
+shapes: there a search would look at all of them for each tensor that comes in.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +44,11 @@ def same_shape_contents(
     Without ``holders``: of whomever, to find those that may use a public tensor. Those of its own
     name first, then any; within each, those in ``preferred`` repositories, then those of its own
     dtype before those that would be cast, then the newest. A search by shape alone finds parents
-    whose card is missing or wrong, and renamed tensors.
+    whose card is missing or wrong, and renamed tensors; it looks at ``LOOKED_AT`` of a shape.
     """
     found: dict[int, None] = {}
     keys = comparable_keys(tensor.dtype, tensor.nbytes)
+    looked_at = _newest_or_preferred(keys, preferred)
     is_alike = func.max(case((Sketch.shape_key == tensor.shape_key, 1), else_=0))
     for named in (Segment.name == tensor.name, None):
         query = (
@@ -50,6 +58,7 @@ def same_shape_contents(
             .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
             .join(Repo, Repo.id == TreeEntry.repo_id)
             .where(
+                Sketch.content_id.in_(looked_at),
                 Sketch.shape_key.in_(keys),
                 Sketch.content_id != tensor.content_id,
                 Content.state == "live",
@@ -98,6 +107,26 @@ def self_contained(session: Session, content_ids: Collection[int]) -> dict[int, 
         select(Encoding.content_id, Encoding.base_id).where(Encoding.content_id.in_(ids))
     )
     return {content_id: base_id or content_id for content_id, base_id in rows}
+
+
+def _newest_or_preferred(
+    keys: Collection[str], preferred: Collection[int]
+) -> CompoundSelect[tuple[int]]:
+    """Ids of the newest sketches of each key, and of all contents of preferred repositories."""
+    newest = [
+        select(Sketch.content_id)
+        .where(Sketch.shape_key == key)
+        .order_by(Sketch.content_id.desc())
+        .limit(LOOKED_AT)
+        .subquery()
+        for key in keys
+    ]
+    of_preferred = (
+        select(Segment.content_id)
+        .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
+        .where(TreeEntry.repo_id.in_(sorted(preferred)))
+    )
+    return union(*(select(each.c.content_id) for each in newest), of_preferred)
 
 
 def _is_preferred(preferred: Collection[int]) -> ColumnElement[int]:

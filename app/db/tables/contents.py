@@ -252,7 +252,7 @@ class Sketch(Table):
     """A positional sample of a tensor: predicts delta sizes without reading tensors."""
 
     __tablename__ = "sketch"
-    __table_args__ = (Index("ix_sketch_shape", "shape_key"),)
+    __table_args__ = (Index("ix_sketch_shape", "shape_key", "content_id"),)
 
     content_id: Mapped[int] = mapped_column(
         ForeignKey("content.id", ondelete="CASCADE"), primary_key=True
