@@ -79,6 +79,8 @@ def create_app(hub: Hub) -> FastAPI:
     registry = make_registry(hub, meter)
     mirror = None if hub.settings.upstream is None else Mirror(hub, Door(hub.settings))
 
+    buckets = _buckets(hub)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         runners = list(_runners(hub))
@@ -90,6 +92,8 @@ def create_app(hub: Hub) -> FastAPI:
             for runner in runners:
                 await run_in_threadpool(runner.stop)
             await run_in_threadpool(downloads.flush)
+            if isinstance(buckets, SharedBuckets):
+                await buckets.aclose()
             if mirror is not None:
                 mirror.close()
 
@@ -112,7 +116,7 @@ def create_app(hub: Hub) -> FastAPI:
     app.add_middleware(JsonBodyLimit, limits=hub.settings.limits)
     app.add_middleware(QuotedPath)
     app.add_middleware(TellMirror)
-    app.add_middleware(RateLimits, rates=hub.settings.rates, buckets=_buckets(hub))
+    app.add_middleware(RateLimits, rates=hub.settings.rates, buckets=buckets)
     app.add_middleware(
         MeterRequests, metrics=RequestMetrics(registry), logs=hub.settings.log_requests
     )

@@ -61,3 +61,7 @@ class SharedBuckets:
             log.warning("rates.redis_failed", error=str(error))
             return await self._local.take(key, limit, cost)
         return judge(limit, float(spent) / 1e6, 0.0, cost)[0]
+
+    async def aclose(self) -> None:
+        """Leave Redis, on the loop that used it."""
+        await self._redis.aclose()

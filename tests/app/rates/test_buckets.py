@@ -73,6 +73,8 @@ def test_processes_share_one_bucket(broker_url: str):
         assert 0 < refused.retry_s <= 900
         assert (await other.take("b", limit)).remaining == 3
         assert not (await other.take("a", limit, 0)).allowed
+        await one.aclose()
+        await other.aclose()
 
     asyncio.run(run())
 
@@ -81,5 +83,6 @@ def test_each_counts_for_itself_while_redis_is_away():
     async def run() -> None:
         buckets = SharedBuckets("redis://127.0.0.1:1/0")
         assert await spend(buckets, "a", Limit(2, 3_600), 3) == [True, True, False]
+        await buckets.aclose()
 
     asyncio.run(run())
