@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.deps import get_caller, get_repo_name, get_signed_in
+from app.api.deps import get_admin, get_caller, get_repo_name, get_signed_in
 from app.api.errors import RESPONSES
 from app.api.request_bodies import BINARY, JSON, RequestBody, body_of
 from app.api.routing import TYPE_PREFIXES, describe_convertor
@@ -131,7 +131,8 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
     responses: Json = operation["responses"]
     if responses.get("422", {}).get("description") == "Validation Error":
         del responses["422"]
-    for status in _error_statuses(operation, method):
+    forbidden = {403} if get_admin in asked else set[int]()
+    for status in _error_statuses(operation, method) | forbidden:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     if get_repo_name in asked:
         responses["307"] = MOVED

@@ -64,7 +64,7 @@ def test_base_that_the_caller_cannot_see_is_not_named(
             tensor["base"]
             for file in publisher.client(name).get(URL.format("tuned")).json()["files"]
             for tensor in file["tensors"]
-            if tensor["encoding"] == "BITX"
+            if tensor["role"] == "tensor"
         ]
         for name in ("alice", "bob")
     }

@@ -219,7 +219,8 @@ def test_revisions_resolve_by_every_name(any_hub: Hub, ada: Principal, repo: Rep
 def test_last_changes_follow_history_beyond_one_read(
     any_hub: Hub, ada: Principal, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("app.catalog.history.CHUNK", 4)
+    monkeypatch.setattr("app.catalog.history.FIRST_RUN", 2)
+    monkeypatch.setattr("app.catalog.history.LAST_RUN", 4)
     made = {}
     for number in range(14):
         path = f"{number % 3}.txt" if number < 5 else "busy.txt"

@@ -204,7 +204,8 @@ def test_datasets_and_quoted_revisions_and_paths_resolve(publisher: Publisher) -
 def receive_until_cut(url: str) -> tuple[int, bytes]:
     """Status and body of an answer that ends before its Content-Length."""
     got = bytearray()
-    with httpx.Client() as client, client.stream("GET", url) as answer:
+    # Several reads decide that bytes are damaged, with pauses between them.
+    with httpx.Client(timeout=60) as client, client.stream("GET", url) as answer:
         with pytest.raises(httpx.RemoteProtocolError):
             _drain(answer, got)
         return answer.status_code, bytes(got)

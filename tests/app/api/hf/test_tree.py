@@ -36,7 +36,7 @@ def test_tree_expands_to_the_last_commit_of_each_path(live_hub: LiveHub, live_re
     assert (found["d"], found["d/one"], found["d/two"]) == (two.oid, one.oid, two.oid)
     [info] = api.get_paths_info(live_repo, "d/one", expand=True)
     assert info.last_commit.title == "both"
-    assert info.security.status == "unscanned"
+    assert info.security.status in {"unscanned", "safe"}  # the job that looks may have been there
 
 
 def test_tree_of_a_missing_directory_is_entry_not_found(live_hub: LiveHub, live_repo: str):
