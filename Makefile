@@ -32,7 +32,7 @@ test-clients: $(VENV)/.dev ## Run clients that are slow to install or to start
 
 test-brokers: $(VENV)/.dev ## Run jobs over RabbitMQ (the default lane has Redis)
 	@scripts/services.sh rabbitmq
-	@$(BIN)/pytest -m brokers
+	@$(BIN)/pytest -m "brokers and not attacks"
 
 test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=how often)
 	@scripts/services.sh

@@ -62,9 +62,9 @@ async def spend(buckets: Buckets, key: str, limit: Limit, times: int) -> list[bo
     return [(await buckets.take(key, limit)).allowed for _ in range(times)]
 
 
-def test_processes_share_one_bucket(broker_url: str):
+def test_processes_share_one_bucket(empty_redis: str):
     async def run() -> None:
-        one, other = SharedBuckets(broker_url), SharedBuckets(broker_url)
+        one, other = SharedBuckets(empty_redis), SharedBuckets(empty_redis)
         limit = Limit(4, 3_600)
         assert await spend(one, "a", limit, 3) == [True] * 3
         assert await spend(other, "a", limit, 2) == [True, False]
