@@ -1,0 +1,239 @@
+"""Steps of many jobs at once over one base, each as if it were alone."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from training.data.order import in_batches
+from training.data.sample import Sample
+from training.lora.adapter import Pair
+from training.lora.attention import NAME as APART
+from training.lora.base import SharedBase
+from training.lora.batch import Batch, Entry, Share, lay_out
+from training.lora.footprint import KeptBytes, is_out_of_memory
+from training.lora.function import Segment
+from training.lora.job import PATIENCE, Failed, LoraJob, Stepped
+from training.sched.shape import BatchShape, Layout, shape_of
+from training.stream import generator
+
+Outcome = Stepped | Failed
+
+Observe = Callable[[BatchShape, int], None]
+"""Told the shape of every batch and the bytes that it kept for the backward pass."""
+
+
+class DoesNotFit(ValueError):
+    """A job cannot train on this base; the message says why."""
+
+
+@dataclass
+class _Gathered:
+    """What passes over parts of a step have added up to, by job."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    grads: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    too_large: set[str] = field(default_factory=set)
+    """Jobs with a sequence that does not fit into memory alone."""
+
+
+class FusedTrainer:
+    """Joins and leaves happen between steps; nothing of one job depends on who else is there.
+
+    A batch that does not fit into memory is halved and tried again: no job has stepped by then, and
+    a job's gradients do not depend on how its sequences are divided, dropout included.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        layout: Layout = Layout.PADDED,
+        observe: Observe | None = None,
+    ) -> None:
+        self.base = SharedBase(model.eval())
+        self.layout = layout
+        self.jobs: dict[str, LoraJob] = {}
+        self._model = model
+        self._observe = observe
+        self._chooses_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        if layout is Layout.PACKED:
+            model.set_attn_implementation(APART)
+
+    def join(self, job: LoraJob) -> None:
+        """Have a job. Raises DoesNotFit for a second one of its name."""
+        if job.name in self.jobs:
+            raise DoesNotFit(f"there is a job {job.name!r} already")
+        self.jobs[job.name] = job
+
+    def leave(self, name: str) -> LoraJob:
+        """Let a job go, as it is. It can join again."""
+        return self.jobs.pop(name)
+
+    def step(self, names: Iterable[str] | None = None) -> dict[str, Outcome]:
+        """One step of each of these jobs (default: all), together. Failed ones have left."""
+        jobs = [self.jobs[name] for name in (self.jobs if names is None else names)]
+        entries = {job.name: job.entries() for job in jobs}
+        targets = {
+            name: sum(len(entry.sample.places) for entry in own) for name, own in entries.items()
+        }
+        gathered = _Gathered()
+        self._pass_over([entry for own in entries.values() for entry in own], targets, gathered)
+        outcomes: dict[str, Outcome] = {}
+        for job in jobs:
+            outcomes[job.name] = self._conclude(job, entries[job.name], gathered)
+            if isinstance(outcomes[job.name], Failed):
+                self.leave(job.name)
+        return outcomes
+
+    def evaluate(self, job: LoraJob, samples: Sequence[Sample], batch_size: int = 8) -> float:
+        """Mean loss over all targets of some samples, nats; without dropout, changing nothing."""
+        total, count = 0.0, 0
+        for part in in_batches(samples, batch_size):
+            entries = [Entry(job.name, number, sample) for number, sample in enumerate(part)]
+            batch = lay_out(entries, self.layout, self.base.device)
+            with torch.no_grad():
+                losses = self._losses(batch, {job.name: job}, {job.name: 1}, is_training=False)
+            total += float(losses[job.name])
+            count += sum(len(sample.places) for sample in part)
+        return total / max(count, 1)
+
+    @torch.no_grad()
+    def logits(self, job: LoraJob, tokens: torch.Tensor) -> torch.Tensor:
+        """What the base says with a job's adapter: ``[1, n]`` to ``[1, n, vocabulary]``."""
+        whole = Segment(slice(None), job.adapter.options.scale)
+        extra = {"lengths": [tokens.shape[1]]} if self.layout is Layout.PACKED else {}
+        pairs = job.adapter.pairs.items()
+        with self.base.adding({path: [(whole, pair)] for path, pair in pairs}):
+            return self._model(input_ids=tokens, use_cache=False, **extra).logits
+
+    def _conclude(self, job: LoraJob, entries: Sequence[Entry], gathered: _Gathered) -> Outcome:
+        if job.name in gathered.too_large:
+            longest = max(len(entry.sample) for entry in entries)
+            return Failed(f"a sequence of up to {longest} tokens does not fit into memory")
+        tokens = sum(len(entry.sample) for entry in entries)
+        loss, grads = gathered.losses[job.name], gathered.grads.get(job.name)
+        stepped = job.take(loss, grads, tokens)
+        if job.num_wasted >= PATIENCE:
+            return Failed(f"{PATIENCE} steps in a row could not be used: {stepped.skipped}")
+        return stepped
+
+    def _pass_over(
+        self, entries: Sequence[Entry], targets: dict[str, int], gathered: _Gathered
+    ) -> None:
+        try:
+            losses, grads = self._gradients(entries, targets)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            for name, loss in losses.items():
+                gathered.losses[name] = gathered.losses.get(name, 0.0) + loss
+            for name, own in grads.items():
+                before = gathered.grads.get(name)
+                gathered.grads[name] = (
+                    own if before is None else [a.add_(b) for a, b in zip(before, own, strict=True)]
+                )
+            return
+        # Outside of the handler: the error's traceback holds what was allocated.
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(entries) == 1:
+            gathered.too_large.add(entries[0].job)
+            return
+        middle = len(entries) // 2
+        for half in (entries[:middle], entries[middle:]):
+            self._pass_over(half, targets, gathered)
+
+    def _gradients(
+        self, entries: Sequence[Entry], targets: dict[str, int]
+    ) -> tuple[dict[str, float], dict[str, list[torch.Tensor]]]:
+        """Losses and gradients; those of jobs whose loss is not finite are left out."""
+        batch = lay_out(entries, self.layout, self.base.device)
+        jobs = {name: self.jobs[name] for name in batch.shares}
+        if self._observe is None:
+            losses = self._losses(batch, jobs, targets, is_training=True)
+        else:
+            with KeptBytes(self._model) as kept:
+                losses = self._losses(batch, jobs, targets, is_training=True)
+            shapes = [
+                entry.sample.shape(jobs[entry.job].adapter.per_token_nbytes) for entry in entries
+            ]
+            self._observe(shape_of(shapes, self.layout), kept.nbytes)
+        told = {name: float(loss.detach()) for name, loss in losses.items()}
+        sound = [
+            name for name in losses if math.isfinite(told[name]) and losses[name].requires_grad
+        ]
+        if not sound:
+            return told, {}
+        parameters = [side for name in sound for side in jobs[name].adapter.parameters]
+        total = torch.stack([losses[name] for name in sound]).sum()
+        flat = iter(torch.autograd.grad(total, parameters, materialize_grads=True))
+        return told, {name: [next(flat) for _ in jobs[name].adapter.parameters] for name in sound}
+
+    def _losses(
+        self,
+        batch: Batch,
+        jobs: dict[str, LoraJob],
+        targets: dict[str, int],
+        *,
+        is_training: bool,
+    ) -> dict[str, torch.Tensor]:
+        """Each job's sum of losses over the batch, divided by its targets in the whole step."""
+        with self.base.adding(_wanted(batch, jobs, is_training=is_training)):
+            logits = self._logits(batch)
+        losses: dict[str, torch.Tensor] = {}
+        for name, share in batch.shares.items():
+            own = logits[share.places].to(torch.promote_types(logits.dtype, torch.float32))
+            losses[name] = cross_entropy(own, share.targets, reduction="sum") / max(
+                targets[name], 1
+            )
+        return losses
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        """``[rows · kept, vocabulary]``."""
+        extra: dict[str, object] = {}
+        if batch.layout is Layout.PACKED:
+            extra["lengths"] = batch.lengths
+        if self._chooses_logits:
+            extra["logits_to_keep"] = batch.kept
+        out = self._model(
+            input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, **extra
+        ).logits
+        logits = out if self._chooses_logits else out[:, batch.kept]
+        return logits.reshape(-1, logits.shape[-1])
+
+
+def _wanted(
+    batch: Batch, jobs: dict[str, LoraJob], *, is_training: bool
+) -> dict[str, list[tuple[Segment, Pair]]]:
+    """What is to be added at each layer, jobs in the order of the batch."""
+    wanted: dict[str, list[tuple[Segment, Pair]]] = {}
+    for name, share in batch.shares.items():
+        job = jobs[name]
+        options = job.adapter.options
+        for path, pair in job.adapter.pairs.items():
+            kept = None
+            if is_training and options.dropout:
+                kept = _kept(job, share, path, pair.down.shape[1]).to(pair.down.device)
+            segment = Segment(share.rows, options.scale, kept, options.dropout)
+            wanted.setdefault(path, []).append((segment, pair))
+    return wanted
+
+
+def _kept(job: LoraJob, share: Share, path: str, width: int) -> torch.Tensor:
+    """What dropout leaves of a layer's input; by the sequence, whoever else is in the batch."""
+    rows = [
+        torch.rand(
+            len(entry.sample),
+            width,
+            generator=generator(job.seed, "dropout", job.num_steps, entry.number, path),
+        )
+        >= job.adapter.options.dropout
+        for entry in share.entries
+    ]
+    return torch.cat(rows)
