@@ -8,7 +8,18 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
-from app.api import families, git, governance, health, jobs, plans, stats, storage, tokens
+from app.api import (
+    explaining,
+    families,
+    git,
+    governance,
+    health,
+    jobs,
+    plans,
+    stats,
+    storage,
+    tokens,
+)
 from app.api.errors import install_error_responses
 from app.api.forwarded import Forwarded
 from app.api.hf import (
@@ -58,7 +69,8 @@ ROUTERS = (
     *(health.router, whoami.router, repos.router, preupload.router, commit.router, refs.router),
     *(history.router, xet_reads.router, discussions.router),
     *(tree.router, validate.router, lfs.router, git.router, xet.router, resolve.router),
-    *(storage.router, families.router, jobs.router, stats.router, plans.router),
+    *(storage.router, explaining.router, families.router, jobs.router, stats.router),
+    plans.router,
     *(tokens.router, governance.router),
     *(
         accounts.router,

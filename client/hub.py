@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from urllib3 import BaseHTTPResponse
 
@@ -118,6 +118,17 @@ class HubClient:
         """The restore plan of a file."""
         url = f"{self._endpoint}/api/clade/{repo.api_path}/plan/{commit}/{quote(path)}"
         return RestorePlan.parse(self._json(url)[0])
+
+    def explain(self, repo: RepoName, *, without: str, target: str) -> dict[str, Any]:
+        """What a repository stores, and what a removal would free."""
+        query = urlencode({"without": without, "target": target})
+        url = f"{self._endpoint}/api/clade/{repo.api_path}/explain?{query}"
+        return _object(self._json(url)[0])
+
+    def explain_file(self, repo: RepoName, revision: str, path: str) -> dict[str, Any]:
+        """The tensors of a file: what each is stored against, who holds it, who needs it."""
+        where = f"{quote(revision, safe='')}/{quote(path)}"
+        return _object(self._json(f"{self._endpoint}/api/clade/{repo.api_path}/explain/{where}")[0])
 
     def read_file(
         self, repo: RepoName, commit: str, path: str, start: int, sink: memoryview
@@ -237,6 +248,12 @@ def _remote_file(row: Mapping[str, Any]) -> RemoteFile:
         return RemoteFile(str(row["path"]), int(row["size"]), str(row["oid"]), sha256)
     except (KeyError, TypeError, ValueError) as error:
         raise BadAnswer(f"the file listing makes no sense: {error!r}") from error
+
+
+def _object(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise BadAnswer("the hub's answer is no object")
+    return answer
 
 
 def _field(answer: Any, name: str) -> str:

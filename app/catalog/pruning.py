@@ -45,7 +45,7 @@ def prune_history(session: Session, repo_id: int) -> int:
     steps = whole_history(session, repo_id)
     heads = session.scalars(select(Ref.commit_oid).where(Ref.repo_id == repo_id)).all()
     kept = set(reached_from(steps, heads))
-    trees = _reachable_trees(session, repo_id, {steps[oid].tree_oid for oid in kept})
+    trees = trees_below(session, repo_id, {steps[oid].tree_oid for oid in kept})
     all_trees = set(session.scalars(select(Tree.oid).where(Tree.repo_id == repo_id)))
     dropped = sorted(steps.keys() - kept)
     for oids in batches(dropped):
@@ -71,7 +71,8 @@ def subdirectories(session: Session, repo_id: int) -> dict[str, list[tuple[str, 
     return below
 
 
-def _reachable_trees(session: Session, repo_id: int, roots: Iterable[str]) -> set[str]:
+def trees_below(session: Session, repo_id: int, roots: Iterable[str]) -> set[str]:
+    """Ids of these directories and of all in them."""
     below = subdirectories(session, repo_id)
     seen = set(roots)
     open_ends = list(seen)

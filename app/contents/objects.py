@@ -174,8 +174,13 @@ def _used(session: Session, object_ids: Collection[int]) -> set[int | None]:
 
     Look in statements after the locks: on PostgreSQL one statement would see the past.
     """
+    encoded = select(Encoding.object_id).where(Encoding.object_id.in_(object_ids))
+    return {*session.scalars(encoded), *held_for_uploads(session, object_ids)}
+
+
+def held_for_uploads(session: Session, object_ids: Collection[int]) -> set[int | None]:
+    """Which of those objects are xorbs that clients remember, or parts of what is on its way."""
     return {
-        *session.scalars(select(Encoding.object_id).where(Encoding.object_id.in_(object_ids))),
         *session.scalars(select(Xorb.object_id).where(Xorb.object_id.in_(object_ids))),
         *session.scalars(select(LfsPart.object_id).where(LfsPart.object_id.in_(object_ids))),
         *session.scalars(

@@ -27,6 +27,11 @@ def owe_repacking(session: Session, hub: Hub, object_ids: Collection[int]) -> No
         .group_by(StoredObject.id, StoredObject.nbytes)
     ).all()
     for object_id, nbytes, used_nbytes, waiting in rows:
-        if not waiting and used_nbytes < nbytes * REPACK_SHARE:
+        if not waiting and is_sparse(nbytes, used_nbytes):
             key = f"object:{object_id}"
             enqueue(session, hub, "repack", key=key, payload={"object_id": object_id}, priority=20)
+
+
+def is_sparse(nbytes: int, used_nbytes: int) -> bool:
+    """Whether so little of an object is in use that what is left is packed anew."""
+    return used_nbytes < nbytes * REPACK_SHARE

@@ -1,0 +1,174 @@
+"""What a repo stores and what removing some of it would free, as its reader is told."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.accounts.tokens import Principal
+from app.db.inserting import batches
+from app.db.tables import File, Repo
+from app.deltas.handover import predict_handover
+from app.explain.bucket import BucketForecast, forecast_bucket
+from app.explain.fates import (
+    Dependent,
+    contents_of,
+    dependents_of,
+    foresee,
+    held_elsewhere,
+    other_homes,
+)
+from app.explain.removals import HeldFiles, Removal, held_files
+from app.explain.weights import Weights, weigh
+from app.hub import Hub
+from app.restore.homes import Home
+
+MOST_LINKS = 100
+"""Repos named per list, those with the most bytes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Tensors of another repo that this one's depend on, or the other way round."""
+
+    home: Home | None
+    """None: bases that no repo shows any more; they live for their deltas."""
+    tensors: int
+    nbytes: int
+    """Stored bytes of the deltas."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What all commits of a repo hold, each content once."""
+
+    files: int
+    """Versions of files."""
+    logical_nbytes: int
+    stored_nbytes: int
+    shared_nbytes: int
+    """Of the stored bytes, those that other repos hold as well."""
+    bases: list[Link]
+    """What its deltas are taken against."""
+    dependents: list[Link]
+    """Whose deltas are taken against its tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What a removal would free, when the grace periods are over."""
+
+    files: int
+    """Versions of files that go."""
+    logical_nbytes: int
+    freed_nbytes: int
+    """Stored bytes that nothing needs any more."""
+    kept_nbytes: int
+    """Stored bytes that what is left of the repo needs."""
+    shared_nbytes: int
+    """Stored bytes that other repos hold."""
+    pinned_nbytes: int
+    """Stored bytes of bases that deltas need."""
+    pinned_by: list[Link]
+    """Whose deltas; they are handed over to another base in time."""
+    waiting_nbytes: int
+    """Freed without it: what was cut off before and waits for its grace period."""
+    bucket: BucketForecast | None
+    """For administrators, what was cut off before included."""
+    handover_nbytes: int | None
+    """For administrators: what handing the pinned bases' deltas over saves, as predicted."""
+
+
+def hold(session: Session, hub: Hub, principal: Principal | None, repo: Repo) -> Holding:
+    """Account for what a repo stores."""
+    files = held_files(session, hub, repo, Removal()).shown
+    contents = contents_of(session, files)
+    weights = weigh(session, principal, contents)
+    shared = held_elsewhere(session, principal, contents, repo)
+    count, logical = _sizes(session, files)
+    deltas = [d for d in dependents_of(session, contents) if d.content_id not in contents]
+    return Holding(
+        files=count,
+        logical_nbytes=logical,
+        stored_nbytes=weights.total(contents),
+        shared_nbytes=weights.total(shared),
+        bases=_bases(weights),
+        dependents=_links(session, principal, repo, deltas),
+    )
+
+
+def forecast(
+    session: Session, hub: Hub, principal: Principal | None, repo: Repo, removal: Removal
+) -> Freed:
+    """What a removal would free. Raises as ``app.explain.removals.held_files`` does."""
+    files = held_files(session, hub, repo, removal)
+    gone = files.going | files.cut
+    fates = foresee(session, principal, repo, gone, files.left)
+    touched = contents_of(session, gone) | fates.released
+    weights = weigh(session, principal, touched)
+    freed = fates.freed | fates.released
+    waiting = _waiting(session, principal, repo, files, weights)
+    count, logical = _sizes(session, files.going)
+    pins = [delta for deltas in fates.pinned.values() for delta in deltas]
+    sees_all = principal is not None and principal.is_admin
+    return Freed(
+        files=count,
+        logical_nbytes=logical,
+        freed_nbytes=weights.total(freed) - waiting,
+        kept_nbytes=weights.total(fates.used_here),
+        shared_nbytes=weights.total(fates.shared),
+        pinned_nbytes=weights.total(fates.pinned),
+        pinned_by=_links(session, principal, repo, pins),
+        waiting_nbytes=waiting,
+        bucket=forecast_bucket(session, freed) if sees_all else None,
+        handover_nbytes=predict_handover(session, fates.pinned) if sees_all else None,
+    )
+
+
+def _waiting(
+    session: Session,
+    principal: Principal | None,
+    repo: Repo,
+    files: HeldFiles,
+    weights: Weights,
+) -> int:
+    if not files.cut:
+        return 0
+    fates = foresee(session, principal, repo, files.cut, files.shown)
+    return weights.total(fates.freed | fates.released)
+
+
+def _sizes(session: Session, file_ids: Collection[int]) -> tuple[int, int]:
+    """How many files, and their bytes."""
+    total = 0
+    for ids in batches(sorted(file_ids)):
+        total += session.scalar(select(func.sum(File.size)).where(File.id.in_(ids))) or 0
+    return len(file_ids), int(total)
+
+
+def _bases(weights: Weights) -> list[Link]:
+    """By repo that shows them."""
+    deltas: dict[Home | None, list[int]] = defaultdict(list)
+    for weight in weights.by_id.values():
+        if weight.base_id is not None:
+            deltas[weights.base_homes.get(weight.base_id)].append(weight.nbytes)
+    return _heaviest(deltas)
+
+
+def _links(
+    session: Session, principal: Principal | None, repo: Repo, deltas: Collection[Dependent]
+) -> list[Link]:
+    """Other repos that hold the deltas and whose files the principal may read."""
+    nbytes = {delta.content_id: delta.nbytes for delta in deltas}
+    holders: dict[Home | None, list[int]] = defaultdict(list)
+    for content_id, homes in other_homes(session, principal, nbytes, repo).items():
+        for home in homes:
+            holders[home].append(nbytes[content_id])
+    return _heaviest(holders)
+
+
+def _heaviest(deltas: Mapping[Home | None, Iterable[int]]) -> list[Link]:
+    links = [Link(home, len(list(sizes)), sum(sizes)) for home, sizes in deltas.items()]
+    return sorted(links, key=lambda link: (-link.nbytes, link.home or ("", "")))[:MOST_LINKS]
