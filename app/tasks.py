@@ -11,6 +11,8 @@ from app.catalog.indexing import index_job
 from app.catalog.scanning import JOB as SCAN
 from app.catalog.scanning import scan_repo
 from app.deltas.encode import encode_file
+from app.deltas.optimise import JOB as OPTIMISE
+from app.deltas.optimise import optimise
 from app.deltas.rebase import rebase
 from app.deltas.reencode import reencode
 from app.deltas.repack import repack
@@ -29,6 +31,7 @@ HANDLERS: Mapping[str, Handler] = {
     "encode": encode_file,
     "rebase": rebase,
     "reencode": reencode,
+    OPTIMISE: optimise,
     "repack": repack,
     "family": measure_membership,
     FETCH: fetch_job,
@@ -41,7 +44,7 @@ HANDLERS: Mapping[str, Handler] = {
 PERIODS: Mapping[str, float] = {
     "gc": 6 * 3600.0,
     AUDIT: 24 * 3600.0,
-    "reencode": 24 * 3600.0,
+    OPTIMISE: 3600.0,
     "sweep": 7 * 24 * 3600.0,
     "scrub": 3600.0,
 }

@@ -25,6 +25,9 @@ def explain_command(
     file: Annotated[
         str | None, typer.Option(help="What taking this big file out of history would free.")
     ] = None,
+    rebase: Annotated[
+        bool, typer.Option("--rebase", help="Plan better bases, too; for administrators.")
+    ] = False,
     tensors: Annotated[
         str | None, typer.Option(help="Show the tensors of this file instead.")
     ] = None,
@@ -45,7 +48,7 @@ def explain_command(
     try:
         with HubClient(endpoint, token=token) as hub:
             if tensors is None:
-                answer = hub.explain(named, without=kind, target=target)
+                answer = hub.explain(named, without=kind, target=target, rebase=rebase)
             else:
                 answer = hub.explain_file(named, revision, tensors)
         lines = list(_tensor_lines(answer) if tensors is not None else _repo_lines(answer))
@@ -71,6 +74,9 @@ def _repo_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from _links("its tensors are deltas against", answer["bases"])
     yield from _links("deltas against its tensors", answer["dependents"])
+    if answer["rebase_predicted"] is not None:
+        yield "the optimiser would save:"
+        yield from _table(("around its tensors (predicted)", answer["rebase_predicted"]))
     yield f"without {_what(without)}, {without['files']} versions of files:"
     rows = [
         ("freed", without["freed_bytes"]),

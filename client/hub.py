@@ -119,9 +119,11 @@ class HubClient:
         url = f"{self._endpoint}/api/clade/{repo.api_path}/plan/{commit}/{quote(path)}"
         return RestorePlan.parse(self._json(url)[0])
 
-    def explain(self, repo: RepoName, *, without: str, target: str) -> dict[str, Any]:
-        """What a repository stores, and what a removal would free."""
-        query = urlencode({"without": without, "target": target})
+    def explain(
+        self, repo: RepoName, *, without: str, target: str, rebase: bool = False
+    ) -> dict[str, Any]:
+        """What a repository stores, and what a removal, or a re-base, would free."""
+        query = urlencode({"without": without, "target": target, "rebase": str(rebase).lower()})
         url = f"{self._endpoint}/api/clade/{repo.api_path}/explain?{query}"
         return _object(self._json(url)[0])
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from app.contents.findings import KINDS, count_findings
 from app.db.tables import Job
+from app.deltas.optimise import load_progress
 from app.gc.scrub import oldest_unread
 from app.hub import Hub
 from app.stats import Meter, Stats
@@ -80,6 +81,25 @@ class KeepingCollector(_UndescribedCollector):
             "How long ago the stored object that waits longest was read and judged.",
             value=unread_s,
         )
+
+
+class OptimiserCollector(_UndescribedCollector):
+    """What the optimiser did since the hub was made, in whichever process."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        """What it cost, what it saved, and how often it has been round."""
+        with self._hub.db.read() as session:
+            progress, _ = load_progress(session)
+        for name, text, value in (
+            ("saved_bytes", "Stored bytes saved.", progress.total_saved_nbytes),
+            ("coded_bytes", "Raw bytes coded anew.", progress.total_nbytes),
+            ("cpu_seconds", "CPU time taken.", progress.total_cpu_s),
+            ("rounds", "Rounds over the whole hub.", progress.rounds),
+        ):
+            yield CounterMetricFamily(f"clade_optimiser_{name}", text, value=value)
 
 
 class SizeCollector(_UndescribedCollector):

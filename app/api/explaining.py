@@ -9,9 +9,10 @@ from app.api.deps import Caller, HubDep, RepoNameDep
 from app.catalog.listing import find_entry
 from app.catalog.refs import resolve_revision
 from app.catalog.repos import repo_id
-from app.errors import EntryNotFound
+from app.errors import EntryNotFound, Forbidden
 from app.explain.account import Freed, Holding, Link, forecast, hold
 from app.explain.parts import Part, explain_parts
+from app.explain.rebasing import predict_rebase
 from app.explain.removals import Kind, Removal
 from app.restore.homes import Home
 
@@ -27,11 +28,14 @@ def explain(
     target: str = Query(
         "", max_length=1024, description="Branch or tag; path of a file on the default branch."
     ),
+    rebase: Annotated[bool, Query(description="Plan better bases; administrators.")] = False,
 ) -> dict[str, Any]:
     """What all commits hold, the repositories on both ends of deltas, what a removal would free.
 
     As far as the caller may read; only administrators are told of the bucket.
     """
+    if rebase and not (caller is not None and caller.is_admin):
+        raise Forbidden("what a re-base would save is told to administrators of the hub only")
     with hub.db.read() as session:
         repo = name.find_open(session, caller)
         held = hold(session, hub, caller, repo)
@@ -41,6 +45,7 @@ def explain(
         "id": full_name,
         "type": name.repo_type,
         **_holding(held),
+        "rebase_predicted": predict_rebase(hub, repo) if rebase else None,
         "without": {"kind": without, "target": target, **_freed(freed)},
     }
 

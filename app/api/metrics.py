@@ -6,7 +6,13 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from app import __version__
-from app.api.collectors import KeepingCollector, QueueCollector, SizeCollector, StoreCollector
+from app.api.collectors import (
+    KeepingCollector,
+    OptimiserCollector,
+    QueueCollector,
+    SizeCollector,
+    StoreCollector,
+)
 from app.hub import Hub
 from app.stats import Meter
 
@@ -23,6 +29,7 @@ def make_registry(hub: Hub, meter: Meter) -> CollectorRegistry:
     for collector in (
         QueueCollector(hub),
         KeepingCollector(hub),
+        OptimiserCollector(hub),
         SizeCollector(meter),
         StoreCollector(hub.store),
         ProcessCollector(registry=None),

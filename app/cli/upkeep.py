@@ -1,4 +1,4 @@
-"""`clade stats`, `fsck`, `gc` and `reencode`: look after what a hub stores."""
+"""`clade stats`, `fsck`, `gc`, `optimise` and `reencode`: look after what a hub stores."""
 
 import sys
 from dataclasses import asdict
@@ -74,6 +74,30 @@ def gc(
 
     with opened(data) as hub:
         print_facts(asdict(collect(hub, now=now)), as_json)
+
+
+@app.command()
+def optimise(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose bases anew, code anew and repack until nothing gets smaller, without the budget."""
+    from app.cli.queue import follow_jobs
+    from app.deltas.optimise import load_progress, owe_optimising
+
+    with opened(data) as hub:
+        with hub.db.read() as session:
+            before, _ = load_progress(session)
+        hub.db.run(lambda session: owe_optimising(session, hub))
+        if wait:
+            follow_jobs(hub, show=not as_json, until_done=True)
+        with hub.db.read() as session:
+            after, _ = load_progress(session)
+    saved = after.total_saved_nbytes - before.total_saved_nbytes
+    print_facts({"queued": not wait, "saved_bytes": saved, "rounds": after.rounds}, as_json)
 
 
 @app.command()

@@ -3,21 +3,24 @@
 A base that was uploaded after its fine-tunes, a second candidate that is nearer to most, a base
 whose repository was deleted: each is found by planning around the tensors of a file
 (``app.deltas.regroup``) and carried out in stages, of which each leaves every delta one step from
-a self-contained base. A crash between stages costs nothing but time.
+a self-contained base. A crash between stages costs nothing but time. Plans go by predictions: what
+they move is coded first, and swapped in only where it came out as small as was promised.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.contents.refs import load_refs
 from app.db.tables import Content, Encoding, Segment, Sketch
+from app.deltas.choose import ROOT_PREFERENCE
 from app.deltas.domain import holding_repos
-from app.deltas.recode import Recoder, code_moves, leases
-from app.deltas.regroup import Move, Star
+from app.deltas.recode import Recoder, code_move, leases
 from app.deltas.relatives import find_relatives
-from app.deltas.stars import plan_around
+from app.deltas.stars import Planned, plan_around
 from app.deltas.swap import SwapRefused
 from app.deltas.tensors import load_tensors
 from app.errors import Damaged
@@ -28,7 +31,10 @@ PASSES = 4
 """Plans made one after the other at most; the next upload of the family goes on from there."""
 
 TENSORS = 200
-"""Tensors whose regroupings are carried out together."""
+"""Tensors around which is planned before anything is carried out."""
+
+GROUP_NBYTES = 1 << 30
+"""Raw bytes of regroupings that are carried out together, or one regrouping that is larger."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,17 +51,21 @@ def rebase(context: JobContext) -> None:
         moved = False
         for batch in _batches(contents):
             context.check()
-            stages = _plan(hub, batch)
-            if any(stages):
-                moved = True
-                _carry_out(context, stages)
+            plans = plan_regroupings(hub, batch)
+            total = sum(raw_nbytes(hub, plan) for plan in plans)
+            context.progress(0, total)
+            done = 0
+            for group in groups(hub, plans):
+                done += sum(raw_nbytes(hub, plan) for plan in group)
+                try:
+                    saved = carry_out(context, group, allowance=ROOT_PREFERENCE)
+                except (SwapRefused, Damaged) as error:
+                    log.info("rebase.stopped", error=str(error))
+                    break
+                moved = moved or saved is not None
+                context.progress(done, total)
         if not moved:
             return
-
-
-def materialise(context: JobContext, content_ids: Sequence[int]) -> None:
-    """Store contents without their bases. Raises SwapRefused if one changed meanwhile."""
-    _run_stage(context, [Move(content, None) for content in content_ids])
 
 
 def orphan_bases(session: Session) -> list[int]:
@@ -87,72 +97,88 @@ def _contents(session: Session, payload: dict[str, int | str]) -> list[int]:
     )
 
 
-def _plan(hub: Hub, contents: Sequence[int]) -> list[list[Move]]:
-    """Moves of several regroupings that do not touch one another, by stage."""
+def plan_regroupings(hub: Hub, contents: Sequence[int]) -> list[Planned]:
+    """Regroupings around tensors that do not touch one another."""
     with hub.db.read() as session:
         tensors = load_tensors(session, contents)
         repos = holding_repos(session, contents)
     relatives = find_relatives(hub, repos)
     touched: set[int] = set()
-    stages: list[list[Move]] = [[], [], []]
+    plans: list[Planned] = []
     for content in contents:
-        if content not in tensors:
-            continue
-        planned = plan_around(hub, tensors[content], relatives)
-        if planned is None:
-            continue
-        plan, stars = planned
-        ids = {move.content_id for move in plan.moves} | {
-            move.base_id for move in plan.moves if move.base_id is not None
+        plan = plan_around(hub, tensors[content], relatives) if content in tensors else None
+        if plan is not None and plan.touched.isdisjoint(touched):
+            touched |= plan.touched
+            plans.append(plan)
+            log.info("rebase.planned", content_id=content, saving_nbytes=plan.regrouping.saving)
+    return plans
+
+
+def groups(hub: Hub, plans: Iterable[Planned]) -> Iterator[list[Planned]]:
+    """Regroupings that are carried out together."""
+    group: list[Planned] = []
+    nbytes = 0
+    for plan in plans:
+        size = raw_nbytes(hub, plan)
+        if group and nbytes + size > GROUP_NBYTES:
+            yield group
+            group, nbytes = [], 0
+        group.append(plan)
+        nbytes += size
+    if group:
+        yield group
+
+
+def carry_out(
+    context: JobContext, plans: Sequence[Planned], *, allowance: float = 0.0
+) -> int | None:
+    """Code what regroupings move, and swap in those that come out smaller; stored bytes saved.
+
+    None if there were none. ``allowance``: share of its former bytes by which one may be larger.
+    Raises SwapRefused or Damaged where something moved away meanwhile; what a stage before that
+    changed is kept, and the next plan starts from there.
+    """
+    with ExitStack() as stack:
+        hold = stack.enter_context(leases(context))
+        hold({each for plan in plans for each in plan.touched})
+        stages = [stack.enter_context(Recoder(context, deferred=True)) for _ in range(3)]
+        accepted: set[int] = set()
+        saved = 0
+        for plan in plans:
+            saving, was = _code(context, plan, stages)
+            if saving > -allowance * was:
+                accepted |= {move.content_id for move in plan.moves}
+                saved += saving
+            else:
+                log.info("rebase.not_smaller", saving_nbytes=saving)
+        if not accepted:
+            return None
+        for recoder in stages:
+            recoder.write()
+        for recoder in stages:
+            recoder.swap_in(accepted)
+        return saved
+
+
+def _code(context: JobContext, plan: Planned, recoders: Sequence[Recoder]) -> tuple[int, int]:
+    """Code a regrouping, stage by stage; stored bytes that it saves, and of how many."""
+    with context.hub.db.read() as session:
+        dtypes = {
+            content: tensor.dtype
+            for content, tensor in load_tensors(
+                session, [move.content_id for move in plan.moves]
+            ).items()
         }
-        if ids.isdisjoint(touched):
-            touched |= ids
-            _stage(plan.moves, stars, stages)
-            log.info("rebase.planned", content_id=content, saving_nbytes=plan.saving)
-    return stages
-
-
-def _stage(moves: Sequence[Move], stars: Sequence[Star], stages: list[list[Move]]) -> None:
-    """What becomes self-contained first, then the leaves, last the bases that become deltas."""
-    roots = {star.root for star in stars}
-    for move in moves:
-        stage = 0 if move.base_id is None else 2 if move.content_id in roots else 1
-        stages[stage].append(move)
-
-
-def _carry_out(context: JobContext, stages: Sequence[Sequence[Move]]) -> None:
-    total = _raw_nbytes(context.hub, [move.content_id for stage in stages for move in stage])
-    done = 0
-
-    def on_done(nbytes: int) -> None:
-        nonlocal done
-        done += nbytes
-        context.progress(done, total)
-
-    for stage in stages:
-        try:
-            _run_stage(context, stage, on_done)
-        except (SwapRefused, Damaged) as error:
-            log.info("rebase.stopped", error=str(error))
-            return
-
-
-def _run_stage(
-    context: JobContext,
-    moves: Sequence[Move],
-    on_done: Callable[[int], None] = lambda _nbytes: None,
-) -> None:
-    if not moves:
-        return
-    hub = context.hub
-    ids = [move.content_id for move in moves]
-    bases = {move.base_id for move in moves if move.base_id is not None}
-    with hub.db.read() as session:
-        dtypes = {content: tensor.dtype for content, tensor in load_tensors(session, ids).items()}
-    with Recoder(context) as recoder, leases(context) as hold:
-        hold(bases)
-        pairs = [(move.content_id, move.base_id) for move in moves]
-        code_moves(recoder, context, pairs, dtypes, on_done)
+        going = load_refs(session, plan.abandoned).values()
+    was, then = sum(ref.stored_nbytes for ref in going), 0
+    for recoder, moves in zip(recoders, plan.stages(), strict=True):
+        for move in moves:
+            dtype = dtypes.get(move.content_id, "U8")
+            ref, coded = code_move(recoder, context, move.content_id, move.base_id, dtype)
+            recoder.add(ref, coded)
+            was += ref.stored_nbytes
+            then += coded.nbytes
+    return was - then, was
 
 
 def _batches(contents: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -160,6 +186,8 @@ def _batches(contents: Sequence[int]) -> Iterator[Sequence[int]]:
         yield contents[at : at + TENSORS]
 
 
-def _raw_nbytes(hub: Hub, content_ids: Sequence[int]) -> int:
+def raw_nbytes(hub: Hub, plan: Planned) -> int:
+    """Raw bytes that a regrouping codes."""
+    ids = [move.content_id for move in plan.moves]
     with hub.db.read() as session:
-        return sum(session.scalars(select(Content.nbytes).where(Content.id.in_(content_ids))))
+        return sum(session.scalars(select(Content.nbytes).where(Content.id.in_(ids))))

@@ -2,44 +2,60 @@
 
 Contents are taken in until a pack is full; then the pack is made durable and swapped in one
 transaction. So memory, disk and lost work after a crash are bounded by a pack, and a rerun finds
-what is done by looking at the database.
+what is done by looking at the database. Where only the whole tells whether it pays, packs are
+written first and swapped, or given up, when all are there.
 """
 
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.contents.locking import lock_contents
-from app.contents.packs import PACK_NBYTES, PackWriter
+from app.contents.packs import PACK_NBYTES, PackedEncoding, PackWriter
 from app.contents.reading import read_whole
 from app.contents.refs import EncodingRef, load_refs
 from app.db.tables import Content, Lease
 from app.deltas.coding import STREAMED_NBYTES, Coded, code_streaming, code_whole
 from app.deltas.swap import SwapRefused, swap
 from app.deltas.tensors import base_dtype_of, load_tensors
+from app.errors import HubError
 from app.jobs.context import JobContext
 
 PACK_CONTENTS = 1000
 """Contents in one swap: bounds the length of its transaction."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Contents that are durable in packs of their own, and not yet current."""
+
+    writer: PackWriter
+    packed: list[PackedEncoding]
+    read: dict[int, EncodingRef]
+
+
 class Recoder:
     """Takes contents with the bytes they shall be stored as, and swaps them in pack by pack.
 
     A context manager; used by one thread. ``flush`` before leaving, or the last batch is given up.
+    With ``deferred`` full packs are only written, until :meth:`swap_in`.
     """
 
-    def __init__(self, context: JobContext) -> None:
+    def __init__(self, context: JobContext, *, deferred: bool = False) -> None:
         self._context = context
         self._hub = context.hub
+        self._deferred = deferred
         self._directory = tempfile.TemporaryDirectory(prefix="clade-recode-")
+        self._written: list[_Batch] = []
         self._start_batch()
 
     @property
@@ -58,12 +74,17 @@ class Recoder:
     ) -> None:
         self._writer.__exit__(kind, error, trace)
         self._directory.cleanup()
+        with suppress(HubError, SQLAlchemyError):
+            for batch in self._written:
+                batch.writer.abandon()
 
     def add(self, ref: EncodingRef, coded: Coded) -> None:
-        """Take one content; swaps the batch first if it is full. Raises as :meth:`flush` does."""
+        """Take one content; completes the batch first if it is full. Raises as :meth:`flush`."""
         full = self._nbytes + coded.nbytes > PACK_NBYTES or len(self._read) >= PACK_CONTENTS
         if self._read and full:
-            self.flush()
+            self.write()
+            if not self._deferred:
+                self.swap_in()
         self._writer.add(ref.content_id, coded.codec, coded.base_id, coded.body)
         if isinstance(coded.body, Path):
             coded.body.unlink(missing_ok=True)
@@ -76,12 +97,29 @@ class Recoder:
         Raises :class:`~app.deltas.swap.SwapRefused`, StoreUnavailable, Damaged or JobLost; then
         nothing of the batch was changed, and it may be made again.
         """
+        self.write()
+        self.swap_in()
+
+    def write(self) -> None:
+        """Make the batch durable; nothing is current yet. Raises StoreUnavailable, Unavailable."""
         writer, read = self._writer, self._read
         self._start_batch()
         with writer:
-            packed = writer.close()
-            self._context.check()
-            swap(self._hub, packed, read)
+            self._written.append(_Batch(writer, writer.close(), read))
+
+    def swap_in(self, only: Collection[int] | None = None) -> None:
+        """Make what was written current, or ``only`` some contents of it; the rest is given up.
+
+        Raises as :meth:`flush` does, for the pack that it has come to.
+        """
+        while self._written:
+            batch = self._written.pop(0)
+            chosen = [each for each in batch.packed if only is None or each.content_id in only]
+            with batch.writer:
+                self._context.check()
+                swap(self._hub, chosen, batch.read)
+            if len(chosen) < len(batch.packed):
+                batch.writer.abandon()
 
     def _start_batch(self) -> None:
         self._writer = PackWriter(self._hub)
@@ -102,19 +140,8 @@ def code_moves(
     Raises as :meth:`Recoder.flush` does. ``on_done`` is told raw bytes. What ``accept`` refuses
     stays as it is stored.
     """
-    hub = context.hub
     for content_id, base_id in moves:
-        context.check()
-        with hub.db.read() as session:
-            bases = [] if base_id is None else [base_id]
-            refs = load_refs(session, [content_id, *bases])
-            below = load_tensors(session, bases)
-        ref, base = refs.get(content_id), None if base_id is None else refs.get(base_id)
-        if ref is None or (base_id is not None and base is None):
-            raise SwapRefused([content_id], bases)
-        dtype = dtypes.get(content_id, "U8")
-        base_dtype = base_dtype_of(dtype, below.get(base_id or 0))
-        coded = _code(recoder, context, ref, base, dtype, base_dtype)
+        ref, coded = code_move(recoder, context, content_id, base_id, dtypes.get(content_id, "U8"))
         if accept(ref, coded):
             recoder.add(ref, coded)
         elif isinstance(coded.body, Path):
@@ -123,22 +150,27 @@ def code_moves(
     recoder.flush()
 
 
-def _code(
-    recoder: Recoder,
-    context: JobContext,
-    ref: EncodingRef,
-    base: EncodingRef | None,
-    dtype: str,
-    base_dtype: str | None,
-) -> Coded:
+def code_move(
+    recoder: Recoder, context: JobContext, content_id: int, base_id: int | None, dtype: str
+) -> tuple[EncodingRef, Coded]:
+    """Code one content: where it lies now, and what it would be. Raises SwapRefused, Damaged."""
+    context.check()
     hub = context.hub
+    with hub.db.read() as session:
+        bases = [] if base_id is None else [base_id]
+        refs = load_refs(session, [content_id, *bases])
+        below = load_tensors(session, bases)
+    ref, base = refs.get(content_id), None if base_id is None else refs.get(base_id)
+    if ref is None or (base_id is not None and base is None):
+        raise SwapRefused([content_id], bases)
+    base_dtype = base_dtype_of(dtype, below.get(base_id or 0))
     if max(ref.nbytes, 0 if base is None else base.nbytes) > STREAMED_NBYTES:
         directory = recoder.directory
-        return code_streaming(hub, ref, dtype, base, directory, context.check, base_dtype)
+        return ref, code_streaming(hub, ref, dtype, base, directory, context.check, base_dtype)
     if base is None:
-        return code_whole(read_whole(hub, [ref])[0], dtype)
-    data, below = read_whole(hub, [ref, base])
-    return code_whole(data, dtype, below, base.content_id, base_dtype)
+        return ref, code_whole(read_whole(hub, [ref])[0], dtype)
+    data, under = read_whole(hub, [ref, base])
+    return ref, code_whole(data, dtype, under, base.content_id, base_dtype)
 
 
 @contextmanager

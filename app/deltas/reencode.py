@@ -49,6 +49,18 @@ class Outdated:
 
 
 @dataclass(frozen=True, slots=True)
+class Reencoded:
+    """A batch that was gone over."""
+
+    last: int
+    """Content to go on after."""
+    nbytes: int
+    """Raw bytes."""
+    saved_nbytes: int
+    """Stored bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Old:
     content_id: int
     base_id: int | None
@@ -80,19 +92,28 @@ def reencode(context: JobContext) -> None:
         total = min(_raw_nbytes(session), BUDGET_NBYTES)
     last = done = 0
     while done < BUDGET_NBYTES:
-        context.check()
-        with hub.db.read() as session:
-            batch = _next_batch(session, last)
-        if not batch:
+        step = reencode_next(context, last)
+        if step is None:
             return
-        last = batch[-1].content_id
-        try:
-            _reencode_batch(context, batch)
-        except (SwapRefused, Damaged) as error:
-            log.info("reencode.left", contents=len(batch), error=str(error))
-        done += sum(each.nbytes for each in batch)
+        last = step.last
+        done += step.nbytes
         context.progress(min(done, total), total)
     hub.db.run(lambda session: owe_reencoding(session, hub))
+
+
+def reencode_next(context: JobContext, after: int) -> Reencoded | None:
+    """Go over the next contents of older generations, by id; None if there are none."""
+    context.check()
+    with context.hub.db.read() as session:
+        batch = _next_batch(session, after)
+    if not batch:
+        return None
+    saved = 0
+    try:
+        saved = _reencode_batch(context, batch)
+    except (SwapRefused, Damaged) as error:
+        log.info("reencode.left", contents=len(batch), error=str(error))
+    return Reencoded(batch[-1].content_id, sum(each.nbytes for each in batch), saved)
 
 
 def _raw_nbytes(session: Session) -> int:
@@ -129,8 +150,17 @@ def _next_batch(session: Session, after: int) -> list[_Old]:
     return batch
 
 
-def _reencode_batch(context: JobContext, batch: Sequence[_Old]) -> None:
+def _reencode_batch(context: JobContext, batch: Sequence[_Old]) -> int:
+    """Stored bytes saved."""
     hub = context.hub
+    saved = 0
+
+    def is_smaller(ref: EncodingRef, coded: Coded) -> bool:
+        nonlocal saved
+        smaller = coded.nbytes < ref.stored_nbytes * (1 - MIN_SAVING)
+        saved += ref.stored_nbytes - coded.nbytes if smaller else 0
+        return smaller
+
     with hub.db.read() as session:
         tensors = load_tensors(session, [each.content_id for each in batch])
     dtypes = {content: tensor.dtype for content, tensor in tensors.items()}
@@ -138,12 +168,9 @@ def _reencode_batch(context: JobContext, batch: Sequence[_Old]) -> None:
     if moves:
         with Recoder(context) as recoder, leases(context) as hold:
             hold({base for _, base in moves if base is not None})
-            code_moves(recoder, context, moves, dtypes, lambda _nbytes: None, _is_smaller)
+            code_moves(recoder, context, moves, dtypes, lambda _nbytes: None, is_smaller)
     hub.db.run(lambda session: _mark(session, [each.content_id for each in batch]))
-
-
-def _is_smaller(ref: EncodingRef, coded: Coded) -> bool:
-    return coded.nbytes < ref.stored_nbytes * (1 - MIN_SAVING)
+    return saved
 
 
 def _mark(session: Session, content_ids: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ Frames are copied without being decoded, then proven and swapped like any new en
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -27,12 +28,17 @@ log = structlog.get_logger(__name__)
 
 def repack(context: JobContext) -> None:
     """Handler of ``repack`` jobs: payload ``object_id``. Idempotent."""
-    hub, object_id = context.hub, int(context.payload["object_id"])
+    repack_objects(context, [int(context.payload["object_id"])])
+
+
+def repack_objects(context: JobContext, object_ids: Sequence[int]) -> None:
+    """Copy what is current in some objects to new ones. What moves away meanwhile is left."""
+    hub = context.hub
     with hub.db.read() as session:
         ids = session.scalars(
             select(Encoding.content_id)
-            .where(Encoding.object_id == object_id, Encoding.final.is_(True))
-            .order_by(Encoding.start)
+            .where(Encoding.object_id.in_(object_ids), Encoding.final.is_(True))
+            .order_by(Encoding.object_id, Encoding.start)
         ).all()
         refs = load_refs(session, ids)
     total = sum(ref.stored_nbytes for ref in refs.values())
@@ -49,7 +55,7 @@ def repack(context: JobContext) -> None:
                 context.progress(done, total)
             recoder.flush()
     except (SwapRefused, Damaged) as error:
-        log.info("repack.stopped", object_id=object_id, error=str(error))
+        log.info("repack.stopped", object_ids=list(object_ids), error=str(error))
 
 
 def _copy(hub: Hub, ref: EncodingRef, directory: Path) -> Coded:

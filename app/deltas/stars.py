@@ -10,7 +10,7 @@ from app.db.tables import Content, Encoding
 from app.deltas.domain import Holders, held_by, holding_repos, load_holders
 from app.deltas.neighbours import NEAREST, Tensor, row_variants, same_shape_contents, self_contained
 from app.deltas.prices import ALONE_CODECS, RootPrices, SketchPrices
-from app.deltas.regroup import Regrouping, Star, best_opening
+from app.deltas.regroup import Move, Regrouping, Star, best_opening
 from app.deltas.relatives import Relatives, family_roots
 from app.deltas.sketches import load_sketches
 from app.deltas.variants import (
@@ -49,17 +49,49 @@ class Surroundings:
     """Content and base that only their bytes can price."""
 
 
-def plan_around(
-    hub: Hub, tensor: Tensor, relatives: Relatives
-) -> tuple[Regrouping, tuple[Star, ...]] | None:
-    """The best opening of ``tensor`` or one near to it, with the stars it starts from."""
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A regrouping, and the stars it starts from."""
+
+    regrouping: Regrouping
+    stars: tuple[Star, ...]
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """Who is stored how from now on."""
+        return self.regrouping.moves
+
+    @property
+    def touched(self) -> frozenset[int]:
+        """Contents that move and the bases they move to."""
+        bases = {move.base_id for move in self.moves if move.base_id is not None}
+        return frozenset({move.content_id for move in self.moves} | bases)
+
+    @property
+    def abandoned(self) -> frozenset[int]:
+        """Bases that no commit shows and that lose all their deltas: they go."""
+        moving = {move.content_id for move in self.moves}
+        left = (star.root for star in self.stars if star.orphan and moving.issuperset(star.leaves))
+        return frozenset(left)
+
+    def stages(self) -> list[list[Move]]:
+        """What becomes self-contained first, then the leaves, last the bases that become deltas."""
+        roots = {star.root for star in self.stars}
+        stages: list[list[Move]] = [[], [], []]
+        for move in self.moves:
+            stages[0 if move.base_id is None else 2 if move.content_id in roots else 1].append(move)
+        return stages
+
+
+def plan_around(hub: Hub, tensor: Tensor, relatives: Relatives) -> Planned | None:
+    """The best opening of ``tensor`` or one near to it; None if none is worth it."""
     with hub.db.read() as session:
         around = _look_around(session, tensor, relatives)
     if around is None:
         return None
     price_variants(hub, around.prices.prices, around.variants, around.pairs)
     plan = best_opening(around.centres, around.stars, around.prices)
-    return None if plan is None else (plan, around.stars)
+    return None if plan is None else Planned(plan, around.stars)
 
 
 def _look_around(session: Session, tensor: Tensor, relatives: Relatives) -> Surroundings | None:

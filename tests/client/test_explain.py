@@ -25,6 +25,7 @@ def test_explain_tells_what_is_stored_what_depends_and_what_goes(
         ).facts["tensors"]
         listed = clade("explain", "bob/tune", *where, "--tensors", "model.safetensors").out
         [ref] = clade("explain", "alice/base", *where, "--ref", "none").complaint.splitlines()
+        refused = clade("explain", "alice/base", *where, "--rebase").complaint
         both = clade("explain", "alice/base", *where, "--ref", "a", "--squash", "b")
         nobody = clade("explain", "alice/none", *where).complaint
     assert facts["stored_bytes"] <= facts["logical_bytes"]
@@ -43,5 +44,6 @@ def test_explain_tells_what_is_stored_what_depends_and_what_goes(
     assert by_name["layers.1.up.weight"]["without_repo"] == "shared"
     assert "against alice/base" in listed
     assert "none" in ref
+    assert "administrators" in refused
     assert both.status == 2
     assert "not found" in nobody

@@ -14,7 +14,6 @@ from app.deltas.reencode import outdated, owe_reencoding
 from app.deltas.repack import repack
 from app.gc.collect import collect
 from app.jobs.context import JobContext
-from app.tasks import HANDLERS, PERIODS
 from tests.app.deltas.test_crash import Killed, Tripwire, copied, run_everything
 from tests.fixtures.models import ModelHub, as_bf16, base_weights, tuned
 
@@ -187,8 +186,3 @@ def test_a_copy_keeps_the_generation_of_its_frame(old_hub: ModelHub):
     moved = old_hub.encodings("alice/tune")["embed_tokens.weight"]
     assert moved.object_id != row.object_id
     assert moved.encoder == 0 < ENCODER
-
-
-def test_reencoding_is_owed_every_day_by_itself():
-    assert PERIODS["reencode"] == 24 * 3600
-    assert HANDLERS["reencode"] is reencode.reencode
