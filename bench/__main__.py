@@ -11,6 +11,7 @@ BENCHES = (
     "fuzz_frames",
     "slo",
     "stored",
+    "order",
     "transfer",
     "encode",
     "api",

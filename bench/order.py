@@ -37,7 +37,7 @@ from app.tasks import HANDLERS
 from bench.corpus import Corpus, ensure
 from bench.families import FAMILIES
 from bench.hub import workspace
-from bench.report import mb, print_table
+from bench.report import print_table
 
 MOST_SPREAD = 0.03
 """Of the best order's bytes: what the worst may take more."""
@@ -188,15 +188,24 @@ def main() -> None:
         rows.append(
             [
                 *(title, len(models), len(outcomes)),
-                *(mb(min(before)), f"{spread(before):.2%}"),
-                *(mb(min(after)), f"{spread(after):.2%}"),
+                *(f"{min(before):,}", f"{spread(before):.2%}"),
+                *(f"{min(after):,}", f"{spread(after):.2%}"),
                 " ".join(last.order),
             ]
         )
         print(f"{title}: done", file=sys.stderr, flush=True)
     print_table(
         "stored bytes by order of upload",
-        ["family", "models", "orders", "MB", "spread", "optimised MB", "spread", "worst order"],
+        [
+            "family",
+            "models",
+            "orders",
+            "best bytes",
+            "spread",
+            "optimised",
+            "spread",
+            "worst order",
+        ],
         rows,
         f"spread: worst / best order - 1; at most {MOST_SPREAD:.0%} after the optimiser",
     )
