@@ -169,12 +169,8 @@ class Jobs(BaseModel):
     scrub_nbytes: int = Field(
         64 * GIB, ge=1, description="Stored bytes that the scrubber reads per hour at most."
     )
-    optimise_nbytes: int = Field(
-        64 * GIB, ge=0, description="Raw bytes that the optimiser codes anew per hour; 0: it rests."
-    )
-    optimise_cpu_s: float = Field(
-        1200, ge=0, description="CPU seconds that it may take per hour; 0: it rests."
-    )
+    optimise_nbytes: int = Field(64 * GIB, ge=0, description="Raw bytes optimised per hour.")
+    optimise_cpu_s: float = Field(1200, ge=0, description="CPU seconds for it per hour; 0: off.")
     sweep_s: float = Field(
         15, description="How often Celery workers look for jobs whose message was lost, seconds."
     )
