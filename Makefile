@@ -9,7 +9,7 @@ LANE ?= xet
 HF ?= 2.4.0
 EXAMPLES ?= 100
 
-.PHONY: help up demo test attacks torture test-hf test-clients test-brokers test-api check bench bench-codec fuzz fmt migration clean
+.PHONY: help up demo test kills attacks torture test-hf test-clients test-brokers test-api check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=
 		--maxprocesses 4 --dist worksteal $(ARGS) \
 		tests/app/api/test_openapi.py tests/app/api/test_api_conformance.py \
 		tests/app/api/test_growth.py
+
+kills: $(VENV)/.dev ## Kill servers and workers 40 times under traffic, both stacks together
+	@scripts/services.sh
+	@$(BIN)/pytest -q -m "attacks and not brokers" $(ARGS) tests/torture/test_kills.py
 
 attacks: $(VENV)/.dev ## Kill, starve and mislead the hub for some minutes
 	@scripts/services.sh

@@ -1,4 +1,4 @@
-"""What ``celery -A workers.main worker -B`` runs: settings from the environment, our job kinds."""
+"""What ``celery -A workers.main`` runs: settings from the environment, our job kinds."""
 
 from celery.signals import setup_logging
 

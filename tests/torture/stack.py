@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 from pydantic import SecretStr
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from app.accounts.users import create_user
 from app.clock import SystemClock
@@ -26,12 +27,16 @@ from app.jobs.runner import drain
 from app.settings import Settings
 from app.tasks import HANDLERS
 from tests.fixtures.hub import open_test_hub
-from tests.fixtures.server import free_port
+from tests.fixtures.server import ROOT, free_port
+from tests.fixtures.services import with_our_life
 
 Nursery = subprocess.Popen[str]
 """See ``tests.torture.nursery``."""
 
 READY_S = 120.0
+"""For a server to be ready, and for a stack to finish its next job."""
+
+UNDONE = ("queued", "running")
 TOKEN = "hf_alice"
 
 IMPATIENT = {
@@ -51,6 +56,20 @@ IMPATIENT = {
 """Grace periods so short that everything happens while one watches."""
 
 
+@contextmanager
+def open_nursery() -> Iterator[Nursery]:
+    """Forks servers and workers, and ends those that are left in the end."""
+    process = subprocess.Popen(
+        with_our_life([sys.executable, "-m", "tests.torture.nursery"]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    with process:  # closes its stdin, upon which it ends
+        yield process
+
+
 @dataclass
 class Stack:
     """The processes of one hub; its database and store outlive them."""
@@ -62,7 +81,7 @@ class Stack:
     has_workers: bool
     port: int = field(default_factory=free_port)
     pids: dict[str, int] = field(default_factory=dict)
-    """By role: serve, and work where there is a broker."""
+    """By role: serve; work and beat where there is a broker."""
 
     @property
     def url(self) -> str:
@@ -70,12 +89,12 @@ class Stack:
 
     @property
     def roles(self) -> list[str]:
-        return ["serve", "work"] if self.has_workers else ["serve"]
+        return ["serve", "work", "beat"] if self.has_workers else ["serve"]
 
     def start(self, role: str) -> None:
         """Fork a process; for a server, wait until it is ready."""
         log = self.base / f"{role.replace(' ', '-')}.log"
-        kind = "serve" if role == "serve" else "work"
+        kind = role.partition(" ")[0]
         order = {"role": kind, "port": self.port, "env": self.env, "log": str(log)}
         self.pids[role] = self._ask(order)
         if role == "serve":
@@ -107,8 +126,10 @@ class Stack:
 
     def settle(self, hub: Hub) -> None:
         """What is owed is done by the stack itself; then nobody runs, time passes, all is clean."""
-        deadline = time.monotonic() + READY_S
-        while self._owed(hub):
+        done, deadline = -1, 0.0
+        while self._count(hub, Job.state.in_(UNDONE), Job.run_after <= hub.clock.now()):
+            if (now_done := self._count(hub, Job.state == "done")) != done:
+                done, deadline = now_done, time.monotonic() + READY_S
             assert time.monotonic() < deadline, self._logs()
             time.sleep(0.2)
         self.stop()
@@ -129,16 +150,9 @@ class Stack:
         assert not odd, odd
         assert keys == {stat.key for stat in hub.store.list()}
 
-    def _owed(self, hub: Hub) -> int:
+    def _count(self, hub: Hub, *which: ColumnElement[bool]) -> int:
         with hub.db.read() as session:
-            return (
-                session.scalar(
-                    select(func.count()).where(
-                        Job.state.in_(("queued", "running")), Job.run_after <= hub.clock.now()
-                    )
-                )
-                or 0
-            )
+            return session.scalar(select(func.count()).select_from(Job).where(*which)) or 0
 
     def _ask(self, order: dict[str, object]) -> int:
         assert self.nursery.stdin is not None
