@@ -8,6 +8,8 @@ from typing import Any, Final
 
 _VECTORS: Final = "machine.vectors32"
 """What no module is built from that a processor without vectors could compile."""
+_BYTES: Final = "machine.vectors8"
+"""What modules are built from that a processor with word shuffles has no use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,14 @@ def load() -> Loaded:
     """
     began = time.perf_counter()
     from codec.machine import compiling
-    from codec.machine.instructions import instruction_set
+    from codec.machine.instructions import has_word_shuffles, instruction_set
 
     instructions = instruction_set()
+    useless = _VECTORS if instructions == "portable" else _BYTES if has_word_shuffles() else None
     modules = [
         importlib.import_module(f"codec.{name}")
         for name in compiling.kernel_modules()
-        if instructions != "portable" or _VECTORS not in compiling.built_from(name)
+        if useless not in compiling.built_from(name)
     ]
     kernels = [kernel for module in modules for kernel in _kernels(module)]
     place = compiling.cache_place()

@@ -277,6 +277,22 @@ def encode(plane: Any, shares: Any, slot_of: Any, states: Any, words: Any, end: 
     return int(at)
 
 
+@njit(inline="always")
+def halves_of(states: Any) -> Any:
+    """Upper and lower halves of states, as words."""
+    upper, lower = np.empty(LANES, np.uint16), np.empty(LANES, np.uint16)
+    for lane in range(LANES):
+        upper[lane], lower[lane] = _U16(states[lane] >> _WORD_BITS), _U16(states[lane])
+    return upper, lower
+
+
+@njit(inline="always")
+def join_halves(upper: Any, lower: Any, states: Any) -> None:
+    """Undo :func:`halves_of`."""
+    for lane in range(LANES):
+        states[lane] = _U32(lower[lane]) | _U32(_U32(upper[lane]) << _WORD_BITS)
+
+
 @njit(types.int64(_in8, types.int64, types.int64, _u32, _in32, _u8), **_compiled)
 def decode(stream: Any, at: int, end: int, states: Any, slots: Any, plane: Any) -> int:
     """Restore the bytes of a plane; where their words end.

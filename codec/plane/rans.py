@@ -158,13 +158,15 @@ def _row_encoder() -> Any:
 @lru_cache(maxsize=2)
 def _row_merger(width: int) -> Any:
     """The kernel that makes whole rows of words of exponents in registers; None without it."""
-    from codec.machine.instructions import has_word_shuffles
+    from codec.machine.instructions import has_word_shuffles, instruction_set
 
-    if not has_word_shuffles():
+    if instruction_set() == "portable":
         return None
-    from codec.plane.registers import MERGE
-
-    return MERGE[width]
+    if has_word_shuffles():
+        from codec.plane import registers as kernels
+    else:
+        from codec.plane import shuffles as kernels
+    return kernels.MERGE[width]
 
 
 @lru_cache(maxsize=1)

@@ -37,7 +37,7 @@ from codec.machine.vectors16 import (
     zip_lower,
     zip_upper,
 )
-from codec.plane.kernels import FEW, LANES
+from codec.plane.kernels import FEW, LANES, halves_of, join_halves
 
 _U16: Any = np.uint16
 _u8, _u32 = (types.Array(kind, 1, "C") for kind in (types.uint8, types.uint32))
@@ -88,27 +88,11 @@ def _step(highs: Any, lows: Any, tables: Any, stream: Any, at: Any) -> Any:
 
 
 @njit(inline="always")
-def _halves(states: Any) -> Any:
-    """Upper and lower halves of states, as words."""
-    upper, lower = np.empty(LANES, np.uint16), np.empty(LANES, np.uint16)
-    for lane in range(LANES):
-        upper[lane] = _U16(states[lane] >> np.uint32(16))
-        lower[lane] = _U16(states[lane])
-    return upper, lower
-
-
-@njit(inline="always")
 def _store_halves(halves: Any, v0: Any, v1: Any, v2: Any, v3: Any) -> None:
     store(halves, 0, v0)
     store(halves, 32, v1)
     store(halves, 64, v2)
     store(halves, 96, v3)
-
-
-@njit(inline="always")
-def _join(upper: Any, lower: Any, states: Any) -> None:
-    for lane in range(LANES):
-        states[lane] = np.uint32(lower[lane]) | (np.uint32(upper[lane]) << np.uint32(16))
 
 
 @njit(inline="always")
@@ -133,7 +117,7 @@ def merge16(stream: Any, at: int, end: int, states: Any, tables: Any, p1: Any, o
     are more than end at ``end``. ``out`` may stand anywhere.
     """
     t = _tables(tables)
-    upper, lower = _halves(states)
+    upper, lower = halves_of(states)
     h0, h1, h2, h3 = load(upper, 0), load(upper, 32), load(upper, 64), load(upper, 96)
     l0, l1, l2, l3 = load(lower, 0), load(lower, 32), load(lower, 64), load(lower, 96)
     for i in range(0, p1.size - LANES + 1, LANES):
@@ -149,7 +133,7 @@ def merge16(stream: Any, at: int, end: int, states: Any, tables: Any, p1: Any, o
             return -1
     _store_halves(upper, h0, h1, h2, h3)
     _store_halves(lower, l0, l1, l2, l3)
-    _join(upper, lower, states)
+    join_halves(upper, lower, states)
     return at
 
 
@@ -167,7 +151,7 @@ def merge32(
 ) -> int:
     """Words of 32 bits from exponents and three planes; as :func:`merge16`."""
     t = _tables(tables)
-    upper, lower = _halves(states)
+    upper, lower = halves_of(states)
     h0, h1, h2, h3 = load(upper, 0), load(upper, 32), load(upper, 64), load(upper, 96)
     l0, l1, l2, l3 = load(lower, 0), load(lower, 32), load(lower, 64), load(lower, 96)
     for i in range(0, p1.size - LANES + 1, LANES):
@@ -183,7 +167,7 @@ def merge32(
             return -1
     _store_halves(upper, h0, h1, h2, h3)
     _store_halves(lower, l0, l1, l2, l3)
-    _join(upper, lower, states)
+    join_halves(upper, lower, states)
     return at
 
 

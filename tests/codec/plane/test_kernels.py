@@ -160,7 +160,15 @@ def test_rows_of_vectors_come_back(plane):
     assert restored.tobytes() == plane.tobytes()
 
 
-@pytest.mark.skipif(not has_word_shuffles(), reason="this processor has no word shuffles")
+def mergers(width):
+    """Every kernel of this processor that makes words of a stream and planes."""
+    from codec.plane import shuffles as plane_shuffles
+
+    known = [plane_shuffles.MERGE[width]]
+    return [plane_registers.MERGE[width], *known] if has_word_shuffles() else known
+
+
+@pytest.mark.skipif(not WIDE, reason="this processor has no vectors that the kernels know")
 @given(plane=planes, seed=st.integers(0, 99), width=st.sampled_from([2, 4]))
 @settings(deadline=None)
 def test_words_are_merged_straight_from_the_stream(plane, seed, width):
@@ -171,11 +179,11 @@ def test_words_are_merged_straight_from_the_stream(plane, seed, width):
         return
     whole, rng = plane.size - plane.size % 128, np.random.default_rng(seed)
     rest = [rng.integers(0, 256, whole).astype(np.uint8) for _ in range(width - 1)]
-    out, end = np.empty(whole * width + 1, np.uint8)[1:], words.nbytes
-    merge = plane_registers.MERGE[width]
-    assert 0 <= merge(padded(words), 0, end, states, tables, *rest, out) <= end
-    twin = naive.merge([plane[:whole], *rest], fields=True)
-    assert out.tobytes() == twin.tobytes()
+    twin, end = naive.merge([plane[:whole], *rest], fields=True).tobytes(), words.nbytes
+    for merge in mergers(width):
+        left, out = states.copy(), np.empty(whole * width + 1, np.uint8)[1:]
+        assert 0 <= merge(padded(words), 0, end, left, tables, *rest, out) <= end
+        assert out.tobytes() == twin
 
 
 @given(plane=planes, seed=st.integers(0, 99), length=st.integers(0, 300))
@@ -192,10 +200,11 @@ def test_words_of_any_content_are_read_no_further_than_their_room(plane, seed, l
         from codec.plane import wide as plane_wide
 
         kernels.append((plane_wide.decode, (slots, np.empty(whole, np.uint8))))
-    if has_word_shuffles() and plane_kernels.fill_registers(frequencies, 7, tables):
-        for width, merge in plane_registers.MERGE.items():
+    if WIDE and plane_kernels.fill_registers(frequencies, 7, tables):
+        for width in (2, 4):
             rest = [plane[:whole]] * (width - 1)
-            kernels.append((merge, (tables, *rest, np.empty(whole * width, np.uint8))))
+            made = np.empty(whole * width, np.uint8)
+            kernels += [(merge, (tables, *rest, made)) for merge in mergers(width)]
     ends = [kernel(stream, 0, 2 * length, first.copy(), *more) for kernel, more in kernels]
     assert all(end <= 2 * length for end in ends)
     assert len(set(ends[1:])) <= 1
