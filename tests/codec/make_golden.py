@@ -159,6 +159,22 @@ def sparse(dtype: str) -> tuple[bytes, bytes]:
     return target.astype(base.dtype).tobytes() + tail, base.tobytes()[: 5 * 4096 + 1]
 
 
+COARSE = {"BF16": 2, "F16": 4, "F32": 4}
+"""What the frequencies of golden frames of busy contexts are multiples of."""
+
+
+def busy(dtype: str) -> tuple[bytes, bytes]:
+    """Target and base whose contexts are used so evenly that their tables are made coarse."""
+    octaves = {2: 2, 4: 6}[COARSE[dtype]]
+    rng = np.random.default_rng(10)
+    values = rng.uniform(1, 2, 6000) * 2.0 ** -rng.integers(0, octaves, 6000)
+    base = tensors.floats(values, dtype)
+    target = tensors.floats(values + rng.standard_normal(6000) * 0.01, dtype)
+    special = tensors.awkward(dtype)
+    target[3000 : 3000 + special.size] = special
+    return target.tobytes(), base.tobytes()
+
+
 def planes(dtype: str) -> bytes:
     """Words whose upper bytes are mostly alike, among them every awkward one, and bytes left over.
 
@@ -214,6 +230,10 @@ def main() -> None:
         target = planes(dtype)
         frame = codec.encode(target, dtype=dtype, codec="PLANE")
         write(f"planes-{dtype}", {"target": target, "base": b"", "plane.frame": frame})
+    for dtype in COARSE:
+        target, base = busy(dtype)
+        frame = codec.encode(target, dtype=dtype, base=base, codec="CTX")
+        write(f"busy-{dtype}", {"target": target, "base": base, "ctx.frame": frame})
     for case, (target, base, words) in conversions().items():
         frames = {
             f"{name.lower()}.frame": converted(target, base, name, words)

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import codec
-from codec.elements.dtypes import DType
+from codec.context.slots import load_tables
+from codec.elements.dtypes import DType, layout_of
 from codec.plane.streams import Coding
 from tests.codec import independent_reader
+from tests.codec.make_golden import COARSE
 
 GOLDEN = Path(__file__).parent / "golden"
 FRAMES = sorted(GOLDEN.glob("*/*/*.frame"))
@@ -39,6 +42,13 @@ def test_every_codec_and_dtype_has_a_golden_frame():
 def test_context_frames_have_golden_ones_too(dtype):
     info = codec.inspect((GOLDEN / "v1" / dtype / "ctx.frame").read_bytes())
     assert info.methods["CTX"] > 0
+
+
+@pytest.mark.parametrize(("dtype", "step"), COARSE.items())
+def test_tables_of_busy_contexts_have_golden_frames(dtype, step):
+    head = codec.FrameHead.parse((GOLDEN / "v1" / f"busy-{dtype}" / "ctx.frame").read_bytes())
+    frequencies = load_tables(head.tables, layout_of(head.words.coded).width)
+    assert np.gcd.reduce(frequencies, axis=None) == step
 
 
 @pytest.mark.parametrize("dtype", ["U8", "F8_E4M3", "I16", "BF16", "F16", "F32", "I64", "F64"])
