@@ -6,15 +6,24 @@ also find what is shared. So nobody can tell by time, size or form whether bytes
 read are stored. A hub, or an organisation, can have it otherwise: ``dedup = hub``.
 """
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, exists, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, true, update
 from sqlalchemy.orm import Session, aliased
 
 from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.accounts.users import find_account
-from app.db.tables import AccessRequest, Account, Content, File, Repo, Segment, TreeEntry
+from app.db.tables import (
+    AccessRequest,
+    Account,
+    Content,
+    Encoding,
+    File,
+    Repo,
+    Segment,
+    TreeEntry,
+)
 from app.errors import NotFound
 from app.hub import Hub
 from app.jobs.context import JobContext
@@ -100,8 +109,25 @@ def share_repo(context: JobContext) -> None:
                 .values(domain=SHARED)
                 .execution_options(synchronize_session=False)
             )
+        _owe_parting(session, hub, contents)
 
     hub.db.run(work)
+
+
+def _owe_parting(session: Session, hub: Hub, contents: Select[Any]) -> None:
+    """Packs in which some lie beside private bytes are made anew, domain by domain."""
+    packs = select(Encoding.object_id).where(Encoding.content_id.in_(contents))
+    mixed = session.scalars(
+        select(Encoding.object_id)
+        .join(Content, Content.id == Encoding.content_id)
+        .where(Encoding.object_id.in_(packs))
+        .group_by(Encoding.object_id)
+        .having(func.min(Content.domain) != func.max(Content.domain))
+        .order_by(Encoding.object_id)
+    )
+    for object_id in mixed:
+        key = f"object:{object_id}"
+        enqueue(session, hub, "repack", key=key, payload={"object_id": object_id}, priority=20)
 
 
 def dedup_of(account: Account) -> Dedup | None:

@@ -45,6 +45,8 @@ class EncodingRef(StoredRange):
     """``raw`` or a frame codec."""
     base: "EncodingRef | None"
     """Encoding of the content that the frame is a delta against."""
+    domain: int
+    """Whose bytes they are, see ``app.accounts.domains``."""
 
 
 def load_refs(session: Session, content_ids: Iterable[int]) -> dict[int, EncodingRef]:
@@ -77,6 +79,7 @@ def load_former_refs(session: Session, content_id: int) -> list[EncodingRef]:
             FormerEncoding.start,
             FormerEncoding.nbytes,
             FormerEncoding.checks,
+            Content.domain,
         )
         .join(FormerEncoding, FormerEncoding.content_id == Content.id)
         .join(StoredObject, StoredObject.id == FormerEncoding.object_id)
@@ -134,6 +137,7 @@ def _select_current() -> Select[*tuple[Any, ...]]:
             Encoding.start,
             Encoding.nbytes,
             Encoding.checks,
+            Content.domain,
         )
         .join(Encoding, Encoding.content_id == Content.id)
         .join(StoredObject, StoredObject.id == Encoding.object_id)
@@ -163,7 +167,7 @@ def _load_bases(session: Session, rows: Iterable[Any], *, depth: int) -> dict[in
 
 def _ref_of(row: Any, bases: dict[int, EncodingRef]) -> EncodingRef | None:
     """None when the base that the row names is gone: such an encoding cannot be read."""
-    content_id, digest, nbytes, codec, base_id, object_id, key, start, stored_nbytes, checks = row
+    content_id, digest, nbytes, codec, base_id, object_id, key, start, stored, checks, domain = row
     if base_id is not None and base_id not in bases:
         return None
     return EncodingRef(
@@ -175,6 +179,7 @@ def _ref_of(row: Any, bases: dict[int, EncodingRef]) -> EncodingRef | None:
         object_id=object_id,
         key=key,
         start=start,
-        stored_nbytes=stored_nbytes,
+        stored_nbytes=stored,
         checks=checks,
+        domain=domain,
     )

@@ -1,4 +1,4 @@
-"""Small and half-empty objects packed anew: fewer objects, no holes, the same frames.
+"""Small, half-empty and mixed objects packed anew: fewer objects, no holes, the same frames.
 
 Commits of small files leave an object each, re-basing leaves packs with holes. Frames are copied
 without being decoded, then proven and swapped like any new encoding. Only what belongs to one dedup
@@ -32,12 +32,14 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """A live object that holds nothing but final encodings of sound contents of one domain."""
+    """A live object that holds nothing but final encodings of sound contents."""
 
     id: int
     nbytes: int
     used_nbytes: int
     domain: int
+    is_mixed: bool
+    """Whether it holds contents of other domains, too, since some were shared meanwhile."""
 
 
 def join_next(context: JobContext, budget: Budget, after: int) -> int | None:
@@ -81,17 +83,19 @@ def _page(session: Session, after: int) -> tuple[Sequence[int], list[_Packed]]:
         .order_by(StoredObject.id)
     )
     return ids, [
-        _Packed(object_id, nbytes, int(used), domain)
+        _Packed(object_id, nbytes, int(used), domain, domain != other)
         for object_id, nbytes, used, domain, other, unfit in rows
-        if domain == other and not unfit and object_id not in uploads
+        if not unfit and object_id not in uploads
     ]
 
 
 def _groups(packed: Sequence[_Packed]) -> list[list[_Packed]]:
     """Objects to be packed together."""
-    sparse = [[each] for each in packed if is_sparse(each.nbytes, each.used_nbytes)]
+    alone: list[list[_Packed]] = []
     small: dict[int, list[_Packed]] = defaultdict(list)
     for each in packed:
-        if each.nbytes < SMALL_NBYTES and not is_sparse(each.nbytes, each.used_nbytes):
+        if each.is_mixed or is_sparse(each.nbytes, each.used_nbytes):
+            alone.append([each])
+        elif each.nbytes < SMALL_NBYTES:
             small[each.domain].append(each)
-    return sparse + [group for group in small.values() if len(group) >= FEWEST]
+    return alone + [group for group in small.values() if len(group) >= FEWEST]

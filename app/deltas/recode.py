@@ -4,12 +4,15 @@ Contents are taken in until a pack is full; then the pack is made durable and sw
 transaction. So memory, disk and lost work after a crash are bounded by a pack, and a rerun finds
 what is done by looking at the database. Where only the whole tells whether it pays, packs are
 written first and swapped, or given up, when all are there.
+
+A pack holds contents of one dedup domain: where a frame lies is told to those who may read it, and
+must tell them nothing of what others have. So there is a batch for each domain.
 """
 
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -33,14 +36,22 @@ from app.jobs.context import JobContext
 PACK_CONTENTS = 1000
 """Contents in one swap: bounds the length of its transaction."""
 
+MOST_OPEN = 16
+"""Domains that are collected for at once."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _Batch:
-    """Contents that are durable in packs of their own, and not yet current."""
+    """Contents of one domain that are on their way into a pack."""
 
     writer: PackWriter
-    packed: list[PackedEncoding]
-    read: dict[int, EncodingRef]
+    read: dict[int, EncodingRef] = field(default_factory=dict)
+    nbytes: int = 0
+    packed: list[PackedEncoding] = field(default_factory=list)
+    """All of them, once they are durable; they are not yet current."""
+
+    def is_full_for(self, coded: Coded) -> bool:
+        return self.nbytes + coded.nbytes > PACK_NBYTES or len(self.read) >= PACK_CONTENTS
 
 
 class Recoder:
@@ -55,8 +66,8 @@ class Recoder:
         self._hub = context.hub
         self._deferred = deferred
         self._directory = tempfile.TemporaryDirectory(prefix="clade-recode-")
+        self._open: dict[int, _Batch] = {}
         self._written: list[_Batch] = []
-        self._start_batch()
 
     @property
     def directory(self) -> Path:
@@ -72,40 +83,42 @@ class Recoder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.__exit__(kind, error, trace)
+        for batch in self._open.values():
+            batch.writer.__exit__(kind, error, trace)
         self._directory.cleanup()
         with suppress(HubError, SQLAlchemyError):
             for batch in self._written:
                 batch.writer.abandon()
 
     def add(self, ref: EncodingRef, coded: Coded) -> None:
-        """Take one content; completes the batch first if it is full. Raises as :meth:`flush`."""
-        full = self._nbytes + coded.nbytes > PACK_NBYTES or len(self._read) >= PACK_CONTENTS
-        if self._read and full:
-            self.write()
-            if not self._deferred:
-                self.swap_in()
-        self._writer.add(ref.content_id, coded.codec, coded.base_id, coded.body)
+        """Take one content; completes its domain's batch first if full. Raises as :meth:`flush`."""
+        batch = self._open.get(ref.domain)
+        if batch is not None and batch.read and batch.is_full_for(coded):
+            self._complete(ref.domain)
+            batch = None
+        if batch is None:
+            if len(self._open) == MOST_OPEN:
+                self._complete(next(iter(self._open)))
+            batch = self._open[ref.domain] = _Batch(PackWriter(self._hub))
+        batch.writer.add(ref.content_id, coded.codec, coded.base_id, coded.body)
         if isinstance(coded.body, Path):
             coded.body.unlink(missing_ok=True)
-        self._read[ref.content_id] = ref
-        self._nbytes += coded.nbytes
+        batch.read[ref.content_id] = ref
+        batch.nbytes += coded.nbytes
 
     def flush(self) -> None:
-        """Make the batch durable and current.
+        """Make all batches durable and current.
 
         Raises :class:`~app.deltas.swap.SwapRefused`, StoreUnavailable, Damaged or JobLost; then
-        nothing of the batch was changed, and it may be made again.
+        nothing of that batch was changed, and it may be made again.
         """
         self.write()
         self.swap_in()
 
     def write(self) -> None:
-        """Make the batch durable; nothing is current yet. Raises StoreUnavailable, Unavailable."""
-        writer, read = self._writer, self._read
-        self._start_batch()
-        with writer:
-            self._written.append(_Batch(writer, writer.close(), read))
+        """Make all durable; nothing is current yet. Raises StoreUnavailable, Unavailable."""
+        for domain in list(self._open):
+            self._write(domain)
 
     def swap_in(self, only: Collection[int] | None = None) -> None:
         """Make what was written current, or ``only`` some contents of it; the rest is given up.
@@ -121,10 +134,16 @@ class Recoder:
             if len(chosen) < len(batch.packed):
                 batch.writer.abandon()
 
-    def _start_batch(self) -> None:
-        self._writer = PackWriter(self._hub)
-        self._read: dict[int, EncodingRef] = {}
-        self._nbytes = 0
+    def _complete(self, domain: int) -> None:
+        self._write(domain)
+        if not self._deferred:
+            self.swap_in()
+
+    def _write(self, domain: int) -> None:
+        batch = self._open.pop(domain)
+        with batch.writer:
+            batch.packed = batch.writer.close()
+            self._written.append(batch)
 
 
 def code_moves(

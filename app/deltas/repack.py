@@ -1,6 +1,7 @@
 """The repack job: what is left of a sparsely used object moves, as it is, to a new one.
 
-After a regrouping an object may hold little that is current; it can only be deleted as a whole.
+After a regrouping an object may hold little that is current; it can only be deleted as a whole. One
+that holds contents of several dedup domains, since some were shared, is parted in the same way.
 Frames are copied without being decoded, then proven and swapped like any new encoding.
 """
 

@@ -90,6 +90,7 @@ def _verify(hub: Hub, packed: Sequence[PackedEncoding], read: Mapping[int, Encod
                 nbytes=target.nbytes,
                 codec=each.codec,
                 base=None if each.base_id is None else bases[each.base_id],
+                domain=target.domain,
             ),
         )
 

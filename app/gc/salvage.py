@@ -41,6 +41,7 @@ class _Patient:
     id: int
     digest: bytes
     nbytes: int
+    domain: int
     dtype: str | None
     place: tuple[int, int] | None
     """Object and start of the current encoding; None if there is none."""
@@ -94,6 +95,7 @@ def _load(hub: Hub, content: int) -> _Patient | None:
         id=content,
         digest=row.digest,
         nbytes=row.nbytes,
+        domain=row.domain,
         dtype=None if tensor is None else tensor.dtype,
         place=None if encoding is None else (encoding.object_id, encoding.start),
         current=current,
@@ -155,6 +157,7 @@ def _ref(patient: _Patient, packed: PackedEncoding) -> EncodingRef:
         nbytes=patient.nbytes,
         codec=packed.codec,
         base=None,
+        domain=patient.domain,
     )
 
 

@@ -4,22 +4,25 @@ import hashlib
 import random
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
-from app.accounts.domains import SHARED, set_dedup
+from app.accounts.domains import SHARED, set_dedup, share_repo
 from app.accounts.tokens import Principal
 from app.catalog.commits import apply_commit
 from app.catalog.operations import AddLfsFile
 from app.catalog.repos import change_settings
 from app.db.tables import Content, Encoding, File, Repo
+from app.deltas.reencode import owe_reencoding
+from app.deltas.repack import repack_objects
 from app.errors import HubError, MissingUploads, NotFound
 from app.hub import Hub
 from app.ingest.creation import create_repo
 from app.ingest.stream import ingest_stream
+from app.jobs.context import JobContext
 from app.jobs.runner import drain
 from app.lfs.batch import WantedObject, plan_uploads
 from app.tasks import HANDLERS
-from tests.fixtures.models import ModelHub, base_weights, weight_file
+from tests.fixtures.models import ModelHub, base_weights, tuned, weight_file
 from tests.fixtures.traces import traced
 
 DATA = weight_file(base_weights())
@@ -87,6 +90,56 @@ def test_published_bytes_become_everybodys(models: ModelHub, gated):
     models.push("carol/same", {"model.safetensors": DATA})
     assert (models.contents() > before + 3) == bool(gated)
     models.run_jobs()
+    models.check()
+
+
+def mixed_packs(hub: Hub) -> list[int]:
+    """Packs in which bytes of several domains lie."""
+    with hub.db.read() as session:
+        return list(
+            session.scalars(
+                select(Encoding.object_id)
+                .join(Content, Content.id == Encoding.content_id)
+                .group_by(Encoding.object_id)
+                .having(func.min(Content.domain) != func.max(Content.domain))
+            )
+        )
+
+
+def encode_all_anew(models: ModelHub) -> None:
+    """In one job, whoever they belong to."""
+    with models.hub.db.write() as session:
+        session.execute(update(Encoding).values(encoder=0))
+        owe_reencoding(session, models.hub)
+    models.run_jobs()
+
+
+def test_bytes_of_several_domains_never_lie_in_one_pack(models: ModelHub):
+    base = base_weights()
+    models.push("bob/secret", tuned(base, 1), private=True)
+    models.push("alice/secret", tuned(base, 2), private=True)
+    models.run_jobs()
+    models.push("carol/base", base)
+    models.run_jobs()
+    encode_all_anew(models)
+    assert len(set(domains(models.hub, Content))) == 3
+    assert mixed_packs(models.hub) == []
+    models.check()
+
+
+def test_packs_are_parted_when_something_in_them_is_published(models: ModelHub):
+    hub = models.hub
+    repos = [models.push(f"bob/{n}", tuned(base_weights(), n), private=True) for n in range(2)]
+    models.run_jobs()
+    with hub.db.read() as session:
+        objects = session.scalars(select(Encoding.object_id).where(Encoding.final).distinct()).all()
+    joined = JobContext(hub, 0, {})
+    repack_objects(joined, objects)
+    change_settings(hub, repos[0], private=False)
+    share_repo(JobContext(hub, 0, {"repo_id": repos[0].id}))
+    assert mixed_packs(hub)
+    drain(hub, HANDLERS)
+    assert mixed_packs(hub) == []
     models.check()
 
 

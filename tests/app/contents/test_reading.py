@@ -251,6 +251,7 @@ class TestReadWhole:
             start=refs[1].start,
             stored_nbytes=64,
             checks=refs[1].checks,
+            domain=refs[1].domain,
         )
 
         with pytest.raises(Damaged):
