@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.accounts.permissions import possessed_file_clause, readable_file_clause
 from app.accounts.tokens import Principal
 from app.catalog.operations import AddFile, AddLfsFile, Operation
+from app.contents.soundness import sound_file_clause
 from app.db.tables import Encoding, File, FileGrant, Lease, Repo, Segment
 from app.errors import MissingUploads
 
@@ -40,7 +41,7 @@ def claim_files(
     """Lock and check every file that ``operations`` add.
 
     Raises MissingUploads with the SHA-256 of each one that must be sent (again): unknown, not the
-    caller's, condemned, damaged, or of another size than announced.
+    caller's, condemned, damaged in any of its contents, or of another size than announced.
     """
     announced: dict[bytes, int | None] = {}
     inline_ids: set[int] = set()
@@ -129,8 +130,7 @@ def _lock_and_look(session: Session, file_ids: Iterable[int]) -> list[File]:
     ids = sorted(set(file_ids))
     locked = select(File.id).order_by(File.id).with_for_update(read=True)
     _batched(session, locked, File.id, ids)
-    sound = select(File).where(File.state == "live", File.health == "ok")
-    return _batched(session, sound, File.id, ids)
+    return _batched(session, select(File).where(sound_file_clause()), File.id, ids)
 
 
 def _batched(

@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal, authenticate
@@ -16,7 +16,7 @@ from app.catalog.listing import list_files
 from app.catalog.operations import AddFile, AddLfsFile, DeleteFile
 from app.catalog.refs import create_branch, create_tag, resolve_revision
 from app.catalog.repos import delete_repo, find_readable_repo
-from app.db.tables import Commit, File, FileGrant, Job, Lease, Ref, Repo, Tree, TreeEntry
+from app.db.tables import Commit, Content, File, FileGrant, Job, Lease, Ref, Repo, Tree, TreeEntry
 from app.errors import (
     Conflict,
     Forbidden,
@@ -161,6 +161,20 @@ def test_files_must_be_here_whole_and_the_callers(any_hub: Hub, ada: Principal, 
         any_hub.db.run(spoil)
         with pytest.raises(MissingUploads):
             commit(who=ada, where=repo)
+
+
+def test_bytes_known_to_be_damaged_are_asked_for_and_healed(
+    any_hub: Hub, ada: Principal, repo: Repo
+):
+    data = b"weights"
+    [file] = ingest_inline(any_hub, [data], repo_id=repo.id)
+    operation = AddLfsFile("w.bin", file.sha256, len(data))
+    any_hub.db.run(lambda session: session.execute(update(Content).values(health="damaged")))
+    with pytest.raises(MissingUploads) as refused:
+        apply_commit(any_hub, ada, repo, MAIN, [operation], title="t")
+    assert refused.value.oids == [file.sha256.hex()]
+    ingest_inline(any_hub, [data], repo_id=repo.id)
+    assert apply_commit(any_hub, ada, repo, MAIN, [operation], title="t").oid
 
 
 def test_refused_commit_leaves_nothing(any_hub: Hub, ada: Principal, repo: Repo):
