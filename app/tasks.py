@@ -9,7 +9,7 @@ from app.accounts.domains import share_repo
 from app.catalog.indexing import JOB as INDEX
 from app.catalog.indexing import index_job
 from app.catalog.scanning import JOB as SCAN
-from app.catalog.scanning import scan_repo
+from app.catalog.scanning import scan_file
 from app.deltas.encode import encode_file
 from app.deltas.optimise import JOB as OPTIMISE
 from app.deltas.optimise import optimise
@@ -27,7 +27,7 @@ HANDLERS: Mapping[str, Handler] = {
     INDEX: index_job,
     SHARE: share_repo,
     AUDIT: prune_audit,
-    SCAN: scan_repo,
+    SCAN: scan_file,
     "encode": encode_file,
     "rebase": rebase,
     "reencode": reencode,

@@ -1,7 +1,7 @@
 """Appending to history: one transaction that checks, links, moves the branch and owes the jobs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import select, update
@@ -11,12 +11,12 @@ from app.accounts.audit import note
 from app.accounts.permissions import can_write
 from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
-from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases, files_to_encode
+from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases
 from app.catalog.cuts import hold_history
 from app.catalog.discussions import note_commit
 from app.catalog.git_objects import blob_oid, commit_body, lfs_pointer, object_oid
-from app.catalog.indexing import owe_indexing
 from app.catalog.operations import AddFile, AddLfsFile, DeleteFile, DeleteFolder, Operation
+from app.catalog.owing import owe_first_jobs, owe_jobs
 from app.catalog.paths import check_path
 from app.catalog.refs import BRANCH, PULL_REQUEST
 from app.catalog.trees import NewFile, TreeChanges
@@ -33,7 +33,6 @@ from app.errors import (
     StaleParent,
 )
 from app.hub import Hub
-from app.jobs.outbox import enqueue
 
 RETRY_WINDOW = timedelta(minutes=10)
 """A request identical to the head's within this time is a retry whose answer was lost."""
@@ -103,7 +102,7 @@ def append_commit(
     tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
     commit = record_commit(session, hub, repo, principal, tree, head, title, message, digest)
     drop_upload_leases(session, files.by_id)
-    _owe_jobs(session, hub, repo, files)
+    owe_jobs(session, hub, repo, files.by_id)
     if files.by_id:  # who has too much may still remove some
         check_room(session, hub, repo, proposer=_proposer(session, principal, repo))
     note(session, hub, "repo.commit", repo.key, commit.oid)
@@ -139,8 +138,7 @@ def found_history(
             raise Conflict(f"Reference {branch} already exists")
         file_ids = [file.file_id for file in files.values()]
         drop_upload_leases(session, file_ids)
-        _owe_encoding(session, hub, file_ids)
-        owe_indexing(session, hub, repo.id)
+        owe_first_jobs(session, hub, repo, file_ids)
         note(session, hub, "repo.create", repo.key, "private" if repo.private else "public")
         return commit
 
@@ -250,18 +248,6 @@ def _existing_path(path: str) -> str:
     if not path:
         raise InvalidPath("a path is empty")
     return path
-
-
-def _owe_encoding(session: Session, hub: Hub, file_ids: Iterable[int]) -> None:
-    for file_id in files_to_encode(session, file_ids):
-        enqueue(session, hub, "encode", key=f"file:{file_id}", payload={"file_id": file_id})
-
-
-def _owe_jobs(session: Session, hub: Hub, repo: Repo, files: ClaimedFiles) -> None:
-    _owe_encoding(session, hub, files.by_id)
-    owe_indexing(session, hub, repo.id)
-    if repo.type == "model":
-        enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
 
 
 def request_digest(principal: Principal, ref: str, payload_digest: bytes) -> bytes:

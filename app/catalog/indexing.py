@@ -17,7 +17,6 @@ from app.catalog.listing import Entry, list_files
 from app.catalog.naming import RepoType
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH
-from app.catalog.scanning import owe_scanning
 from app.catalog.tags import CARD_FILES, CONFIG, README, CardFacts, describe, parse_readme
 from app.catalog.weights import count_parameters, used_storage_nbytes
 from app.contents.reading import read_whole
@@ -95,11 +94,7 @@ def index_repo(hub: Hub, repo_id: int) -> None:
     )
     card = IndexedCard(head.oid, facts, parameters, used_nbytes)
 
-    def work(session: Session) -> None:
-        _write(session, hub, repo, card)
-        owe_scanning(session, hub, repo_id, files)
-
-    hub.db.run(work)
+    hub.db.run(lambda session: _write(session, hub, repo, card))
 
 
 def load_cards(session: Session, repo_ids: list[int]) -> dict[int, IndexedCard]:

@@ -1,4 +1,4 @@
-"""Pickles of repositories, scanned once each and marked: a job, owed when a repo is indexed."""
+"""Pickles, scanned once each and marked: a job for every file that a commit brings."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -6,11 +6,8 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.catalog.listing import Entry, list_files
-from app.catalog.refs import resolve_revision
 from app.db.inserting import batches, insert_if_absent
-from app.db.tables import FileScan, Repo
-from app.errors import RevisionNotFound
+from app.db.tables import File, FileScan, TreeEntry
 from app.formats.pickles import UNSCANNED, Import, Scan, may_be_pickle, scan
 from app.hub import Hub
 from app.jobs.context import JobContext
@@ -19,6 +16,7 @@ from app.restore.plan import load_plan
 from app.restore.reader import FileReader
 
 JOB = "scan"
+PRIORITY = -5
 
 
 def load_scans(session: Session, file_ids: Collection[int]) -> dict[int, Scan]:
@@ -31,59 +29,62 @@ def load_scans(session: Session, file_ids: Collection[int]) -> dict[int, Scan]:
     return found
 
 
-def owe_scanning(session: Session, hub: Hub, repo_id: int, entries: Iterable[Entry]) -> None:
-    """Owe the job that scans those files that may be pickles and have no verdict."""
-    if _unscanned(session, entries):
-        enqueue(session, hub, JOB, key=f"repo:{repo_id}", payload={"repo_id": repo_id}, priority=-5)
+def owe_scanning(session: Session, hub: Hub, repo_id: int, file_ids: Iterable[int]) -> None:
+    """Owe a job for each of the files, new in trees of a repo, that may be a pickle.
+
+    On any branch and in any commit: whoever loads a revision is told of what it holds.
+    """
+    ids = sorted(set(file_ids))
+    known = load_scans(session, ids)
+    wanted: set[int] = set()
+    for some in batches([file_id for file_id in ids if file_id not in known]):
+        rows = session.execute(
+            select(TreeEntry.file_id, TreeEntry.name)
+            .where(TreeEntry.repo_id == repo_id, TreeEntry.file_id.in_(some), TreeEntry.size > 0)
+            .distinct()
+        )
+        wanted |= {found for found, name in rows if found is not None and may_be_pickle(name)}
+    for file_id in sorted(wanted):
+        payload: dict[str, int | str] = {"file_id": file_id}
+        enqueue(session, hub, JOB, key=f"file:{file_id}", payload=payload, priority=PRIORITY)
 
 
-def scan_repo(context: JobContext) -> None:
-    """Handler of ``scan`` jobs: payload ``repo_id``. Idempotent; a file is scanned once."""
-    hub, repo_id = context.hub, int(context.payload["repo_id"])
+def scan_file(context: JobContext) -> None:
+    """Handler of ``scan`` jobs: payload ``file_id``. Idempotent; a file is scanned once."""
+    hub, file_id = context.hub, int(context.payload["file_id"])
     with hub.db.read() as session:
-        repo = session.get(Repo, repo_id)
-        if repo is None:
+        file = session.get(File, file_id)
+        if file is None or load_scans(session, [file_id]):
             return
-        try:
-            head = resolve_revision(session, repo, hub.settings.default_branch)
-        except RevisionNotFound:
-            return
-        waiting = _unscanned(session, list_files(session, repo_id, head.tree_oid))
-    for entry in waiting:
-        context.check()
-        _enter(hub, entry, _scan(hub, entry))
+        nbytes = file.size
+        names = session.scalars(
+            select(TreeEntry.name).where(TreeEntry.file_id == file_id).distinct()
+        ).all()
+    name = min(filter(may_be_pickle, names), default=None)
+    if name is not None:
+        _enter(hub, file_id, _scan(hub, file_id, nbytes, name))
 
 
-def _unscanned(session: Session, entries: Iterable[Entry]) -> list[Entry]:
-    wanted = {
-        entry.file_id: entry
-        for entry in entries
-        if entry.file_id is not None and entry.nbytes and may_be_pickle(entry.path)
-    }
-    known = load_scans(session, wanted.keys())
-    return [entry for file_id, entry in wanted.items() if file_id not in known]
-
-
-def _scan(hub: Hub, entry: Entry) -> Scan:
-    if entry.nbytes > hub.settings.limits.scan_nbytes:
+def _scan(hub: Hub, file_id: int, nbytes: int, name: str) -> Scan:
+    if nbytes > hub.settings.limits.scan_nbytes:
         return UNSCANNED
-    assert entry.file_id is not None
-    reader = FileReader(hub, load_plan(hub, entry.file_id))
+    reader = FileReader(hub, load_plan(hub, file_id))
     try:
-        return scan(reader.stream(0, entry.nbytes), entry.name)
+        return scan(reader.stream(0, nbytes), name)
     finally:
         reader.close()
 
 
-def _enter(hub: Hub, entry: Entry, verdict: Scan) -> None:
+def _enter(hub: Hub, file_id: int, verdict: Scan) -> None:
     row = {
-        "file_id": entry.file_id,
+        "file_id": file_id,
         "status": verdict.status,
         "imports": json.dumps([[i.module, i.name, i.safety] for i in verdict.imports]),
         "scanned_at": hub.clock.now(),
     }
 
     def work(session: Session) -> None:
-        insert_if_absent(session, FileScan, row)
+        if session.get(File, file_id) is not None:
+            insert_if_absent(session, FileScan, row)
 
     hub.db.run(work)

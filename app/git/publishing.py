@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from app.accounts.audit import note
 from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, is_ancestor
-from app.catalog.claims import files_to_encode
 from app.catalog.cuts import hold_history, owe_pruning
-from app.catalog.indexing import owe_indexing
+from app.catalog.owing import owe_jobs
 from app.catalog.refs import BRANCH
 from app.db.inserting import batches, insert_if_absent
 from app.db.tables import Ref, Repo
@@ -24,7 +23,6 @@ from app.git.names import NO_OID, oid_of
 from app.git.storing import Storing, claim_pushed
 from app.hub import Hub
 from app.ingest.files import IngestedFile
-from app.jobs.outbox import enqueue
 
 Faults = dict[str, str | None]
 """By ref: why it was not moved; None: it was."""
@@ -168,12 +166,3 @@ def _move(
         changed = update(Repo).where(Repo.id == repo.id)
         session.execute(changed.values(updated_at=hub.clock.now()))
     return None
-
-
-def owe_jobs(session: Session, hub: Hub, repo: Repo, file_ids: Iterable[int]) -> None:
-    """What is to be done about a repo that has got these files."""
-    for file_id in files_to_encode(session, file_ids):
-        enqueue(session, hub, "encode", key=f"file:{file_id}", payload={"file_id": file_id})
-    owe_indexing(session, hub, repo.id)
-    if repo.type == "model":
-        enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})

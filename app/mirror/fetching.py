@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from app.catalog.claims import claim_shown, drop_upload_leases
 from app.catalog.cuts import hold_history
+from app.catalog.owing import owe_jobs
 from app.contents.ahead import in_order
 from app.db.tables import Account, AwaitedFile, Repo, TreeEntry
 from app.errors import ContentNotFound, HubError, UpstreamDown, UpstreamLied, UpstreamSlow
-from app.git.publishing import owe_jobs
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.jobs.context import JobContext, JobStopped

@@ -11,6 +11,7 @@ from app.catalog.claims import ClaimedFiles, claim_shown
 from app.catalog.cuts import hold_history, owe_pruning
 from app.catalog.listing import list_files
 from app.catalog.naming import repo_key
+from app.catalog.owing import owe_jobs
 from app.catalog.refs import BRANCH
 from app.catalog.repos import delete_repo, reserve_name
 from app.db.inserting import batches, upsert
@@ -18,7 +19,7 @@ from app.db.tables import AwaitedFile, Commit, MirroredRepo, Ref, Repo
 from app.errors import Conflict, Unavailable
 from app.git.checking import Pushed
 from app.git.names import oid_of
-from app.git.publishing import owe_jobs, with_pushed
+from app.git.publishing import with_pushed
 from app.git.storing import Storing
 from app.hub import Hub
 from app.ingest.files import IngestedFile
