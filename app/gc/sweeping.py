@@ -10,6 +10,7 @@ that is left of what the backup did not know.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import func, select
@@ -19,8 +20,10 @@ from app.db.inserting import upsert
 from app.db.tables import StoredObject, Xorb
 from app.gc.soundness import Inspected, lost, settle
 from app.hub import Hub
-from app.store.contract import ObjectStat
+from app.store.contract import ObjectStat, UnfinishedPut
 from app.xet.staging import forget_xorb
+
+T = TypeVar("T")
 
 PAGE = 1000
 """Keys compared at a time."""
@@ -41,6 +44,8 @@ class SweepReport:
     """Objects without a row; they have a tombstone now."""
     lost: int = 0
     """Live rows without their object, or one of another size; what lay there is marked damaged."""
+    unfinished: int = 0
+    """Puts in parts that nobody can publish any more; they were given up."""
 
 
 def sweep(hub: Hub, *, grace_s: float, check: Callable[[], None] = lambda: None) -> SweepReport:
@@ -58,6 +63,10 @@ def sweep(hub: Hub, *, grace_s: float, check: Callable[[], None] = lambda: None)
             _compare(hub, report, page, (last, page[-1].key), grace_s)
             last = page[-1].key
         _compare(hub, report, [], (last, prefix + _LAST), grace_s)
+    for prefix in (f"o/{hub.store_epoch}/", f"s/{hub.store_epoch}/"):
+        for page in _pages(hub.store.list_unfinished(prefix)):
+            check()
+            _give_up(hub, report, page)
     return report
 
 
@@ -136,10 +145,31 @@ def _settle_lost(hub: Hub, row: Inspected) -> bool:
     return True
 
 
-def _pages(stats: Iterable[ObjectStat]) -> Iterator[list[ObjectStat]]:
-    page: list[ObjectStat] = []
-    for stat in stats:
-        page.append(stat)
+def _give_up(hub: Hub, report: SweepReport, page: Sequence[UnfinishedPut]) -> None:
+    """Puts whose writers died, or may not publish any more.
+
+    Listed first: a put that goes on has had its pending row since before its first byte.
+    """
+    with hub.db.read() as session:
+        keys = [unfinished.key for unfinished in page]
+        going_on = set(
+            session.scalars(
+                select(StoredObject.key).where(
+                    StoredObject.key.in_(keys), StoredObject.state == "pending"
+                )
+            )
+        )
+    for unfinished in page:
+        if unfinished.key not in going_on:
+            hub.store.give_up(unfinished)
+            report.unfinished += 1
+            log.warning("unfinished_put", key=unfinished.key)
+
+
+def _pages(items: Iterable[T]) -> Iterator[list[T]]:
+    page: list[T] = []
+    for item in items:
+        page.append(item)
         if len(page) == PAGE:
             yield page
             page = []

@@ -40,6 +40,15 @@ class ObjectStat:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfinishedPut:
+    """A put in parts that has begun; its parts take space and are in no listing."""
+
+    key: str
+    id: str
+    """The store's name for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PresignedRequest:
     """A request that a client may make to the store itself."""
 
@@ -102,6 +111,18 @@ class ObjectStore(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """All objects whose key starts with ``prefix``, in key order."""
+
+    def list_unfinished(self, prefix: str = "") -> Iterator[UnfinishedPut]:
+        """Puts under keys that start with ``prefix`` that have neither completed nor been given up.
+
+        Empty where a store tidies up behind dead writers by itself.
+        """
+        del prefix
+        return iter(())
+
+    def give_up(self, unfinished: UnfinishedPut) -> None:
+        """Free what its parts hold; it cannot complete any more. No error if it ended meanwhile."""
+        raise NotImplementedError
 
     def presign_get(self, key: str, *, start: int, stop: int, expires_s: float) -> PresignedRequest:
         """A ranged GET that a client may send within ``expires_s`` seconds."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from app.guard import forbid_in_transaction
-from app.store.contract import ObjectStat, PresignedRequest
+from app.store.contract import ObjectStat, PresignedRequest, UnfinishedPut
 from app.store.wrapper import StoreWrapper
 
 
@@ -35,6 +35,16 @@ class GuardedStore(StoreWrapper):
         """Guarded."""
         forbid_in_transaction("delete")
         self.inner.delete(key)
+
+    def list_unfinished(self, prefix: str = "") -> Iterator[UnfinishedPut]:
+        """Guarded at the call: nobody keeps such a listing open."""
+        forbid_in_transaction("list_unfinished")
+        return self.inner.list_unfinished(prefix)
+
+    def give_up(self, unfinished: UnfinishedPut) -> None:
+        """Guarded."""
+        forbid_in_transaction("give_up")
+        self.inner.give_up(unfinished)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Guarded at the call and at every step, as a page may be fetched at any of them."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.store.contract import ObjectStat, ObjectStore, OperationUsage
+from app.store.contract import ObjectStat, ObjectStore, OperationUsage, UnfinishedPut
 from app.store.wrapper import StoreWrapper
 
 
@@ -61,6 +61,16 @@ class MeteredStore(StoreWrapper):
         """Counted."""
         with self._metered("delete"):
             self.inner.delete(key)
+
+    def list_unfinished(self, prefix: str = "") -> Iterator[UnfinishedPut]:
+        """Counted once it ends."""
+        with self._metered("list_unfinished"):
+            yield from self.inner.list_unfinished(prefix)
+
+    def give_up(self, unfinished: UnfinishedPut) -> None:
+        """Counted."""
+        with self._metered("give_up"):
+            self.inner.give_up(unfinished)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Counted once it ends."""

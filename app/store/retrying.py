@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-from app.store.contract import ObjectStat, ObjectStore, StoreUnavailable
+from app.store.contract import ObjectStat, ObjectStore, StoreUnavailable, UnfinishedPut
 from app.store.retry import RetryPolicy
 from app.store.wrapper import StoreWrapper
 
@@ -64,6 +64,10 @@ class RetryingStore(StoreWrapper):
     def delete(self, key: str) -> None:
         """Retried."""
         self._policy.call(lambda: self.inner.delete(key))
+
+    def give_up(self, unfinished: UnfinishedPut) -> None:
+        """Retried."""
+        self._policy.call(lambda: self.inner.give_up(unfinished))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Retried from the last key that was given out: ``tries`` counts failures in a row."""

@@ -23,6 +23,7 @@ from app.store.contract import (
     ObjectStore,
     PresignedRequest,
     StoreUnavailable,
+    UnfinishedPut,
 )
 from app.store.keys import check_key
 from app.store.retry import RetryPolicy
@@ -80,8 +81,7 @@ class S3Store(ObjectStore):
     def put(self, key: str, chunks: Iterable[bytes | memoryview]) -> int:
         """One PUT for what fits in a part, a multipart upload for more.
 
-        A killed process leaves parts that no listing shows: give the bucket a lifecycle rule that
-        aborts incomplete uploads.
+        A killed process leaves parts that no listing of objects shows, see :meth:`list_unfinished`.
         """
         return self._put_parts(key, cut(chunks, STREAM_PART_NBYTES), STREAM_PART_NBYTES)
 
@@ -137,6 +137,21 @@ class S3Store(ObjectStore):
             for entry in page.get("Contents", ()):
                 yield ObjectStat(entry["Key"][len(self._prefix) :], entry["Size"])
 
+    def list_unfinished(self, prefix: str = "") -> Iterator[UnfinishedPut]:
+        """ListMultipartUploads, a page of up to 1,000 at a time."""
+        with store_errors(f"list unfinished {prefix}"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            found = [entry for page in pages for entry in page.get("Uploads", ())]
+        for entry in found:
+            yield UnfinishedPut(entry["Key"][len(self._prefix) :], entry["UploadId"])
+
+    def give_up(self, unfinished: UnfinishedPut) -> None:
+        """AbortMultipartUpload."""
+        with suppress(ObjectMissing):
+            self._call("abort_multipart_upload", unfinished.key, UploadId=unfinished.id)
+
     def presign_get(self, key: str, *, start: int, stop: int, expires_s: float) -> PresignedRequest:
         """The Range header is part of the signature: no other part of a pack can be had with it."""
         byte_range = f"bytes={start}-{stop - 1}"
@@ -162,8 +177,8 @@ class S3Store(ObjectStore):
         try:
             return self._put_multipart(key, upload_id, chain([first], parts))
         except BaseException as error:
-            with suppress(StoreUnavailable, ObjectMissing):
-                self._call("abort_multipart_upload", key, UploadId=upload_id)
+            with suppress(StoreUnavailable):
+                self.give_up(UnfinishedPut(key, upload_id))
             if isinstance(error, ObjectMissing):
                 raise StoreUnavailable(f"{key}: the server lost the upload") from error
             raise

@@ -3,7 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from app.store.contract import ObjectStat, ObjectStore, OperationUsage, PresignedRequest
+from app.store.contract import (
+    ObjectStat,
+    ObjectStore,
+    OperationUsage,
+    PresignedRequest,
+    UnfinishedPut,
+)
 
 
 class StoreWrapper(ObjectStore):
@@ -36,6 +42,14 @@ class StoreWrapper(ObjectStore):
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """As the inner store."""
         return self.inner.list(prefix)
+
+    def list_unfinished(self, prefix: str = "") -> Iterator[UnfinishedPut]:
+        """As the inner store."""
+        return self.inner.list_unfinished(prefix)
+
+    def give_up(self, unfinished: UnfinishedPut) -> None:
+        """As the inner store."""
+        self.inner.give_up(unfinished)
 
     def presign_get(self, key: str, *, start: int, stop: int, expires_s: float) -> PresignedRequest:
         """As the inner store."""

@@ -1,5 +1,6 @@
 """Bucket and database are compared both ways, while others write."""
 
+import boto3
 import pytest
 from sqlalchemy import select
 
@@ -12,9 +13,13 @@ from app.gc.periodic import sweep_store
 from app.gc.sweeping import PAGE, sweep
 from app.hub import Hub
 from app.jobs.context import JobContext
+from app.settings import Settings
+from app.store.s3_location import S3Location
 from app.tasks import PERIODS
 from app.xet.staging import store_xorb
+from tests.fixtures.hub import open_test_hub
 from tests.fixtures.models import ModelHub, base_weights
+from tests.fixtures.services import S3Server
 from tests.fixtures.xorbs import build_xorb
 
 WEEK_S = 7 * 24 * 3600.0
@@ -42,6 +47,28 @@ def test_unknown_object_goes_after_a_week_and_not_before(any_models: ModelHub):
     assert hub.store.stat(zombie_key(hub)) is None
     any_models.check()
     assert PERIODS["sweep"] == WEEK_S
+
+
+def test_parts_of_dead_writers_are_given_up(production_settings: Settings, s3_server: S3Server):
+    hub = open_test_hub(production_settings)
+    going_on = objects.begin(hub, "upload")
+    location = S3Location.parse(production_settings.resolved_store_url)
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_server.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=s3_server.access_key,
+        aws_secret_access_key=s3_server.secret_key,
+    )
+    for key in (going_on.key, zombie_key(hub)):
+        client.create_multipart_upload(Bucket=location.bucket, Key=location.prefix + key)
+    run_sweep(hub)
+    assert [each.key for each in hub.store.list_unfinished()] == [going_on.key]
+    objects.abandon(hub, going_on)
+    run_sweep(hub)
+    assert list(hub.store.list_unfinished()) == []
+    client.close()
+    hub.close()
 
 
 def test_objects_of_another_epoch_stay(models: ModelHub):

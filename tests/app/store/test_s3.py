@@ -77,6 +77,18 @@ class TestS3Store(StoreContract):
         assert answer.status_code == 200
         assert store.read(key, 0, 4) == b"sent"
 
+    def test_unfinished_puts_are_listed_and_given_up(self, store: ObjectStore):
+        key = object_key("e1")
+        bucket = self.location.bucket
+        self.back_door.create_multipart_upload(Bucket=bucket, Key=f"hub/{key}")
+        self.back_door.create_multipart_upload(Bucket=bucket, Key="elsewhere")
+        assert list(store.list_unfinished("o/e2/")) == []
+        [found] = store.list_unfinished("o/e1/")
+        assert found.key == key
+        for _ in range(2):
+            store.give_up(found)
+        assert self.left_behind() == ["elsewhere"]
+
     def test_parts_of_a_file_are_sized_to_the_file(self, store: ObjectStore, tmp_path):
         path = tmp_path / "file"
         path.write_bytes(bytes(20 * MIB))
