@@ -7,14 +7,6 @@ values stop the start with the name of the field.
 import os
 from collections.abc import Iterator
 from difflib import get_close_matches
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -22,10 +14,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.networks import parse_networks
+
 MIB = 1 << 20
 GIB = 1 << 30
-
-Networks = list[IPv4Network | IPv6Network]
 
 
 class Limits(BaseModel):
@@ -63,6 +55,9 @@ class Limits(BaseModel):
     scan_nbytes: int = Field(
         4 * GIB, description="Pickles beyond this are not scanned, and marked so, bytes."
     )
+    upload_nbytes_s: int = Field(
+        1024, ge=0, description="Slowest upload, bytes a second; what is slower is given up."
+    )
     regular_nbytes: int = Field(
         10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
     )
@@ -96,6 +91,8 @@ class Rates(BaseModel):
     pages_anonymous: int = Field(1_200, ge=0, description="The same without one.")
     failures: int = Field(200, ge=0, description="Wrong tokens from one address.")
     in_flight: int = Field(256, ge=1, description="Requests of one caller at the same time.")
+    uploads: int = Field(64, ge=1, description="Uploads among them.")
+    downloads: int = Field(128, ge=1, description="Downloads among them.")
     redis_url: SecretStr | None = Field(
         None,
         description="Redis that counts for all processes together; default: each for itself, so "
@@ -356,28 +353,6 @@ class Settings(BaseSettings):
     def resolved_store_url(self) -> str:
         """The store URL with the embedded default filled in."""
         return self.store_url or (self.data.absolute() / "objects").as_uri()
-
-
-def parse_networks(text: str) -> Networks:
-    """Networks joined by commas; ``*`` is all there are. Raises ValueError."""
-    parts = [part.strip() for part in text.replace("*", "0.0.0.0/0,::/0").split(",")]
-    return [ip_network(part, strict=False) for part in parts if part]
-
-
-def is_within(text: str, networks: Networks) -> bool:
-    """Whether a text is an address in one of the networks; IPv4 in IPv6 is IPv4."""
-    address = parse_address(text)
-    return address is not None and any(address in network for network in networks)
-
-
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address, None for what is none."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
 
 
 def unknown_setting(name: str) -> str:

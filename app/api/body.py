@@ -1,7 +1,7 @@
 """A request body as an iterable for synchronous code: bounded, with back-pressure, abortable.
 
 The event loop fills a queue of a few MiB while a worker thread empties it. A client that goes away
-or falls silent makes the iterable raise, so that the worker undoes what it began.
+or is too slow makes the iterable raise, so that the worker undoes what it began.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.json_body import refuse_content_encoding
+from app.api.pace import Pace, TooSlow
 from app.errors import HubError, IntegrityError, LimitExceeded, Unavailable
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ _limiter: RunVar[CapacityLimiter] = RunVar("upload_limiter")
 
 
 class UploadBroken(Unavailable):
-    """The client went away or fell silent before the body was complete."""
+    """The client went away or was too slow before the body was complete."""
 
 
 def check_declared(request: Request, nbytes: int) -> None:
@@ -70,15 +71,15 @@ async def run_on_upload_thread(work: Callable[[], T]) -> T:
     return await anyio.to_thread.run_sync(work, limiter=upload_limiter())
 
 
-async def with_body(request: Request, work: Callable[[Iterator[bytes]], T], *, idle_s: float) -> T:
+async def with_body(request: Request, work: Callable[[Iterator[bytes]], T], *, pace: Pace) -> T:
     """Run ``work`` on a thread with the body in buffers of about a MiB; its result.
 
-    The iterator raises :class:`UploadBroken` if the client goes away or sends nothing for
-    ``idle_s`` seconds. An exception of ``work`` passes through, after a little of what the client
-    is still sending was read, so that it gets to see the answer.
+    The iterator raises :class:`UploadBroken` if the client goes away or does not keep ``pace``. An
+    exception of ``work`` passes through, after a little of what the client is still sending was
+    read, so that it gets to see the answer.
     """
     refuse_content_encoding(request)
-    body = _Body(request, idle_s)
+    body = _Body(request, pace)
     failure: Exception | None = None
     result: list[T] = []
     async with anyio.create_task_group() as group:
@@ -101,9 +102,9 @@ async def with_body(request: Request, work: Callable[[Iterator[bytes]], T], *, i
 class _Body:
     """The queue between the event loop and one worker thread."""
 
-    def __init__(self, request: Request, idle_s: float) -> None:
+    def __init__(self, request: Request, pace: Pace) -> None:
         self._request = request
-        self._idle_s = idle_s
+        self._pace = pace
         self._send: MemoryObjectSendStream[list[bytes]]
         self._receive: MemoryObjectReceiveStream[list[bytes]]
         self._send, self._receive = anyio.create_memory_object_stream[list[bytes]](BUFFERS_AHEAD)
@@ -116,8 +117,8 @@ class _Body:
                 await self._pump()
             except ClientDisconnect:
                 self.broken = "the client went away"
-            except TimeoutError:
-                self.broken = f"nothing arrived for {self._idle_s:g} seconds"
+            except TooSlow as error:
+                self.broken = str(error)
 
     def buffers(self) -> Iterator[bytes]:
         """On the worker thread: what the queue yields."""
@@ -138,11 +139,7 @@ class _Body:
         chunks: list[bytes] = []
         waiting_nbytes = 0
         stream = self._request.stream()
-        while True:
-            with anyio.fail_after(self._idle_s):
-                chunk = await anext(stream, None)
-            if chunk is None:
-                break
+        while (chunk := await self._pace.next(stream)) is not None:
             chunks.append(chunk)
             waiting_nbytes += len(chunk)
             if waiting_nbytes >= BUFFER_NBYTES or len(chunks) == CHUNKS_PER_BUFFER:

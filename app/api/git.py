@@ -16,6 +16,7 @@ import app.api.routing as _convertors  # noqa: F401  registers the path converto
 from app.accounts.tokens import Principal
 from app.api.body import with_body
 from app.api.deps import Caller, HubDep, RepoName, SignedIn, get_repo_name
+from app.api.pace import Pace
 from app.api.request_bodies import sends, takes_bytes
 from app.api.routing import RepoType
 from app.db.tables import Repo
@@ -96,7 +97,7 @@ async def receive_pack(request: Request, hub: HubDep, caller: SignedIn, name: Gi
     body = await with_body(
         request,
         lambda buffers: receive_push(hub, caller, repo, buffers),
-        idle_s=hub.settings.timers.upload_idle_s,
+        pace=Pace.of(hub.settings),
     )
     media_type = "application/x-git-receive-pack-result"
     return Response(body, media_type=media_type, headers=NO_CACHE)

@@ -13,7 +13,7 @@ from app.api.request_bodies import sends
 from app.degraded import degradations
 from app.errors import HubError
 from app.hub import Hub
-from app.settings import is_within, parse_networks
+from app.networks import is_within, parse_networks
 
 router = APIRouter(tags=["service"])
 

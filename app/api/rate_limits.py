@@ -9,6 +9,7 @@ import hashlib
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,7 @@ from app.settings import Rates
 
 FREE = frozenset({"/healthz", "/readyz", "/metrics"})
 _FILES = re.compile(r"/(lfs|cas)/|/api/clade/objects/|(/[^/]+){2,3}/(resolve|raw)/")
+_SENDS = re.compile(r"/(lfs|cas)/.*|/api/.*/commit/.*|.*/git-receive-pack")
 _GIT = re.compile(r".*/(info/refs|git-(upload|receive)-pack|info/lfs/.*)")
 
 
@@ -44,7 +46,8 @@ class RateLimits:
         caller = _caller(credentials, address)
         resource = resource_of(path)
         limit = self._limit(resource, anonymous=not credentials)
-        refusal, verdict = await self._judge(caller, address, resource, limit)
+        kinds = kinds_of(scope["method"], path)
+        refusal, verdict = await self._judge(caller, address, resource, limit, kinds)
         headers = _headers(resource, limit, verdict)
         if refusal is not None:
             await error_response(refusal)(scope, receive, _with(send, headers))
@@ -57,24 +60,33 @@ class RateLimits:
                     await self._count_failure(address)
             await send(message)
 
-        self._in_flight[caller] += 1
+        counted = [f"{setting}:{caller}" for setting in kinds]
+        self._in_flight.update(counted)
         try:
             await self.app(scope, receive, send_noting)
         finally:
-            self._in_flight[caller] -= 1
-            if not self._in_flight[caller]:
-                del self._in_flight[caller]
+            self._in_flight.subtract(counted)
+            for each in counted:
+                if not self._in_flight[each]:
+                    del self._in_flight[each]
 
     async def _judge(
-        self, caller: str, address: str, resource: Resource, limit: Limit | None
+        self,
+        caller: str,
+        address: str,
+        resource: Resource,
+        limit: Limit | None,
+        kinds: Sequence[str],
     ) -> tuple[RateLimited | None, Verdict | None]:
         failures = self._limit("failures", anonymous=True)
         if failures is not None:
             failed = await self._buckets.take(f"failures:{address}", failures, 0)
             if not failed.allowed:
                 return _refusal("too many wrong tokens from here", "failures", failed.retry_s), None
-        if self._in_flight[caller] >= self._rates.in_flight:
-            return _refusal("too many requests at once", "in_flight", 1), None
+        for setting in kinds:
+            if self._in_flight[f"{setting}:{caller}"] >= getattr(self._rates, setting):
+                what = "requests" if setting == "in_flight" else setting
+                return _refusal(f"too many {what} at once", setting, 1), None
         if limit is None:
             return None, None
         verdict = await self._buckets.take(f"{resource}:{caller}", limit)
@@ -99,6 +111,15 @@ def resource_of(path: str) -> Resource:
     if _FILES.match(path):
         return "resolvers"
     return "api" if path.startswith("/api/") or _GIT.fullmatch(path) else "pages"
+
+
+def kinds_of(method: str, path: str) -> list[str]:
+    """The settings that bound how many such requests a caller may have at the same time."""
+    if method in {"PUT", "POST"} and _SENDS.fullmatch(path):
+        return ["in_flight", "uploads"]
+    if method == "GET" and _FILES.match(path):
+        return ["in_flight", "downloads"]
+    return ["in_flight"]
 
 
 def _caller(credentials: str, address: str) -> str:

@@ -11,6 +11,7 @@ from app.accounts.tokens import Principal
 from app.api.body import with_body
 from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, commit_url, repo_url
 from app.api.hf.commit_body import CommitBody
+from app.api.pace import Pace
 from app.api.request_bodies import takes_bytes
 from app.catalog.commits import apply_commit
 from app.catalog.git_objects import blob_oid
@@ -52,7 +53,7 @@ async def commit(
             answer |= {"pullRequestUrl": f"{page}/discussions/{number}", "pullRequestNum": number}
         return answer
 
-    return await with_body(request, work, idle_s=hub.settings.timers.upload_idle_s)
+    return await with_body(request, work, pace=Pace.of(hub.settings))
 
 
 def _target_repo(

@@ -22,6 +22,7 @@ from app.api.errors import error_response
 from app.api.json_body import read_json
 from app.api.mirroring import keep_mirrored
 from app.api.moved import moved_location
+from app.api.pace import Pace
 from app.api.ranges import requested_range
 from app.api.request_bodies import sends, takes, takes_bytes
 from app.api.routing import RepoType
@@ -170,7 +171,7 @@ async def put_object(request: Request, hub: HubDep, sealed: str) -> Response:
     await with_body(
         request,
         lambda buffers: store_object(hub, leave, buffers),
-        idle_s=hub.settings.timers.upload_idle_s,
+        pace=Pace.of(hub.settings),
     )
     return Response(status_code=200)
 
@@ -203,7 +204,7 @@ async def put_part(request: Request, hub: HubDep, sealed: str, number: int) -> R
     etag = await with_body(
         request,
         lambda buffers: store_part(hub, leave, number, buffers),
-        idle_s=hub.settings.timers.upload_idle_s,
+        pace=Pace.of(hub.settings),
     )
     return Response(status_code=200, headers={"ETag": f'"{etag}"'})
 

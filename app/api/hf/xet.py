@@ -18,6 +18,7 @@ from app.api.body import check_declared_limit, run_on_upload_thread, with_body
 from app.api.deps import HubDep, RepoNameDep, SignedIn, base_url, get_hub
 from app.api.hf.shard_events import ShardEvents
 from app.api.json_body import read_json
+from app.api.pace import Pace
 from app.api.request_bodies import sends, takes, takes_bytes
 from app.errors import ContentNotFound, InvalidRequest, LimitExceeded, Unauthorized
 from app.hub import Hub
@@ -165,7 +166,7 @@ async def upload_xorb(
             return _discard(buffers, hub.settings.limits)
         return store_xorb(hub, grantee.account_id, digest, buffers)
 
-    return {"was_inserted": await with_body(request, take, idle_s=_idle_s(request))}
+    return {"was_inserted": await with_body(request, take, pace=Pace.of(hub.settings))}
 
 
 @router.post(
@@ -204,7 +205,9 @@ async def _read_shard(request: Request, hub: Hub) -> list[ShardFile]:
     limits = hub.settings.limits
     check_declared_limit(request, limits.shard_nbytes, "limits.shard_nbytes")
     return await with_body(
-        request, lambda buffers: read_shard(buffers, limits), idle_s=_idle_s(request)
+        request,
+        lambda buffers: read_shard(buffers, limits),
+        pace=Pace.of(hub.settings),
     )
 
 
@@ -216,7 +219,3 @@ def _discard(buffers: Iterable[bytes], limits: Limits) -> bool:
         if total > limits.xorb_nbytes:
             raise LimitExceeded("the xorb is too big", setting="limits.xorb_nbytes")
     return False
-
-
-def _idle_s(request: Request) -> float:
-    return get_hub(request).settings.timers.upload_idle_s

@@ -3,15 +3,19 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 import httpx
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import parse_ratelimit_headers
+from starlette.types import Message, Receive, Scope, Send
 
 from app.accounts.users import create_user
-from app.api.rate_limits import resource_of
+from app.api.rate_limits import RateLimits, resource_of
 from app.hub import Hub
+from app.rates.local import LocalBuckets
+from app.settings import Rates
 from tests.fixtures.api import running_server
 
 
@@ -94,3 +98,44 @@ def test_without_a_limit_nothing_is_counted(hub: Hub):
 )
 def test_what_is_counted_as_what(path: str, resource: str):
     assert resource_of(path) == resource
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "setting"),
+    [
+        ("PUT", "/lfs/objects/x", "uploads"),
+        ("POST", "/cas/default/v1/xorbs/default/x", "uploads"),
+        ("POST", "/api/models/alice/m/commit/main", "uploads"),
+        ("POST", "/alice/m.git/git-receive-pack", "uploads"),
+        ("GET", "/alice/m/resolve/main/a", "downloads"),
+    ],
+)
+def test_transfers_of_a_kind_are_bounded_at_once(method: str, path: str, setting: str):
+    statuses: list[int] = []
+
+    async def ask() -> None:
+        begun, go_on = anyio.Event(), anyio.Event()
+
+        async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            begun.set()
+            await go_on.wait()
+
+        rates = Rates(**{setting: 1})  # pyright: ignore[reportCallIssue]
+        limits = RateLimits(slow, rates, LocalBuckets())
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            else:
+                assert f"rates.{setting}".encode() in message["body"]
+
+        scope = {"type": "http", "method": method, "path": path, "headers": [], "client": None}
+        async with anyio.create_task_group() as group:
+            group.start_soon(limits, scope, None, send)
+            await begun.wait()
+            await limits(scope, None, send)  # type: ignore[arg-type]
+            go_on.set()
+        await limits(scope, None, send)  # type: ignore[arg-type]
+
+    anyio.run(ask)
+    assert statuses == [429]
