@@ -71,6 +71,7 @@ bench-codec: $(VENV)/.bench ## The codec's figures beside its promises and peers
 fuzz: $(VENV)/.bench ## A million damaged frames, with bounds checks; a million hostile inputs
 	@$(BIN)/python -m bench.fuzz_frames --checked
 	@$(BIN)/python -m bench.fuzz_parsers
+	@$(BIN)/python -m bench.fuzz_requests
 
 fmt: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .

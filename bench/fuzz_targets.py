@@ -25,6 +25,7 @@ from app.signing import SealBroken
 from app.web.cards import card_text, render_card
 from app.xet.shard import parse_shard
 from app.xet.xorb import GROUPED_LZ4, LZ4, XorbReader
+from bench.fuzz_seals import DIGEST_NBYTES, mend_push, mend_safetensors, mend_shard, mend_xorb
 from tests.fixtures import packs
 from tests.fixtures.files import gguf_of, safetensors_of
 from tests.fixtures.xorbs import build_shard, build_xorb, file_block
@@ -48,9 +49,10 @@ class Target:
 
 
 def _xorb(data: bytes) -> None:
-    # The digest is of the sound one: what is damaged must be told from it.
-    reader = XorbReader(XORBS[0].digest, LIMITS)
-    for _ in reader.read([data[: len(data) // 2], data[len(data) // 2 :]]):
+    """The digest that it was announced by, then the xorb."""
+    digest, stored = data[:DIGEST_NBYTES], data[DIGEST_NBYTES:]
+    reader = XorbReader(digest, LIMITS)
+    for _ in reader.read([stored[: len(stored) // 2], stored[len(stored) // 2 :]]):
         pass
     reader.table()
 
@@ -100,17 +102,6 @@ def _batch(data: bytes) -> None:
         validated(BatchQuestion, value)
     except InvalidRequest:
         validated(Completion, value)
-
-
-def _mend_push(data: bytes) -> bytes:
-    at = data.find(b"PACK")
-    body = data[at:-20]
-    return data[:at] + body + hashlib.sha1(body).digest() if at >= 0 else data
-
-
-def _mend_safetensors(data: bytes) -> bytes:
-    end = data.rfind(b"}") + 1
-    return (end - 8).to_bytes(8, "little") + data[8:] if end > 8 else data
 
 
 def _line(key: str, **value: object) -> bytes:
@@ -221,13 +212,19 @@ TARGETS = (
         lambda data: parse_layout(data, len(data), LIMITS),
         SAFETENSORS,
         JSON_WORDS,
-        _mend_safetensors,
+        mend_safetensors,
     ),
     Target("gguf", lambda data: parse_layout(data, len(data), LIMITS), GGUFS),
-    Target("xorb", _xorb, tuple(each.stored for each in XORBS), (b"XETBLOB", b"\0\0\0")),
-    Target("shard", _shard, SHARDS, (b"\xff" * 48, b"\0" * 48)),
+    Target(
+        "xorb",
+        _xorb,
+        tuple(each.digest + each.stored for each in XORBS),
+        (b"XETBLOB", b"\0\0\0"),
+        mend_xorb,
+    ),
+    Target("shard", _shard, SHARDS, (b"\xff" * 48, b"\0" * 48), mend_shard),
     Target("commit", _commit, COMMIT, JSON_WORDS),
-    Target("git push", _push, _pushes(), (b"0000", b"PACK", b"x\x9c", b"0004"), _mend_push),
+    Target("git push", _push, _pushes(), (b"0000", b"PACK", b"x\x9c", b"0004"), mend_push),
     Target("git fetch", _fetch, FETCHES, (b"0000", b"0001", b"0002", b"ffff", b"want ")),
     Target("card", _card, CARDS, YAML_WORDS),
     Target("lfs batch", _batch, BATCHES, JSON_WORDS),
