@@ -202,3 +202,7 @@ class Stage:
         """As a runner does, one after the other."""
         while run_one(self.hub, HANDLERS, "stage"):
             pass
+
+
+Act = Callable[[Stage], None]
+"""One thing that is done to a hub."""

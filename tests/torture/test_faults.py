@@ -8,8 +8,10 @@ import pytest
 from app.errors import Damaged, HubError
 from app.settings import Settings
 from app.store import s3
-from tests.crash import story
-from tests.crash.stage import Stage
+from tests.crash import background, histories, uploads
+from tests.crash.samples import BASE, random_bytes
+from tests.crash.stage import Act, Stage
+from tests.fixtures.models import tuned, weight_file
 from tests.torture.bad_network import BadNetwork, bad_network
 from tests.torture.budget import Summary, budget, told
 
@@ -18,7 +20,7 @@ ANSWER_S = 1.0
 MOST_TRIES = 100
 
 
-def persist(stage: Stage, act: story.Act, summary: Summary) -> None:
+def persist(stage: Stage, act: Act, summary: Summary) -> None:
     """As a client does, and a runner: again, for as long as it is told that this may help."""
     for _ in range(MOST_TRIES):
         try:
@@ -33,24 +35,24 @@ def persist(stage: Stage, act: story.Act, summary: Summary) -> None:
     raise AssertionError("it never gets through")
 
 
-def acts(draws: random.Random) -> list[story.Act]:
+def acts(draws: random.Random) -> list[Act]:
     """A history of a repo, of bytes that no other history has."""
     seed = draws.randrange(1 << 30)
-    base = story.tuned(story.BASE, seed, 1e-2)
-    tunes = [story.weight_file(story.tuned(base, seed + n, 5e-4)) for n in range(1, 3)]
-    name, chunks = f"r{seed}", story.random_bytes(seed, 150_000)
+    base = tuned(BASE, seed, 1e-2)
+    tunes = [weight_file(tuned(base, seed + n, 5e-4)) for n in range(1, 3)]
+    name, chunks = f"r{seed}", random_bytes(seed, 150_000)
     return [
-        story.create(name),
-        story.lfs_upload(name, "a.safetensors", tunes[0]),
-        story.run_jobs,
-        story.lfs_upload(name, "b.safetensors", tunes[1]),
-        story.multipart_upload(name, "parts.bin", story.random_bytes(seed + 1, 250_000)),
-        story.xet_upload(name, "chunks.bin", chunks),
-        story.inline_commit(name, "README.md", f"# {seed}\n".encode() * 100),
-        story.run_jobs,
-        story.collect_now,
-        story.everything_expires,
-        story.delete(name) if draws.random() < 0.3 else story.squash_history(name),
+        histories.create(name),
+        uploads.lfs_upload(name, "a.safetensors", tunes[0]),
+        background.run_jobs,
+        uploads.lfs_upload(name, "b.safetensors", tunes[1]),
+        uploads.multipart_upload(name, "parts.bin", random_bytes(seed + 1, 250_000)),
+        uploads.xet_upload(name, "chunks.bin", chunks),
+        uploads.inline_commit(name, "README.md", f"# {seed}\n".encode() * 100),
+        background.run_jobs,
+        background.collect_now,
+        background.everything_expires,
+        histories.delete(name) if draws.random() < 0.3 else histories.squash_history(name),
     ]
 
 

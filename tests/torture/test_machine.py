@@ -28,24 +28,29 @@ from app.jobs.context import JobContext
 from app.jobs.runner import run_one
 from app.settings import Settings
 from app.tasks import HANDLERS
-from tests.crash import story
-from tests.crash.stage import Stage
+from tests.crash import background, histories, uploads
+from tests.crash.samples import BASE, SHAPES, TUNED, random_bytes
+from tests.crash.stage import Act, Stage
 from tests.fixtures.models import base_weights, tuned, weight_file
 from tests.torture.budget import Ledger, Summary, budget, piece_s, told
 
 FILES = [
-    weight_file(story.BASE),
-    *story.TUNED,
-    weight_file(tuned(story.BASE, 3, 2e-4, only=["layers.0.up.weight"])),
-    weight_file(base_weights(9, story.SHAPES)),
-    story.random_bytes(5, 30_000),
+    weight_file(BASE),
+    *TUNED,
+    weight_file(tuned(BASE, 3, 2e-4, only=["layers.0.up.weight"])),
+    weight_file(base_weights(9, SHAPES)),
+    random_bytes(5, 30_000),
     b"plain text " * 4000,
     b"small",
 ]
 REPOS = ["a", "b", "c"]
 PATHS = ["x.bin", "y.bin"]
 DAY_S = 24 * 3600
-LANES = {"lfs": story.lfs_upload, "xet": story.xet_upload}
+LANES = {"lfs": uploads.lfs_upload, "xet": uploads.xet_upload}
+
+
+def collect_what_is_due(stage: Stage) -> None:
+    collect(stage.hub)
 
 
 class HubMachine(RuleBasedStateMachine):
@@ -76,7 +81,7 @@ class HubMachine(RuleBasedStateMachine):
         self.fuse -= 1
         return self.fuse == 0
 
-    def play(self, act: story.Act) -> None:
+    def play(self, act: Act) -> None:
         self.summary.count("steps")
         self.stage.play(act)
 
@@ -98,8 +103,8 @@ class HubMachine(RuleBasedStateMachine):
         data=st.sampled_from(FILES),
     )
     def push(self, repo: str, path: str, lane: str, data: bytes) -> None:
-        self.play(story.create(repo))
-        upload = LANES.get(lane, story.inline_commit)
+        self.play(histories.create(repo))
+        upload = LANES.get(lane, uploads.inline_commit)
         self.play(upload(repo, path, data))
 
     @precondition(lambda self: self.stage.acknowledged)
@@ -159,18 +164,18 @@ class HubMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.stage.acknowledged)
     @rule(pick=st.integers(0, 100))
     def squash(self, pick: int) -> None:
-        self.play(story.squash_history(self._repo(pick)))
+        self.play(histories.squash_history(self._repo(pick)))
 
     @precondition(lambda self: self.stage.acknowledged)
     @rule(pick=st.integers(0, 100))
     def delete_repo(self, pick: int) -> None:
-        self.play(story.delete(self._repo(pick)))
+        self.play(histories.delete(self._repo(pick)))
 
     @precondition(lambda self: self.stage.acknowledged)
     @rule(pick=st.integers(0, 100))
     def move(self, pick: int) -> None:
         name, self.branches = self._repo(pick), self.branches + 1
-        self.play(story.move(name, f"moved{self.branches}"))
+        self.play(histories.move(name, f"moved{self.branches}"))
 
     @rule(count=st.integers(1, 4))
     def run_some_jobs(self, count: int) -> None:
@@ -181,7 +186,7 @@ class HubMachine(RuleBasedStateMachine):
         self.play(act)
 
     @rule(
-        act=st.sampled_from([story.run_jobs, story.reencode, story.collect_now]),
+        act=st.sampled_from([background.run_jobs, background.reencode, background.collect_now]),
     )
     def work(self, act: Callable[[Stage], None]) -> None:
         self.play(act)
@@ -190,7 +195,7 @@ class HubMachine(RuleBasedStateMachine):
     def days_pass_and_collections_run(self, days: int) -> None:
         for _ in range(days):
             self.stage.clock.advance(DAY_S + 1)
-            self.play(lambda stage: story.void(collect(stage.hub)))
+            self.play(collect_what_is_due)
 
     @rule()
     def sweep(self) -> None:

@@ -11,13 +11,14 @@ import json
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
 import httpx
 
-from tests.crash.story import BASE, random_bytes
+from tests.crash.samples import BASE, random_bytes
 from tests.fixtures.models import tuned, weight_file
 from tests.fixtures.xorbs import build_shard, build_xorb, file_block
 from tests.torture.budget import Summary
@@ -47,6 +48,8 @@ class Traffic:
         self.acknowledged: dict[tuple[str, str], bytes] = {}
         """Repository and path -> bytes."""
         self.faults: list[str] = []
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        """How long answers took, by kind of request."""
         self._url, self._summary = url, summary
         self._lock, self._stopping = threading.Lock(), threading.Event()
         draws = random.Random(seed)
@@ -77,6 +80,13 @@ class Traffic:
             pass
         except Exception as error:  # noqa: BLE001
             self.faults.append(f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        with self._lock:
+            self.seconds[what].append(time.monotonic() - begun)
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -187,7 +197,8 @@ class Traffic:
         body = self._change("file" if inline else "lfsFile", value)
         for _ in range(20):
             url = f"/api/models/{repo}/commit/main"
-            answer = self._send(client, "POST", url, ok={200, 422}, content=body)
+            with self._timed("commits"):
+                answer = self._send(client, "POST", url, ok={200, 422}, content=body)
             if answer.is_success:
                 break
             self._send_lfs(client, repo, data)  # its lease ran out: send it again
@@ -235,7 +246,8 @@ class Traffic:
             stop = draws.randrange(start, len(data)) + 1
             headers["Range"] = f"bytes={start}-{stop - 1}"
         url = f"/{place[0]}/resolve/main/{place[1]}"
-        answer = self._send(client, "GET", url, ok={200, 206, 404}, headers=headers)
+        with self._timed("reads"):
+            answer = self._send(client, "GET", url, ok={200, 206, 404}, headers=headers)
         if answer.status_code == 404:
             with self._lock:
                 assert place not in self.acknowledged, f"{place} is gone"
