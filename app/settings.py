@@ -91,8 +91,8 @@ class Rates(BaseModel):
     pages_anonymous: int = Field(1_200, ge=0, description="The same without one.")
     failures: int = Field(200, ge=0, description="Wrong tokens from one address.")
     in_flight: int = Field(256, ge=1, description="Requests of one caller at the same time.")
-    uploads: int = Field(64, ge=1, description="Uploads among them.")
-    downloads: int = Field(128, ge=1, description="Downloads among them.")
+    uploads: int = Field(128, ge=1, description="Uploads among them.")
+    downloads: int = Field(192, ge=1, description="Downloads among them.")
     redis_url: SecretStr | None = Field(
         None,
         description="Redis that counts for all processes together; default: each for itself, so "
