@@ -16,6 +16,7 @@ BENCHES = (
     "encode",
     "api",
     "engine",
+    "replay",
     "load",
     "memory",
     "mirror",
