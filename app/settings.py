@@ -213,8 +213,13 @@ class Mirror(BaseModel):
     )
     file_nbytes: int = Field(200 * GIB, description="Largest file that is fetched, bytes.")
     downloads: int = Field(4, ge=1, description="Files fetched at a time, per process.")
+    lines: int = Field(
+        4, ge=1, description="Connections over which one file is fetched, for a while up to twice."
+    )
     part_nbytes: int = Field(
-        32 * MIB, ge=64 << 10, description="A file is kept in parts of this size while it comes."
+        16 * MIB,
+        ge=64 << 10,
+        description="A file is asked for, and kept while it comes, in parts of this size.",
     )
     part_s: float = Field(
         2, gt=0, description="A part is kept, and served, after this time at the latest, seconds."

@@ -28,7 +28,7 @@ KINDS = (
     "damaged-content",  # stored bytes of a content fail their checks or do not decode
     "damaged-spare",  # the same of a replaced encoding that is kept for a while
     "damaged-xorb",  # chunks of an upload in flight
-    "damaged-part",  # a part of a multipart upload in flight
+    "damaged-part",  # a part of a multipart upload, or of a file that a mirror fetches, in flight
     "lost-object",  # an object is not in the store, or not with its size
     "unreadable-object",  # the store answers, yet not for this object
     "unknown-object",  # the store has an object that no row knows: waste, nothing lost

@@ -16,7 +16,7 @@ from app.contents.findings import LOST, clear
 from app.contents.healing import OF_CONTENTS
 from app.contents.refs import load_former_refs
 from app.contents.verifying import verify_content
-from app.db.tables import Encoding, File, Finding, FormerEncoding, LfsPart, Xorb
+from app.db.tables import AwaitedPart, Encoding, File, Finding, FormerEncoding, LfsPart, Xorb
 from app.errors import Damaged
 from app.gc.salvage import salvage
 from app.hub import Hub
@@ -143,7 +143,8 @@ def _drop_uploads(hub: Hub, finding: Finding) -> bool:
         forget_xorb(hub, xorb)
 
     def work(session: Session) -> None:
-        session.execute(delete(LfsPart).where(LfsPart.object_id == finding.object_id))
+        for table in (LfsPart, AwaitedPart):
+            session.execute(delete(table).where(table.object_id == finding.object_id))
         session.flush()
         if finding.object_id is not None:
             objects.retire_unreferenced(session, hub, [finding.object_id])

@@ -17,7 +17,15 @@ from sqlalchemy.orm import Session
 from app.contents.findings import Found, clear, record
 from app.contents.inspecting import Claim, confirmed, in_order, piece_claims, refuted, windows
 from app.db.inserting import batches
-from app.db.tables import Content, Encoding, FormerEncoding, LfsPart, StoredObject, Xorb
+from app.db.tables import (
+    AwaitedPart,
+    Content,
+    Encoding,
+    FormerEncoding,
+    LfsPart,
+    StoredObject,
+    Xorb,
+)
 from app.hub import Hub
 from app.store.contract import ObjectMissing, StoreUnavailable
 from app.xet.hashing import DATA_KEY
@@ -187,10 +195,15 @@ def _part_claims(hub: Hub, row: Inspected) -> Iterator[Claim[Found]]:
         parts = session.execute(
             select(LfsPart.etag, LfsPart.nbytes).where(LfsPart.object_id == row.id)
         ).all()
-    detail = f"a part of an upload in object {row.key} fails its digest"
+        fetched = session.execute(
+            select(AwaitedPart.digest, AwaitedPart.nbytes).where(AwaitedPart.object_id == row.id)
+        ).all()
+    detail = f"a part of a file on its way here, in object {row.key}, fails its digest"
     owner = Found("damaged-part", detail, object_id=row.id, key=row.key)
     for etag, nbytes in parts:
         yield Claim(0, nbytes, bytes.fromhex(etag), owner)
+    for digest, nbytes in fetched:
+        yield Claim(0, nbytes, digest, owner)
 
 
 def _still_here(session: Session, object_id: int, contents: set[int | None]) -> set[int]:

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from app import errors
 from app.db import after_commit
-from app.db.tables import AwaitedFile, Job
+from app.db.inserting import upsert
+from app.db.tables import AwaitedFile, AwaitedRange, Job
 from app.errors import HubError, LimitExceeded, UpstreamDown
 from app.hub import Hub
 from app.jobs.outbox import enqueue
@@ -47,8 +48,8 @@ class Wanted:
         return f"awaited:{self.repo_id}:{self.oid}"
 
 
-def demand(hub: Hub, wanted: Wanted) -> None:
-    """Have a file fetched now, unless it is on its way or here.
+def demand(hub: Hub, wanted: Wanted, start: int, stop: int) -> None:
+    """Have a file fetched now, ``[start, stop)`` first, unless it is on its way or here.
 
     Raises LimitExceeded for one that is too long, UpstreamDown if the mirror is offline, and what
     the last attempt failed with while that is fresh (``mirror.negative_s``).
@@ -64,6 +65,9 @@ def demand(hub: Hub, wanted: Wanted) -> None:
         if fault is not None and awaited.fault_at is not None and awaited.fault_at > fresh_after:
             raise fault
         awaited.fault = awaited.fault_kind = awaited.fault_at = None
+        if start > 0:  # a fetch follows the file from its beginning in any case
+            row = {"repo_id": wanted.repo_id, "oid": wanted.oid, "start": start, "stop": stop}
+            session.execute(upsert(session, AwaitedRange).values(row).on_conflict_do_nothing())
         owe_fetch(session, hub, wanted, priority=SOON)
 
     hub.db.run(work)

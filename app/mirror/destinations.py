@@ -50,7 +50,7 @@ class Destinations:
 
     def is_home(self, url: URL) -> bool:
         """Whether a URL is on the upstream itself: same scheme, host and port."""
-        return _origin(url) == _origin(self._home)
+        return origin(url) == origin(self._home)
 
     def check(self, url: URL, *, after: URL | None = None) -> None:
         """Raise UpstreamLied unless the mirror may go there, sent by the page ``after``."""
@@ -92,7 +92,8 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and address not in _IETF
 
 
-def _origin(url: URL) -> tuple[str, str, int | None]:
+def origin(url: URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL: what a secret for one place may not leave."""
     return url.scheme, url.host.lower(), url.port or _PORTS.get(url.scheme)
 
 

@@ -5,10 +5,12 @@ The token goes to the upstream's own address only; redirects are followed by han
 """
 
 import base64
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import Literal
 
@@ -17,7 +19,7 @@ from httpx import URL
 
 from app import __version__
 from app.errors import UpstreamDown, UpstreamLied, UpstreamSlow
-from app.mirror.destinations import Destinations, Resolve, resolve_by_system
+from app.mirror.destinations import Destinations, Resolve, origin, resolve_by_system
 from app.settings import Settings
 
 REDIRECTS = 5
@@ -97,19 +99,23 @@ class Door:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         login: Login = "bearer",
+        for_host: Mapping[str, str] | None = None,
     ) -> Iterator[httpx.Response]:
         """Ask, and follow where a GET is sent; the last response, its body not yet read.
 
-        ``path``: on the upstream, or a whole URL that the upstream gave. Raises UpstreamDown, -Slow
-        and -Lied; later, reading the body does.
+        ``path``: on the upstream, or a whole URL that the upstream gave. ``for_host``: headers, by
+        lower-case name, for that URL's own scheme, host and port and nowhere else; an Authorization
+        among them stands in for ours. Raises UpstreamDown, -Slow and -Lied; later, reading the body
+        does.
         """
         with translated():
-            url = URL(self.base + path if path.startswith("/") else path)
+            url = first = URL(self.base + path if path.startswith("/") else path)
             self._destinations.check(url)
             for _ in range(REDIRECTS + 1):
-                request = self._client.build_request(
-                    method, url, headers=self._headers(url, headers, login), content=content
-                )
+                sent = self._headers(url, headers, login)
+                if origin(url) == origin(first):
+                    sent |= for_host or {}
+                request = self._client.build_request(method, url, headers=sent, content=content)
                 response = self._client.send(request, stream=True)
                 # The transport connects to an address; what was asked is the name.
                 response.request.url = url
@@ -212,9 +218,17 @@ class _PinnedTransport(httpx.BaseTransport):
 
     def _pool(self, host: str) -> httpx.HTTPTransport:
         with self._lock:
-            return self._by_host.setdefault(
-                host, httpx.HTTPTransport(limits=self._limits, trust_env=True)
-            )
+            pool = self._by_host.get(host)
+            if pool is None:
+                pool = httpx.HTTPTransport(verify=_authorities(), limits=self._limits)
+                self._by_host[host] = pool
+            return pool
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whom TLS trusts: read from disk once, as that takes longer than many an answer."""
+    return httpx.create_ssl_context()
 
 
 def _transport(settings: Settings, destinations: Destinations) -> httpx.BaseTransport:

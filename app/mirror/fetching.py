@@ -1,43 +1,52 @@
 """The job that brings an awaited file here: in parts, from where it broke off, checked, ingested.
 
-Each part is durable before the next is asked for, so a kill at any moment costs one part. Those who
-wait read the parts (:mod:`app.mirror.following`), the last byte only once the SHA-256 of the whole
-is the announced one. The file then goes through the same ingest as an upload.
+Parts come over several connections, first those that somebody reads, and each is durable before it
+counts, so a kill at any moment costs no more than what was on the wire. Those who wait read the
+parts (:mod:`app.mirror.following`). The file is hashed in order as its parts allow; seen to have
+the announced SHA-256, it goes through the same ingest as an upload.
 """
 
 import hashlib
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
 import structlog
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from app.catalog.claims import claim_shown, drop_upload_leases
 from app.catalog.cuts import hold_history
 from app.catalog.owing import owe_jobs
 from app.contents.ahead import in_order
-from app.db.tables import Account, AwaitedFile, Repo, TreeEntry
-from app.errors import ContentNotFound, HubError, UpstreamDown, UpstreamLied, UpstreamSlow
+from app.db import after_commit
+from app.db.tables import Account, AwaitedFile, AwaitedRange, Repo, TreeEntry
+from app.errors import ContentNotFound, HubError, Unavailable, UpstreamLied
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.jobs.context import JobContext, JobStopped
 from app.jobs.lease import JobLost
-from app.mirror.demand import check_fetchable, note_fault
+from app.mirror import arrivals
+from app.mirror.demand import Wanted, check_fetchable, note_fault
 from app.mirror.door import Door
-from app.mirror.parts import Part, contiguous_stop, drop_parts, load_parts, store_part
+from app.mirror.lines import Lines
+from app.mirror.order import FetchOrder
+from app.mirror.parts import (
+    READ_NBYTES,
+    Part,
+    PartTaken,
+    drop_parts,
+    drop_rotten,
+    load_parts,
+    store_part,
+)
+from app.mirror.remote_object import RemoteObject
 from app.mirror.upstream import RepoAddress, Upstream
+from app.store.contract import ObjectMissing
 
-READ_NBYTES = 4 << 20
-FIRST_NBYTES = 1 << 20
-"""The first part is small, so that the first byte is served soon; each next one doubles."""
-
-FRUIT_NBYTES = 64 << 10
-FRUITLESS = 3
-"""Attempts in a row that bring less than that, after which a job gives up for now."""
+LISTEN_S = 0.1
+"""How often the fetch looks for reads that began elsewhere in the file."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +56,7 @@ def fetch_job(context: JobContext) -> None:
     repo_id, oid = int(context.payload["repo_id"]), str(context.payload["oid"])
     try:
         _Fetch(context, repo_id, oid).run()
-    except (JobLost, JobStopped):
+    except (JobLost, JobStopped, PartTaken):
         raise
     except ContentNotFound:
         return  # deleted, or here, meanwhile
@@ -75,6 +84,8 @@ def link_file(session: Session, hub: Hub, repo: Repo, oid: str, file_id: int) ->
         drop_parts(session, hub, awaited)
         mine = (AwaitedFile.repo_id == repo.id, AwaitedFile.oid == oid)
         session.execute(delete(AwaitedFile).where(*mine))
+        key = Wanted(repo.id, oid, awaited.nbytes).key
+        after_commit(session, lambda: arrivals.ring(key))
 
 
 def _give_up(hub: Hub, repo_id: int, oid: str, error: HubError) -> None:
@@ -84,6 +95,8 @@ def _give_up(hub: Hub, repo_id: int, oid: str, error: HubError) -> None:
             note_fault(session, hub, awaited, error)
             if isinstance(error, UpstreamLied):
                 drop_parts(session, hub, awaited)
+            key = Wanted(repo_id, oid, awaited.nbytes).key
+            after_commit(session, lambda: arrivals.ring(key))
 
     hub.db.run(work)
 
@@ -104,24 +117,34 @@ class _Fetch:
         self._repo = repo
         self._address = RepoAddress(repo.type, owner, repo.name)  # pyright: ignore[reportArgumentType]
         self._sha256, self._nbytes = awaited.sha256, awaited.nbytes
-        self._digest = hashlib.sha256()
-        self._hashed_nbytes = 0
+        self._key = Wanted(repo_id, oid, awaited.nbytes).key
+        self._parts: dict[int, Part] = {}
+        """What is here, by offset."""
 
     def run(self) -> None:
         """Bring the file here. Raises ContentNotFound, what the upstream does, JobLost."""
         if self._link_present():
             return
         check_fetchable(self._hub, self._nbytes)
-        self._hash_present()
-        if self._hashed_nbytes < self._nbytes:
-            with closing(Door(self._hub.settings)) as door:
-                self._fetch_rest(Upstream(door, ""))
-        if self._digest.digest() != self._sha256:
+        with self._hub.db.read() as session:
+            present = load_parts(session, self._repo_id, self._oid)
+        self._parts = {part.start: part for part in present}
+        with closing(Door(self._hub.settings)) as door:
+            try:
+                digest = self._fetch(Upstream(door, ""))
+            except ObjectMissing:
+                digest = None
+        if digest != self._sha256 and drop_rotten(self._hub, self._repo_id, self._oid):
+            raise Unavailable("parts of the file rotted in the store; they are fetched again")
+        if digest is None:
+            raise Unavailable("the store did not find a part of the file; it is looked for again")
+        if digest != self._sha256:
             raise UpstreamLied(
                 f"the upstream was asked for the file of sha256 {self._sha256.hex()} and sent"
-                f" another, {self._digest.hexdigest()}"
+                f" another, {digest.hex()}"
             )
         self._hub.db.run(self._mark_verified)
+        arrivals.ring(self._key)
         self._context.check()
         self._ingest()
 
@@ -136,59 +159,55 @@ class _Fetch:
 
         return self._hub.db.run(work)
 
-    def _parts(self) -> list[Part]:
-        with self._hub.db.read() as session:
-            return load_parts(session, self._repo_id, self._oid)
-
-    def _hash_present(self) -> None:
-        """Take in what former attempts brought."""
-        for buffer in self._read_parts(self._parts()):
-            self._digest.update(buffer)
-            self._hashed_nbytes += len(buffer)
-
-    def _fetch_rest(self, upstream: Upstream) -> None:
-        fruitless = 0
-        while (start := self._hashed_nbytes) < self._nbytes:
-            fault: HubError = UpstreamDown("the upstream sends nothing")
-            try:
-                self._fetch_from(upstream, start)
-            except UpstreamSlow:
-                raise
-            except UpstreamDown as error:
-                fault = error
-            if self._hashed_nbytes >= min(self._nbytes, start + FRUIT_NBYTES):
-                fruitless = 0
-                continue
-            fruitless += 1
-            if fruitless == FRUITLESS:
-                raise fault
-            time.sleep(0.2 * fruitless)
-
-    def _fetch_from(self, upstream: Upstream, start: int) -> None:
-        """Store what one request brings, part by part."""
+    def _fetch(self, upstream: Upstream) -> bytes:
+        """Bring what is lacking; the SHA-256 of the whole."""
         settings = self._hub.settings.mirror
-        opened = upstream.open_object(self._address, self._sha256, self._nbytes, start)
-        with opened as chunks:
-            cutter = _PartCutter(chunks, settings.part_nbytes, settings.part_s)
-            while not cutter.ended:
+        digest = hashlib.sha256()
+        hashed_nbytes = 0
+        order = FetchOrder(
+            self._nbytes,
+            [(part.start, part.stop) for part in self._parts.values()],
+            span_nbytes=settings.part_nbytes,
+        )
+        order.follow(0, self._nbytes)
+        self._heed_reads(order)
+        remote = RemoteObject(upstream, self._address, self._sha256, self._nbytes)
+        with Lines(settings, order, remote, self._store_part) as lines:
+            while True:
+                for buffer in self._read_from(hashed_nbytes):
+                    digest.update(buffer)
+                    hashed_nbytes += len(buffer)
+                if hashed_nbytes == self._nbytes:
+                    return digest.digest()
                 self._context.check()
-                self._store_next(cutter)
-            if cutter.fault is not None:
-                raise cutter.fault
+                for part in lines.came(LISTEN_S):
+                    self._parts[part.start] = part
+                if self._heed_reads(order):
+                    lines.hurry()
 
-    def _store_next(self, cutter: "_PartCutter") -> None:
-        digest = self._digest.copy()
-
-        def hashed() -> Iterator[bytes]:
-            for chunk in cutter.part():
-                digest.update(chunk)
-                yield chunk
-
-        start = self._hashed_nbytes
-        part = store_part(self._hub, self._repo_id, self._oid, start, hashed())
+    def _store_part(self, start: int, buffers: Iterable[bytes]) -> Part | None:
+        """On a thread of a line."""
+        self._context.check()
+        part = store_part(self._hub, self._repo_id, self._oid, start, buffers)
         if part is not None:
-            self._digest, self._hashed_nbytes = digest, part.stop
+            arrivals.ring(self._key)
             self._context.progress(part.stop, self._nbytes)
+        return part
+
+    def _heed_reads(self, order: FetchOrder) -> bool:
+        """Let the order follow reads that began since; whether any lacks bytes."""
+        mine = (AwaitedRange.repo_id == self._repo_id, AwaitedRange.oid == self._oid)
+        with self._hub.db.read() as session:
+            if session.get(AwaitedFile, (self._repo_id, self._oid)) is None:
+                raise ContentNotFound("the file is awaited no more")
+            reads = session.scalars(select(AwaitedRange).where(*mine)).all()
+        if not reads:
+            return False
+        starts = [each.start for each in reads]
+        told = delete(AwaitedRange).where(*mine, AwaitedRange.start.in_(starts))
+        self._hub.db.run(lambda session: session.execute(told))
+        lacking = [order.follow(each.start, each.stop) for each in reads]
+        return any(lacking)
 
     def _mark_verified(self, session: Session) -> None:
         awaited = session.get(AwaitedFile, (self._repo_id, self._oid), with_for_update=True)
@@ -200,7 +219,7 @@ class _Fetch:
         """Store the file as every other is, from its parts, and let the trees have it."""
         stored = ingest_stream(
             self._hub,
-            self._read_parts(self._parts()),
+            self._read_from(0),
             nbytes=self._nbytes,
             sha256=self._sha256,
             repo_id=self._repo_id,
@@ -209,55 +228,19 @@ class _Fetch:
             lambda session: link_file(session, self._hub, self._repo, self._oid, stored.file_id)
         )
 
-    def _read_parts(self, parts: list[Part]) -> Iterator[bytes]:
-        """The bytes that are here without a gap, read ahead."""
+    def _read_from(self, start: int) -> Iterator[bytes]:
+        """The bytes from ``start``, where a part begins, that are here without a gap."""
         with (
             ThreadPoolExecutor(1, thread_name_prefix="mirror-parts") as executor,
-            closing(in_order(executor, self._reads(parts), ahead=1)) as buffers,
+            closing(in_order(executor, self._reads(start), ahead=1)) as buffers,
         ):
             for buffer in buffers:
                 self._context.check()
                 yield buffer
 
-    def _reads(self, parts: list[Part]) -> Iterator[partial[bytes]]:
-        at, stop = 0, contiguous_stop(parts, 0)
-        for part in parts:
-            while part.start <= at < min(stop, part.stop):
-                end = min(at + READ_NBYTES, part.stop)
-                yield partial(self._hub.store.read, part.key, at - part.start, end - part.start)
-                at = end
-
-
-class _PartCutter:
-    """Cuts a stream into parts by size and by time; what came before a break is a part as well."""
-
-    def __init__(self, chunks: Iterator[bytes], most_nbytes: int, most_s: float) -> None:
-        self._chunks = chunks
-        self._most_nbytes = most_nbytes
-        self._next_nbytes = min(FIRST_NBYTES, most_nbytes)
-        self._most_s = most_s
-        self._held = b""
-        self.ended = False
-        self.fault: HubError | None = None
-
-    def part(self) -> Iterator[bytes]:
-        """The chunks of the next part."""
-        room = self._next_nbytes
-        self._next_nbytes = min(2 * room, self._most_nbytes)
-        began = time.monotonic()
-        while room and not self.ended and time.monotonic() - began < self._most_s:
-            chunk = self._held or self._next()
-            self._held = chunk[room:]
-            chunk = chunk[:room]
-            room -= len(chunk)
-            if chunk:
-                yield chunk
-
-    def _next(self) -> bytes:
-        try:
-            chunk = next(self._chunks, None)
-        except UpstreamDown as error:
-            self.fault = error
-            chunk = None
-        self.ended = chunk is None
-        return chunk or b""
+    def _reads(self, start: int) -> Iterator[partial[bytes]]:
+        while (part := self._parts.get(start)) is not None:
+            for at in range(0, part.stop - part.start, READ_NBYTES):
+                end = min(at + READ_NBYTES, part.stop - part.start)
+                yield partial(self._hub.store.read, part.key, at, end)
+            start = part.stop

@@ -1,13 +1,13 @@
 """Reading a file while it is fetched: its parts as they come, the rest from the store once it is.
 
-Any number of readers, in any process, follow the one fetch. The last byte is withheld until the
-SHA-256 of the whole file was seen to be right: nobody ever ends up with a file that is not.
+Any number of readers, in any process, follow the one fetch and tell it where they read. One byte
+of the file is withheld until the SHA-256 of the whole was seen to be right: whatever ranges
+somebody asks for, nobody ever ends up with a file that is not what it should be.
 """
 
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Protocol
 
 from sqlalchemy import select
@@ -15,14 +15,23 @@ from sqlalchemy import select
 from app.db.tables import AwaitedFile, TreeEntry
 from app.errors import EntryNotFound, UpstreamSlow
 from app.hub import Hub
+from app.mirror import arrivals
 from app.mirror.demand import Wanted, demand, fault_of
-from app.mirror.parts import Part, find_part
+from app.mirror.parts import READ_NBYTES, Part, find_part
 from app.restore.plan import load_plan
 from app.restore.reader import FileReader, ReaderClosed
 from app.store.contract import ObjectMissing
 
-READ_NBYTES = 4 << 20
 FIRST_POLL_S, LAST_POLL_S = 0.02, 0.25
+"""How often a reader looks that hears nothing: the fetch may run in another process."""
+
+AGAIN_S = 5.0
+"""Hearing nothing for that long, a reader asks for its bytes again."""
+
+TAIL_NBYTES = 8 << 20
+"""So much of a file's end, at most half of it, may be read before the whole is known to be right:
+footers of Parquet files and directories of archives are there. The byte before it is withheld."""
+
 WHOLE_S = 60.0
 """How long a request waits that needs a file as a whole."""
 
@@ -47,27 +56,29 @@ class Openable(Protocol):
 
 
 def open_file(hub: Hub, repo_id: int, file: Openable) -> "FileReader | FollowingReader":
-    """A reader of a repo's file, which is fetched if a mirror awaits it.
+    """A reader of a repo's file; streaming from it fetches the file if a mirror awaits it.
 
-    Raises what :func:`~app.mirror.demand.demand` does, and what loading a plan does.
+    Raises what loading a plan does.
     """
     if file.file_id is not None:
         return FileReader(hub, load_plan(hub, file.file_id))
-    wanted = Wanted(repo_id, file.oid, file.nbytes)
-    demand(hub, wanted)
-    return FollowingReader(hub, wanted)
+    return FollowingReader(hub, Wanted(repo_id, file.oid, file.nbytes))
 
 
 def fetched_id(hub: Hub, repo_id: int, file: Openable) -> int:
     """Id of a repo's file that is here as a whole; of one that is awaited, once it was fetched.
 
-    Raises as :func:`open_file`, and UpstreamSlow if it takes longer than ``WHOLE_S``.
+    Raises as :meth:`FollowingReader.wait_for_whole`.
     """
     if file.file_id is not None:
         return file.file_id
     wanted = Wanted(repo_id, file.oid, file.nbytes)
-    demand(hub, wanted)
     return FollowingReader(hub, wanted).wait_for_whole(WHOLE_S)
+
+
+def withheld(nbytes: int) -> int:
+    """Offset of the byte of a file of that length that only a verified file gives out."""
+    return max(nbytes - TAIL_NBYTES - 1, nbytes // 2)
 
 
 class FollowingReader:
@@ -82,39 +93,44 @@ class FollowingReader:
     def stream(self, start: int, stop: int) -> Iterator[memoryview]:
         """The bytes ``[start, stop)`` in order, waiting for those that have not come.
 
-        Raises what fetching failed with, :class:`ReaderClosed` after ``close``.
+        Raises what :func:`~app.mirror.demand.demand` does and what fetching failed with,
+        :class:`ReaderClosed` after ``close``.
         """
         at = start
-        pause_s = FIRST_POLL_S
+        patience = _Patience(self._hub, self._wanted, self._closed, stop)
+        patience.ask(at)
         while at < stop:
+            patience.look()
             file_id, part, limit = self._look(at)
             if file_id is not None:
                 yield from self._from_store(file_id, at, stop)
                 return
-            data = b"" if part is None else self._read(part, at, min(stop, limit))
-            if data:
-                yield memoryview(data)
-                at += len(data)
-                pause_s = FIRST_POLL_S
-                continue
-            if self._closed.wait(pause_s):
-                raise ReaderClosed("the download was closed")
-            pause_s = min(LAST_POLL_S, pause_s * 1.5)
+            before = at
+            if part is not None:
+                for data in self._read(part, at, min(part.stop, stop, limit)):
+                    at += len(data)
+                    yield memoryview(data)
+            if at == before:
+                patience.wait(at)
 
     def wait_for_whole(self, most_s: float) -> int:
         """Id of the file once it is stored. Raises as :meth:`stream`, UpstreamSlow after a time."""
+        nbytes = self._wanted.nbytes
+        patience = _Patience(self._hub, self._wanted, self._closed, nbytes)
+        patience.ask(0)
         until = time.monotonic() + most_s
         while time.monotonic() < until:
-            file_id, _, _ = self._look(self._wanted.nbytes)
+            patience.look()
+            file_id, _, _ = self._look(nbytes)
             if file_id is not None:
                 return file_id
-            if self._closed.wait(LAST_POLL_S):
-                raise ReaderClosed("the download was closed")
+            patience.wait(0)
         raise UpstreamSlow("the file is being fetched from the upstream; ask again in a while")
 
     def close(self) -> None:
         """Wake and end a waiting stream; the fetch goes on. Idempotent."""
         self._closed.set()
+        arrivals.wake_all()
         if self._stored is not None:
             self._stored.close()
 
@@ -135,23 +151,61 @@ class FollowingReader:
                 return file_id, None, 0
             part = find_part(session, repo_id, oid, at)
             fault = fault_of(awaited)
-        limit = awaited.nbytes if awaited.verified else awaited.nbytes - 1
+        guarded = withheld(awaited.nbytes)
+        limit = awaited.nbytes if awaited.verified or at > guarded else guarded
         if fault is not None and (part is None or at >= limit):
             raise fault
         return None, part, limit
 
-    def _read(self, part: Part, at: int, stop: int) -> bytes:
-        end = min(part.stop, stop, at + READ_NBYTES)
-        if end <= at:
-            return b""
-        if self._closed.is_set():
-            raise ReaderClosed("the download was closed")
-        with suppress(ObjectMissing):  # the file was stored, and the parts went
-            return self._hub.store.read(part.key, at - part.start, end - part.start)
-        return b""
+    def _read(self, part: Part, at: int, stop: int) -> Iterator[bytes]:
+        """Bytes of a part; none if the file was stored meanwhile, and its parts went."""
+        while at < stop:
+            if self._closed.is_set():
+                raise ReaderClosed("the download was closed")
+            end = min(stop, at + READ_NBYTES)
+            try:
+                yield self._hub.store.read(part.key, at - part.start, end - part.start)
+            except ObjectMissing:
+                return
+            at = end
 
     def _from_store(self, file_id: int, at: int, stop: int) -> Iterator[memoryview]:
         self._stored = FileReader(self._hub, load_plan(self._hub, file_id))
         if self._closed.is_set():
             raise ReaderClosed("the download was closed")
         yield from self._stored.stream(at, stop)
+
+
+class _Patience:
+    """How a reader waits for bytes up to ``stop``: hearing of them, looking, asking again."""
+
+    def __init__(self, hub: Hub, wanted: Wanted, closed: threading.Event, stop: int) -> None:
+        self._hub = hub
+        self._wanted = wanted
+        self._closed = closed
+        self._stop = stop
+        self._seen = 0
+        self._pause_s = FIRST_POLL_S
+        self._silent_s = 0.0
+
+    def ask(self, at: int) -> None:
+        """Ask for the bytes from a position on. Raises as ``demand`` does."""
+        demand(self._hub, self._wanted, at, self._stop)
+
+    def look(self) -> None:
+        """To be called before looking, so that nothing that comes afterwards is missed."""
+        self._seen = arrivals.rings(self._wanted.key)
+
+    def wait(self, at: int) -> None:
+        """Until there may be news for who waits at a position. Raises ReaderClosed."""
+        arrivals.wait(self._wanted.key, self._seen, self._pause_s, unless=self._closed.is_set)
+        if self._closed.is_set():
+            raise ReaderClosed("the download was closed")
+        if arrivals.rings(self._wanted.key) != self._seen:
+            self._pause_s, self._silent_s = FIRST_POLL_S, 0.0
+            return
+        self._silent_s += self._pause_s
+        self._pause_s = min(LAST_POLL_S, self._pause_s * 1.5)
+        if self._silent_s >= AGAIN_S:
+            self._silent_s = 0.0
+            self.ask(at)

@@ -20,7 +20,13 @@ from app.db.tables.governance import AuditEvent, FileScan, Quota
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
 from app.db.tables.keeping import Bookmark, Finding, Hold
-from app.db.tables.mirror import AwaitedFile, AwaitedPart, MirroredOrg, MirroredRepo
+from app.db.tables.mirror import (
+    AwaitedFile,
+    AwaitedPart,
+    AwaitedRange,
+    MirroredOrg,
+    MirroredRepo,
+)
 from app.db.tables.repos import Commit, CutHistory, FormerName, Ref, Repo, Tree, TreeEntry
 from app.db.tables.search import NameSuffix, RepoCard, RepoTag
 from app.db.tables.uploads import LfsPart, LfsUpload, Xorb, XorbTerm
@@ -33,6 +39,7 @@ __all__ = [
     "AuditEvent",
     "AwaitedFile",
     "AwaitedPart",
+    "AwaitedRange",
     "Bookmark",
     "Commit",
     "Content",

@@ -80,4 +80,22 @@ class AwaitedPart(Table):
     start: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
     """Offset in the file."""
     nbytes: Mapped[int]
+    digest: Mapped[bytes]
+    """BLAKE3 of the bytes as they came."""
     object_id: Mapped[int] = mapped_column(ForeignKey("object.id", ondelete="RESTRICT"))
+
+
+class AwaitedRange(Table):
+    """Bytes ``[start, stop)`` of an awaited file that somebody reads, until the fetch knows."""
+
+    __tablename__ = "awaited_range"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["repo_id", "oid"], ["awaited_file.repo_id", "awaited_file.oid"], ondelete="CASCADE"
+        ),
+    )
+
+    repo_id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    oid: Mapped[str] = mapped_column(String(40), primary_key=True)
+    start: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    stop: Mapped[int]

@@ -1,5 +1,6 @@
 """An upstream that lies, breaks off, drips or leads elsewhere: a clear error, nothing published."""
 
+import json
 import random
 import time
 from contextlib import suppress
@@ -10,8 +11,16 @@ import pytest
 
 from app.db.tables import AwaitedFile, File, Ref, Repo
 from app.gc.collect import collect
-from tests.fixtures.api import REPO, add
-from tests.fixtures.mirrors import OBJECT, GoBetween, MakeMirror, Mirrored, Tamper, reply
+from tests.fixtures.api import ALICE_TOKEN, REPO, add
+from tests.fixtures.mirrors import (
+    OBJECT,
+    GoBetween,
+    MakeMirror,
+    Mirrored,
+    Tamper,
+    asked_range,
+    reply,
+)
 
 BIG = random.Random(1).randbytes(1_500_000)
 
@@ -41,9 +50,9 @@ def of_objects(answer: Tamper) -> Tamper:
 
 def partial(body: bytes, claimed: bytes = BIG) -> Tamper:
     def answer(_between: GoBetween, handler: Any) -> bool:
-        start = int(handler.headers["range"].removeprefix("bytes=").partition("-")[0])
-        size = len(claimed)
-        return reply(handler, 206, body[start:], content_range=f"bytes {start}-{size - 1}/{size}")
+        start, stop = asked_range(handler)
+        said = f"bytes {start}-{stop - 1}/{len(claimed)}"
+        return reply(handler, 206, body[start:stop], content_range=said)
 
     return answer
 
@@ -94,22 +103,20 @@ def test_a_lie_about_a_file_is_told_and_nothing_kept(
     assert pair.between.count(OBJECT) <= 7  # a lie is not asked for again
 
 
-def test_a_fetch_that_breaks_off_goes_on_where_it_was(mirror_of: MakeMirror):
-    pair = mirror_of(part_nbytes=64 << 10)
+def test_a_fetch_that_breaks_off_goes_on_where_it_was(any_mirror_of: MakeMirror):
+    pair = any_mirror_of(part_nbytes=1 << 20)
     publish(pair)
 
     def break_off(_between: GoBetween, handler: Any) -> bool:
-        start = int(handler.headers["range"].removeprefix("bytes=").partition("-")[0])
+        start, stop = asked_range(handler)
         if start > 1_000_000:
             return False
-        size = len(BIG)
-        body = BIG[start : start + 300_000]
         return reply(
             handler,
             206,
-            body,
-            content_length=str(size - start),
-            content_range=f"bytes {start}-{size - 1}/{size}",
+            BIG[start : min(stop, start + 300_000)],
+            content_length=str(stop - start),
+            content_range=f"bytes {start}-{stop - 1}/{len(BIG)}",
         )
 
     pair.between.tamper = of_objects(break_off)
@@ -164,11 +171,10 @@ def test_a_drip_is_given_up(mirror_of: MakeMirror, monkeypatch: pytest.MonkeyPat
     publish(pair)
 
     def drip(_between: GoBetween, handler: Any) -> bool:
-        start = int(handler.headers["range"].removeprefix("bytes=").partition("-")[0])
-        size = len(BIG)
+        start, stop = asked_range(handler)
         handler.send_response(206)
-        handler.send_header("content-range", f"bytes {start}-{size - 1}/{size}")
-        handler.send_header("content-length", str(size - start))
+        handler.send_header("content-range", f"bytes {start}-{stop - 1}/{len(BIG)}")
+        handler.send_header("content-length", str(stop - start))
         handler.end_headers()
         with suppress(OSError):
             for byte in BIG[start : start + 40]:
@@ -259,8 +265,63 @@ def test_the_token_goes_to_the_upstream_only(mirror_of: MakeMirror):
     assert by_host == {"127.0.0.1": True, "localhost": False}
 
 
+def test_headers_of_a_link_go_to_its_own_place_only(mirror_of: MakeMirror):
+    pair = mirror_of(hosts="localhost")
+    publish(pair)
+    port = pair.between.url.rpartition(":")[2]
+    given = {"Authorization": "Basic link", "X-Key": "link", "Host": "evil", "Range": "bytes=0-0"}
+
+    def elsewhere(between: GoBetween, handler: Any) -> bool:
+        if handler.path.endswith("/info/lfs/objects/batch"):
+            question = handler.body
+            answer = httpx.post(between.upstream + handler.path, content=question).json()
+            action = answer["objects"][0]["actions"]["download"]
+            path = httpx.URL(action["href"]).raw_path.decode()
+            answer["objects"][0]["actions"]["download"] = {
+                "href": f"http://localhost:{port}{path}",
+                "header": given,
+            }
+            return reply(handler, 200, json.dumps(answer).encode())
+        is_there = handler.headers["host"].startswith("localhost")
+        back = f"http://127.0.0.1:{port}{handler.path}"
+        return is_there and reply(handler, 302, location=back)
+
+    pair.between.tamper = elsewhere
+    answer = get_big(pair)
+
+    assert answer is not None
+    assert answer.content == BIG
+    asked = [each for each in pair.between.asked if each.path.startswith(OBJECT)]
+    sent = [{name.lower(): value for name, value in each.headers.items()} for each in asked]
+    assert [each.get("authorization") for each in sent] == ["Basic link", f"Bearer {ALICE_TOKEN}"]
+    assert [each.get("x-key") for each in sent] == ["link", None]
+    assert [each["host"] for each in sent] == [f"localhost:{port}", f"127.0.0.1:{port}"]
+    assert {each["range"] for each in sent} == {f"bytes=0-{len(BIG) - 1}"}
+
+
+@pytest.mark.parametrize("header", [["a"], {"X Y": "z"}, {"x": "a\r\nb"}, {"x": 1}, "text"])
+def test_headers_that_are_none_are_a_lie(mirror_of: MakeMirror, header: object):
+    pair = mirror_of(negative_s=3600)
+    publish(pair)
+
+    def answer(_between: GoBetween, handler: Any) -> bool:
+        if not handler.path.endswith("/info/lfs/objects/batch"):
+            return False
+        oid = json.loads(handler.body)["objects"][0]["oid"]
+        download = {"href": f"{pair.between.url}/lfs/objects/x", "header": header}
+        body = {"objects": [{"oid": oid, "actions": {"download": download}}]}
+        return reply(handler, 200, json.dumps(body).encode())
+
+    pair.between.tamper = answer
+    told = get_big(pair)
+
+    assert told is not None
+    assert (told.status_code, told.headers["x-error-code"]) == (502, "UpstreamLied")
+    assert pair.between.count(OBJECT) == 0
+
+
 def test_parts_that_nobody_went_on_with_are_collected(mirror_of: MakeMirror):
-    pair = mirror_of(part_nbytes=64 << 10)
+    pair = mirror_of()
     publish(pair)
     hub = pair.mirror.hub
     pair.between.tamper = of_objects(

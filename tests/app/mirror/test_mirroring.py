@@ -3,7 +3,10 @@
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
+import httpx
 import pytest
 from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
@@ -12,9 +15,10 @@ from app.catalog.repos import set_private
 from app.db.tables import AwaitedFile, AwaitedPart, Repo
 from app.gc.fsck import fsck
 from app.jobs.runner import drain
+from app.mirror.following import withheld
 from app.tasks import HANDLERS
 from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, REPO, add
-from tests.fixtures.mirrors import OBJECT, MakeMirror, Mirrored, eventually, reply
+from tests.fixtures.mirrors import OBJECT, MakeMirror, Mirrored, asked_range, eventually, reply
 
 BIG = random.Random(0).randbytes(3_000_000)
 
@@ -72,8 +76,9 @@ def test_every_question_is_answered_as_the_upstream_does_without_a_big_file(mirr
 
 @pytest.mark.parametrize("repo_type", ["model", "dataset"])
 def test_a_file_is_fetched_once_however_many_ask_and_then_stored(
-    mirrored: Mirrored, repo_type: str
+    any_mirrored: Mirrored, repo_type: str
 ):
+    mirrored = any_mirrored
     publish(mirrored, repo_type)
     prefix = "" if repo_type == "model" else "/datasets"
 
@@ -94,29 +99,75 @@ def test_a_file_is_fetched_once_however_many_ask_and_then_stored(
     assert "may be old" in again.headers["x-hf-warning"]
 
 
-@pytest.mark.usefixtures("published")
-def test_ranges_are_served_while_the_file_comes(mirrored: Mirrored):
-    answer = mirrored.get(f"/{REPO}/resolve/main/big.bin", range="bytes=1000000-1999999")
+def test_ranges_are_served_while_the_file_comes(any_mirrored: Mirrored):
+    publish(any_mirrored)
+
+    answer = any_mirrored.get(f"/{REPO}/resolve/main/big.bin", range="bytes=1000000-1999999")
 
     assert (answer.status_code, answer.content) == (206, BIG[1_000_000:2_000_000])
     assert answer.headers["content-range"] == f"bytes 1000000-1999999/{len(BIG)}"
 
 
-@pytest.mark.usefixtures("published")
-def test_what_is_awaited_is_offered_by_plain_http_only(mirrored: Mirrored):
+def test_the_end_of_a_file_is_read_before_what_lies_in_front_of_it(any_mirror_of: MakeMirror):
+    pair = any_mirror_of(part_nbytes=64 << 10, lines=2)
+    publish(pair)
+    read = threading.Event()
+
+    def hold_the_middle(_between: object, handler: Any) -> bool:
+        if handler.path.startswith(OBJECT) and 0 < asked_range(handler)[0] < len(BIG) // 2:
+            assert read.wait(30)
+        return False
+
+    pair.between.tamper = hold_the_middle
     path = f"/{REPO}/resolve/main/big.bin"
-    before = mirrored.mirror.http().head(path)
-    mirrored.get(path)
-    eventually(lambda: count(mirrored, AwaitedFile) == 0)
-    after = mirrored.mirror.http().head(path)
+    with ThreadPoolExecutor(1) as clients:
+        whole = clients.submit(lambda: pair.get(path))
+        end = pair.get(path, range="bytes=-100000")
+        assert not whole.done()
+        read.set()
+
+        assert (end.status_code, end.content) == (206, BIG[-100_000:])
+        assert whole.result().content == BIG
+    starts = [each.headers["range"] for each in pair.between.asked if each.path.startswith(OBJECT)]
+    assert len(starts) == len(set(starts))
+
+
+def test_no_ranges_make_up_a_whole_file_before_it_is_known_to_be_right(mirrored: Mirrored):
+    publish(mirrored)
+    wrong = BIG[:-1] + bytes([BIG[-1] ^ 1])
+    mirrored.between.tamper = lambda _between, handler: (
+        handler.path.startswith(OBJECT)
+        and reply(handler, 206, wrong, content_range=f"bytes 0-{len(BIG) - 1}/{len(BIG)}")
+    )
+    path = f"/{REPO}/resolve/main/big.bin"
+    guarded = withheld(len(BIG))
+
+    got: list[bytes] = []
+    for start, stop in ((0, guarded), (guarded, guarded + 1), (guarded + 1, len(BIG))):
+        with suppress(httpx.RemoteProtocolError):
+            answer = mirrored.get(path, range=f"bytes={start}-{stop - 1}")
+            got += [answer.content] if answer.status_code == 206 else []
+
+    assert sum(map(len, got)) < len(BIG)
+    assert wrong[guarded : guarded + 1] not in got
+
+
+def test_what_is_awaited_is_offered_by_plain_http_only(any_mirrored: Mirrored):
+    publish(any_mirrored)
+    path = f"/{REPO}/resolve/main/big.bin"
+    before = any_mirrored.mirror.http().head(path)
+    any_mirrored.get(path)
+    eventually(lambda: count(any_mirrored, AwaitedFile) == 0)
+    after = any_mirrored.mirror.http().head(path)
 
     assert "x-xet-hash" not in before.headers
     assert "x-xet-hash" in after.headers
     assert before.headers["etag"] == after.headers["etag"]
 
 
-@pytest.mark.usefixtures("published")
-def test_a_branch_that_moves_back_and_forth_is_followed(mirrored: Mirrored):
+def test_a_branch_that_moves_back_and_forth_is_followed(any_mirrored: Mirrored):
+    mirrored = any_mirrored
+    publish(mirrored)
     api, mirror = mirrored.upstream.api(), mirrored.mirror.api()
     first = mirror.model_info(REPO).sha
 
