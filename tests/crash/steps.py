@@ -35,7 +35,6 @@ ELSEWHERE = {
     "gc.salvage": "repair on request, see tests/app/gc",
     "gc.soundness": "marks of health, each a transaction of its own",
     "backup": "reads the hub and writes elsewhere; cut short in tests/app/backup",
-    "mirror": "fetches from another hub, see tests/app/mirror",
     "hub": "instance facts, see tests/app/db/test_schema.py",
     "restore.downloads": "counts of downloads, flushed now and then",
     "store": "what the steps are made of, see tests/app/store",

@@ -1,11 +1,15 @@
 """A process dies after every step that there is; nothing acknowledged is lost, and work goes on."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
 from app.settings import Settings
+from tests.crash.mirroring import upstream_of
 from tests.crash.stage import Stage
 from tests.crash.steps import sites
-from tests.crash.story import ACTS, DAMAGE
+from tests.crash.story import ACTS, DAMAGE, Act
 
 
 def small_parts(settings: Settings) -> Settings:
@@ -19,8 +23,16 @@ def small_parts(settings: Settings) -> Settings:
 @pytest.mark.parametrize(
     "mode", ["embedded", pytest.param("production", marks=pytest.mark.attacks)]
 )
-def test_death_after_every_step(request: pytest.FixtureRequest, mode: str):
+def test_death_after_every_step(
+    request: pytest.FixtureRequest, mode: str, tmp_path: Path, migrated_sqlite: bytes
+):
     settings = small_parts(request.getfixturevalue(f"{mode}_settings"))
+    with upstream_of(settings, tmp_path / "upstream", migrated_sqlite) as (settings, mirroring):
+        play(settings, [*ACTS, *mirroring, *DAMAGE])
+
+
+def play(settings: Settings, acts: Sequence[tuple[str, Act]]) -> None:
+    """Each act until it gets through, dying once after every step."""
     seen: set[str] = set()
 
     def first_time(step: str) -> bool:
@@ -29,7 +41,7 @@ def test_death_after_every_step(request: pytest.FixtureRequest, mode: str):
         return is_new
 
     stage = Stage(settings, dies=first_time)
-    for _name, act in (*ACTS, *DAMAGE):
+    for _name, act in acts:
         stage.play(act)
     stage.dies = lambda _step: False
     stage.finish()
