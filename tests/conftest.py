@@ -1,6 +1,8 @@
 """Plugin list and the profile of all property tests."""
 
 import os
+import shutil
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
@@ -17,6 +19,15 @@ pytest_plugins = [
     "tests.fixtures.services",
     "tests.fixtures.command",
 ]
+
+# Every commit and every object is fsynced, some hundred thousand times in all: in memory that takes
+# no time, and says as much of this code as a disk does. PYTEST_DEBUG_TEMPROOT=/tmp goes to disk.
+MEMORY = Path("/dev/shm")
+MEMORY_NBYTES = 8 << 30
+"""What is free of it before it is used: the suite takes about one, parts of `make torture` more."""
+
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_NBYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # A busy machine is not a failure: no deadline, no complaint about slow generation. In CI the
 # examples are the same for the same code, so that a change is judged by what it changed.

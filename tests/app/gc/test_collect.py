@@ -1,5 +1,8 @@
 """Collections take what nobody needs, when its time has come, and nothing else."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select
 
@@ -13,7 +16,7 @@ from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.jobs.outbox import enqueue
 from tests.fixtures.faulty import Fault, FaultyStore
-from tests.fixtures.models import ModelHub, base_weights, tuned
+from tests.fixtures.models import ModelHub, Stock, base_weights, stock_hub, tuned
 
 DAY_S = 24 * 3600.0
 
@@ -23,14 +26,23 @@ def rows(hub: Hub, table) -> int:
         return len(session.scalars(select(table)).all())
 
 
-@pytest.fixture
-def deleted(models: ModelHub) -> ModelHub:
-    """One model whose repository was deleted after it was encoded and collected."""
+def fill(models: ModelHub) -> None:
     models.push("alice/gone", base_weights())
     models.run_jobs()
     collect(models.hub, now=True)
     models.delete_repo("alice/gone")
-    return models
+
+
+@pytest.fixture(scope="module")
+def stock(migrated_sqlite: bytes, tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    return stock_hub(tmp_path_factory.mktemp("deleted"), migrated_sqlite, fill)
+
+
+@pytest.fixture
+def deleted(stock: Stock, tmp_path: Path) -> Iterator[ModelHub]:
+    """One model whose repository was deleted after it was encoded and collected."""
+    with stock.copied(tmp_path / "data") as models:
+        yield models
 
 
 @pytest.mark.parametrize("window", [1, 3, 20_000])

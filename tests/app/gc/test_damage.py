@@ -14,7 +14,18 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.contents import packs
-from app.db.tables import Encoding, File, FormerEncoding, LfsUpload, Segment, StoredObject, Xorb
+from app.db.tables import (
+    AwaitedFile,
+    AwaitedPart,
+    Encoding,
+    File,
+    FormerEncoding,
+    LfsPart,
+    LfsUpload,
+    Segment,
+    StoredObject,
+    Xorb,
+)
 from app.deltas import recode
 from app.gc.collect import collect
 from app.gc.fsck import FsckReport, fsck
@@ -23,6 +34,7 @@ from app.hub import Hub
 from app.lfs.capability import Capability
 from app.lfs.multipart import store_part
 from app.main import create_app
+from app.mirror import parts as fetched
 from app.settings import Settings
 from tests.app.xet.test_register import Uploader
 from tests.fixtures.files import safetensors_of
@@ -34,6 +46,7 @@ from tests.fixtures.xorbs import build_xorb, file_block
 TENSOR = "embed_tokens.weight"
 RNG = np.random.default_rng(5)
 BLOB = RNG.bytes(300_000)
+AWAITED = "0" * 40
 RESTING = safetensors_of({"t": ("U8", [150_000], RNG.bytes(150_000))})
 
 Place = tuple[str, int]
@@ -76,10 +89,10 @@ class Stock:
             )
         )
 
-    def part(self) -> Place:
+    def part(self, table: type[LfsPart] | type[AwaitedPart]) -> Place:
         return self._place(
-            select(StoredObject.key, StoredObject.id * 0, StoredObject.nbytes).where(
-                StoredObject.purpose == "part"
+            select(StoredObject.key, StoredObject.id * 0, StoredObject.nbytes).join(
+                table, table.object_id == StoredObject.id
             )
         )
 
@@ -156,11 +169,26 @@ TARGETS = {
         lambda stock: stock.tensor("alice/kept", FormerEncoding), kind="damaged-spare"
     ),
     "staged xorb": Target(Stock.xorb, kind="damaged-xorb"),
-    "part": Target(Stock.part, kind="damaged-part"),
+    "part": Target(lambda stock: stock.part(LfsPart), kind="damaged-part"),
+    "awaited part": Target(lambda stock: stock.part(AwaitedPart), kind="damaged-part"),
 }
 
 
-@pytest.fixture(scope="module", params=["embedded", "production"])
+WAYS = pytest.mark.parametrize(
+    ("stock", "how"),
+    [
+        ("embedded", "flipped"),
+        ("embedded", "missing"),
+        ("production", "flipped"),
+        pytest.param("production", "missing", marks=pytest.mark.attacks),
+    ],
+    indirect=["stock"],
+    scope="module",
+)
+"""Modes of the hub, and what becomes of the bytes."""
+
+
+@pytest.fixture(scope="module")
 def stock(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stock]:
@@ -226,8 +254,11 @@ def _stocked(hub: Hub) -> Stock:
                 expires_at=hub.clock.now() + timedelta(days=1),
             )
         )
+        awaited = {"repo_id": repo.id, "oid": AWAITED, "sha256": bytes(32), "nbytes": 100_000}
+        session.add(AwaitedFile(**awaited, touched_at=hub.clock.now()))
 
     hub.db.run(begin)
+    fetched.store_part(hub, repo.id, AWAITED, 0, [part[::-1]])
     alice, digest = models.user("alice"), hashlib.sha256(part * 2).digest()
     leave = Capability(
         "PARTS", repo.id, alice.account_id, digest, 100_000, "upload", alice.token_id
@@ -239,7 +270,7 @@ def _stocked(hub: Hub) -> Stock:
     return stock
 
 
-@pytest.mark.parametrize("how", ["flipped", "missing"])
+@WAYS
 @pytest.mark.parametrize("name", TARGETS)
 def test_damage_is_found_named_and_never_served(stock: Stock, name: str, how: str):
     target = TARGETS[name]
@@ -267,14 +298,14 @@ def test_damage_is_found_named_and_never_served(stock: Stock, name: str, how: st
             assert _named(target.dependent) in dependents
             assert stock.get(*target.dependent) in {500, 503}
     finally:
-        stock.restore(place[0], was, upload=name in {"staged xorb", "part"})
+        stock.restore(place[0], was, upload=name in {"staged xorb", "part", "awaited part"})
 
 
 def _named(where: tuple[str, str]) -> str:
     return f"model/{where[0]}@main:{where[1]}"
 
 
-@pytest.mark.parametrize("how", ["flipped", "missing"])
+@WAYS
 @pytest.mark.parametrize("repo", ["alice/kept", "bob/kept"])
 def test_what_has_another_copy_is_served_and_repaired(stock: Stock, repo: str, how: str):
     stock.damage(stock.tensor(repo), how)

@@ -1,25 +1,37 @@
 """fsck finds every kind of damage, names the files that suffer, and is quiet otherwise."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from sqlalchemy import delete, select, update
 
 from app.db.tables import Content, Encoding, File, Segment, StoredObject
 from app.gc.fsck import fsck
-from tests.fixtures.models import ModelHub, base_weights, card, tuned, weight_file
+from tests.fixtures.models import ModelHub, Stock, base_weights, card, stock_hub, tuned, weight_file
 
 TENSOR = "embed_tokens.weight"
 PLACE = "model/alice/base@main:weights/model.safetensors"
 
 
-@pytest.fixture
-def sound(models: ModelHub) -> ModelHub:
-    """A base in a directory, a fine-tune of it, all encoded."""
+def fill(models: ModelHub) -> None:
     base = base_weights()
     models.push("alice/base", {"README.md": card(), "weights/model.safetensors": weight_file(base)})
     models.run_jobs()
     models.push("bob/tune", tuned(base, 1))
     models.run_jobs()
-    return models
+
+
+@pytest.fixture(scope="module")
+def stock(migrated_sqlite: bytes, tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    return stock_hub(tmp_path_factory.mktemp("sound"), migrated_sqlite, fill)
+
+
+@pytest.fixture
+def sound(stock: Stock, tmp_path: Path) -> Iterator[ModelHub]:
+    """A base in a directory, a fine-tune of it, all encoded."""
+    with stock.copied(tmp_path / "data") as models:
+        yield models
 
 
 def kinds(models: ModelHub, *, deep: bool = False) -> set[str]:
