@@ -74,6 +74,7 @@ class LoraJob:
         """Steps taken, skipped ones included; also the number of the next batch."""
         self.num_wasted = 0
         """Steps in a row that were skipped."""
+        self._shaped: tuple[int, list[SequenceShape]] | None = None
         self._optimizer = torch.optim.AdamW(
             adapter.parameters,
             betas=self.options.betas,
@@ -98,9 +99,12 @@ class LoraJob:
         return [Entry(self.name, number, sample) for number, sample in enumerate(batch)]
 
     def shapes(self) -> list[SequenceShape]:
-        """The same, as a scheduler sees them."""
-        per_token = self.adapter.per_token_nbytes
-        return [entry.sample.shape(per_token) for entry in self.entries()]
+        """The same, as a scheduler sees them, who asks many times for a step."""
+        if self._shaped is None or self._shaped[0] != self.num_steps:
+            per_token = self.adapter.per_token_nbytes
+            shapes = [entry.sample.shape(per_token) for entry in self.entries()]
+            self._shaped = self.num_steps, shapes
+        return self._shaped[1]
 
     def take(self, loss: float, grads: Sequence[torch.Tensor] | None, tokens: int) -> Stepped:
         """Step with these gradients, one for each parameter; not finite ones only count."""
