@@ -98,6 +98,13 @@ class ZenFlow(Optimizer):
         with torch.no_grad():
             self._publish()
 
+    def flush(self) -> None:
+        """At the end of a run: the gradients of an open window take effect, too."""
+        with torch.no_grad():
+            if self.window_steps:
+                self._close_window()
+            self._publish()
+
     def close(self) -> None:
         """Drain, and end the host's thread."""
         self.drain()

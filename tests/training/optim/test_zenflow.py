@@ -234,6 +234,29 @@ def test_gradients_are_clipped_before_they_are_split():
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_an_open_window_takes_effect_when_it_is_flushed(late: bool):
+    """As if the run had gone on with gradients that are no longer there."""
+    weight = torch.nn.Parameter(torch.ones(2, 4))
+    optimizer = ZenFlow(
+        [weight],
+        weight_decay=0.0,
+        options=ZenFlowOptions(topk_ratio=0.0, update_interval=4, overlap_step=late),
+    )
+    for _ in range(3):
+        weight.grad = torch.ones(2, 4)
+        optimizer.step()
+    assert torch.equal(weight, torch.ones(2, 4))
+    optimizer.flush()
+    plain = torch.nn.Parameter(torch.ones(2, 4))
+    plain.grad = torch.ones(2, 4)
+    torch.optim.AdamW([plain], weight_decay=0.0).step()
+    torch.testing.assert_close(weight, plain, rtol=0, atol=1e-7)
+    optimizer.flush()
+    torch.testing.assert_close(weight, plain, rtol=0, atol=1e-7)
+    optimizer.close()
+
+
 def test_unused_and_stacked_parameters():
     used = torch.nn.Parameter(torch.randn(4, 6))
     unused = torch.nn.Parameter(torch.randn(4, 6))
