@@ -1,23 +1,21 @@
 """Steps of many jobs at once over one base, each as if it were alone."""
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from training.data.order import in_batches
 from training.data.sample import Sample
-from training.lora.adapter import Pair
-from training.lora.attention import NAME as APART
+from training.lora.adapter import Adapter, Pair
 from training.lora.base import SharedBase
 from training.lora.batch import Batch, Entry, Share, lay_out
 from training.lora.footprint import KeptBytes, is_out_of_memory
 from training.lora.function import Segment
 from training.lora.job import PATIENCE, Failed, LoraJob, Stepped
+from training.lora.losses import Losses
 from training.sched.shape import BatchShape, Layout, shape_of
 from training.stream import generator
 
@@ -59,10 +57,8 @@ class FusedTrainer:
         self.layout = layout
         self.jobs: dict[str, LoraJob] = {}
         self._model = model
+        self._losses = Losses(model, layout)
         self._observe = observe
-        self._chooses_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-        if layout is Layout.PACKED:
-            model.set_attn_implementation(APART)
 
     def join(self, job: LoraJob) -> None:
         """Have a job. Raises DoesNotFit for a second one of its name."""
@@ -96,20 +92,18 @@ class FusedTrainer:
         for part in in_batches(samples, batch_size):
             entries = [Entry(job.name, number, sample) for number, sample in enumerate(part)]
             batch = lay_out(entries, self.layout, self.base.device)
-            with torch.no_grad():
-                losses = self._losses(batch, {job.name: job}, {job.name: 1}, is_training=False)
-            total += float(losses[job.name])
+            additions = _additions(batch, {job.name: job}, is_training=False)
+            with torch.no_grad(), self.base.adding(additions):
+                total += float(self._losses.of(batch, {job.name: 1})[job.name])
             count += sum(len(sample.places) for sample in part)
         return total / max(count, 1)
 
-    @torch.no_grad()
-    def logits(self, job: LoraJob, tokens: torch.Tensor) -> torch.Tensor:
-        """What the base says with a job's adapter: ``[1, n]`` to ``[1, n, vocabulary]``."""
-        whole = Segment(slice(None), job.adapter.options.scale)
-        extra = {"lengths": [tokens.shape[1]]} if self.layout is Layout.PACKED else {}
-        pairs = job.adapter.pairs.items()
+    def logits(self, adapter: Adapter, tokens: torch.Tensor) -> torch.Tensor:
+        """What the base says with an adapter: ``[1, n]`` to ``[1, n, vocabulary]``."""
+        whole = Segment(slice(None), adapter.options.scale)
+        pairs = adapter.pairs.items()
         with self.base.adding({path: [(whole, pair)] for path, pair in pairs}):
-            return self._model(input_ids=tokens, use_cache=False, **extra).logits
+            return self._losses.logits(tokens)
 
     def _conclude(self, job: LoraJob, entries: Sequence[Entry], gathered: _Gathered) -> Outcome:
         if job.name in gathered.too_large:
@@ -155,15 +149,17 @@ class FusedTrainer:
         """Losses and gradients; those of jobs whose loss is not finite are left out."""
         batch = lay_out(entries, self.layout, self.base.device)
         jobs = {name: self.jobs[name] for name in batch.shares}
-        if self._observe is None:
-            losses = self._losses(batch, jobs, targets, is_training=True)
-        else:
-            with KeptBytes(self._model) as kept:
-                losses = self._losses(batch, jobs, targets, is_training=True)
-            shapes = [
-                entry.sample.shape(jobs[entry.job].adapter.per_token_nbytes) for entry in entries
-            ]
-            self._observe(shape_of(shapes, self.layout), kept.nbytes)
+        with self.base.adding(_additions(batch, jobs, is_training=True)):
+            if self._observe is None:
+                losses = self._losses.of(batch, targets)
+            else:
+                with KeptBytes(self._model) as kept:
+                    losses = self._losses.of(batch, targets)
+                shapes = [
+                    entry.sample.shape(jobs[entry.job].adapter.per_token_nbytes)
+                    for entry in entries
+                ]
+                self._observe(shape_of(shapes, self.layout), kept.nbytes)
         told = {name: float(loss.detach()) for name, loss in losses.items()}
         sound = [
             name for name in losses if math.isfinite(told[name]) and losses[name].requires_grad
@@ -175,40 +171,8 @@ class FusedTrainer:
         flat = iter(torch.autograd.grad(total, parameters, materialize_grads=True))
         return told, {name: [next(flat) for _ in jobs[name].adapter.parameters] for name in sound}
 
-    def _losses(
-        self,
-        batch: Batch,
-        jobs: dict[str, LoraJob],
-        targets: dict[str, int],
-        *,
-        is_training: bool,
-    ) -> dict[str, torch.Tensor]:
-        """Each job's sum of losses over the batch, divided by its targets in the whole step."""
-        with self.base.adding(_wanted(batch, jobs, is_training=is_training)):
-            logits = self._logits(batch)
-        losses: dict[str, torch.Tensor] = {}
-        for name, share in batch.shares.items():
-            own = logits[share.places].to(torch.promote_types(logits.dtype, torch.float32))
-            losses[name] = cross_entropy(own, share.targets, reduction="sum") / max(
-                targets[name], 1
-            )
-        return losses
 
-    def _logits(self, batch: Batch) -> torch.Tensor:
-        """``[rows · kept, vocabulary]``."""
-        extra: dict[str, object] = {}
-        if batch.layout is Layout.PACKED:
-            extra["lengths"] = batch.lengths
-        if self._chooses_logits:
-            extra["logits_to_keep"] = batch.kept
-        out = self._model(
-            input_ids=batch.tokens, position_ids=batch.positions, use_cache=False, **extra
-        ).logits
-        logits = out if self._chooses_logits else out[:, batch.kept]
-        return logits.reshape(-1, logits.shape[-1])
-
-
-def _wanted(
+def _additions(
     batch: Batch, jobs: dict[str, LoraJob], *, is_training: bool
 ) -> dict[str, list[tuple[Segment, Pair]]]:
     """What is to be added at each layer, jobs in the order of the batch."""

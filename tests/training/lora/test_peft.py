@@ -105,7 +105,7 @@ def test_exported_adapter_says_the_same_in_peft(name: str, tmp_path: Path) -> No
     assert peft.peft_config["default"].base_model_name_or_path == "alice/base"
     tokens = torch.tensor(prompts_of([20]))
     with torch.no_grad():
-        ours = fused.logits(one, tokens)
+        ours = fused.logits(one.adapter, tokens)
         theirs = peft(input_ids=tokens).logits
         plain = base(torch.float32)(input_ids=tokens).logits
     assert torch.equal(ours, theirs)

@@ -1,0 +1,5 @@
+"""Fixtures that need torch, for tests that have it anyway."""
+
+from tests.fixtures.training import workshop
+
+__all__ = ["workshop"]

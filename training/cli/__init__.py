@@ -1,0 +1,1 @@
+"""The `clade train` command."""
