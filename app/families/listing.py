@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.accounts.permissions import readable_repos_clause
@@ -175,13 +175,22 @@ def _relation(
 
 def _tensors(session: Session, repo_id: int) -> dict[int, str | None]:
     """Contents of all versions of a repository's tensors, with their dtypes."""
-    rows = session.execute(
-        select(Segment.content_id, Segment.dtype)
-        .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
-        .where(TreeEntry.repo_id == repo_id, Segment.role == "tensor")
-        .distinct()
-    )
+    rows = session.execute(_segments(repo_id).where(Segment.role == "tensor").distinct())
     return {row.content_id: row.dtype for row in rows}
+
+
+def _segments(repo_id: int) -> Select[int, str | None]:
+    """Content and dtype of the segments of every file that a repository has in some version.
+
+    Versions mostly repeat files: each is looked at once, however many of them name it.
+    """
+    files = (
+        select(TreeEntry.file_id)
+        .where(TreeEntry.repo_id == repo_id, TreeEntry.file_id.is_not(None))
+        .distinct()
+        .subquery()
+    )
+    return select(Segment.content_id, Segment.dtype).join(files, files.c.file_id == Segment.file_id)
 
 
 def _logical_nbytes(session: Session, repo_id: int) -> int:
@@ -203,13 +212,11 @@ def _stored_nbytes(
     counted: set[int] = set()
     totals: dict[int, int] = {}
     for repo_id in repo_ids:
+        mine = _segments(repo_id).with_only_columns(Segment.content_id).distinct().subquery()
         rows = session.execute(
             select(Content.id, Content.nbytes, Encoding.nbytes, Encoding.base_id)
+            .join(mine, mine.c.content_id == Content.id)
             .join(Encoding, Encoding.content_id == Content.id)
-            .join(Segment, Segment.content_id == Content.id)
-            .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
-            .where(TreeEntry.repo_id == repo_id)
-            .distinct()
         ).all()
         bases = {base for *_, base in rows if base is not None}
         hidden = hidden_contents(session, bases, find_homes(session, caller, bases))
