@@ -272,6 +272,7 @@ def _history(
             "author_id": owner,
             "author_name": "crowd",
             "created_at": when,
+            "dated_at": when,
             "generation": 1,
         },
     )

@@ -34,10 +34,10 @@ ROWS = (
     """,
     """
     INSERT INTO commit (repo_id, oid, tree_oid, body, title, message, author_name, created_at,
-                        generation)
+                        dated_at, generation)
     SELECT r, left(encode(sha256(('commit' || r)::bytea), 'hex'), 40),
            left(encode(sha256(('tree' || r)::bytea), 'hex'), 40), '', 'Add files', '', 'scale',
-           now(), 1
+           now(), now(), 1
     FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
     """,
     """

@@ -31,20 +31,26 @@ class Step:
     parents: tuple[str, ...]
     tree_oid: str
     created_at: datetime
+    dated_at: datetime
     generation: int
 
 
-def select_steps(repo_id: int) -> Select[str, bytes, str, datetime, int]:
+def select_steps(repo_id: int) -> Select[str, bytes, str, datetime, datetime, int]:
     """The columns that :func:`read_step` reads."""
     return select(
-        Commit.oid, Commit.body, Commit.tree_oid, Commit.created_at, Commit.generation
+        Commit.oid,
+        Commit.body,
+        Commit.tree_oid,
+        Commit.created_at,
+        Commit.dated_at,
+        Commit.generation,
     ).where(Commit.repo_id == repo_id)
 
 
-def read_step(row: Row[str, bytes, str, datetime, int]) -> Step:
+def read_step(row: Row[str, bytes, str, datetime, datetime, int]) -> Step:
     """A row of :func:`select_steps`."""
-    oid, body, tree_oid, created_at, generation = row
-    return Step(oid, commit_parents(body), tree_oid, created_at, generation)
+    oid, body, tree_oid, created_at, dated_at, generation = row
+    return Step(oid, commit_parents(body), tree_oid, created_at, dated_at, generation)
 
 
 class Ancestry:
@@ -72,8 +78,10 @@ class Ancestry:
     def add(self, oid: str, parents: tuple[str, ...], tree_oid: str, created_at: datetime) -> Step:
         """Know a commit that is not in the database yet; its parents come before it."""
         self.load(parents)
-        below = (self._steps[parent].generation for parent in parents if parent in self._steps)
-        step = Step(oid, parents, tree_oid, created_at, 1 + max(below, default=0))
+        below = [self._steps[parent] for parent in parents if parent in self._steps]
+        dated_at = max([created_at, *(each.dated_at for each in below)])
+        generation = 1 + max((each.generation for each in below), default=0)
+        step = Step(oid, parents, tree_oid, created_at, dated_at, generation)
         return self._steps.setdefault(oid, step)
 
     def parents(self, step: Step) -> list[Step]:
@@ -92,7 +100,7 @@ class Ancestry:
         self._read = range(bottom, self._read.stop if is_next else top + 1)
         self._band = min(2 * self._band, LAST_BAND)
 
-    def _keep(self, query: Select[str, bytes, str, datetime, int]) -> None:
+    def _keep(self, query: Select[str, bytes, str, datetime, datetime, int]) -> None:
         for row in self._session.execute(query):
             self._steps.setdefault(row.oid, read_step(row))
 

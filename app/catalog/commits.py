@@ -179,6 +179,7 @@ def record_commit(
         "author_name": principal.name,
         "request_digest": request_digest,
         "created_at": now,
+        "dated_at": max(now, parent.dated_at) if parent else now,
         "generation": 1 + (parent.generation if parent else 0),
     }
     # The same change on two branches within a second is the same commit to git, and to us.

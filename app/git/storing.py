@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
-from app.catalog.ancestry import Ancestry
+from app.catalog.ancestry import Ancestry, Step
 from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases
 from app.catalog.git_objects import DIRECTORY_MODE, LINK_MODE, GitEntry
 from app.catalog.operations import AddFile, AddLfsFile
@@ -96,6 +96,7 @@ class Storing:
 
     def _write_commits(self) -> None:
         for some in batches(self._pushed.commits):
+            steps = [self._step(commit.oid) for commit in some]
             rows = [
                 {
                     "repo_id": self._repo.id,
@@ -109,16 +110,17 @@ class Storing:
                     "author_name": commit.author,
                     "request_digest": None,
                     "created_at": commit.committed_at,
-                    "generation": self._generation(commit.oid),
+                    "dated_at": step.dated_at,
+                    "generation": step.generation,
                 }
-                for commit in some
+                for commit, step in zip(some, steps, strict=True)
             ]
             self._session.execute(upsert(self._session, Commit).on_conflict_do_nothing(), rows)
 
-    def _generation(self, oid: str) -> int:
+    def _step(self, oid: str) -> Step:
         step = self._ancestry.find(oid)
         assert step is not None
-        return step.generation
+        return step
 
     def _row(self, tree: str, entry: GitEntry) -> Row:
         row: Row = {

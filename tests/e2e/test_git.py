@@ -94,7 +94,7 @@ def test_pull_brings_what_the_api_committed(
     assert (clone / "a" / "b.txt").read_bytes() == b"from the api"
     assert (clone / "w.bin").read_bytes() == big
     git(clone, "push")
-    assert len(api.list_repo_commits(live_repo)) == 42  # by first parents: the merge, 40, the first
+    assert len(api.list_repo_commits(live_repo)) == 44  # the merge, 40 here, 2 there, the first
     assert "api" in git(git.clone(live_repo, tmp_path / "x"), "log", "--format=%s").stdout
 
 
@@ -181,6 +181,44 @@ def test_shallow_clones_deepen(
     git(clone, "fetch", "--unshallow")
     assert subjects()[-1] == "initial commit"
     git(clone, "fsck", "--strict", "--full")
+
+
+def test_commits_are_listed_as_git_log_lists_them(
+    live_hub: LiveHub, live_repo: str, git: Git, tmp_path: Path
+) -> None:
+    clone = git.clone(live_repo, tmp_path / "clone")
+
+    def commit(hour: int, branch: str, *others: str) -> None:
+        date = f"2027-01-01T{hour:02}:00:00Z"
+        git(clone, "checkout", "-q", "-B", branch)
+        if others:
+            git(clone, "merge", "-q", "--no-ff", "-m", "join", *others, GIT_COMMITTER_DATE=date)
+        else:
+            note = ["commit", "-q", "--allow-empty", "-m", f"{branch} {hour}"]
+            git(clone, *note, GIT_COMMITTER_DATE=date)
+
+    def leave(start: str) -> None:
+        git(clone, "checkout", "-q", start)
+
+    for hour in (1, 4, 9):
+        commit(hour, "one")
+    leave("main")
+    for hour in (2, 3, 8):
+        commit(hour, "two")
+    leave("one~1")
+    for hour in (5, 7):
+        commit(hour, "three")
+    leave("one")
+    commit(10, "joined", "two", "three")
+    commit(11, "joined")
+    git(clone, "push", "-q", "origin", "joined")
+    client, url, listed = live_hub.http(), f"/api/models/{live_repo}/commits/joined?limit=3", []
+    while url:
+        answer = client.get(url).raise_for_status()
+        listed += [each["id"] for each in answer.json()]
+        url = answer.links.get("next", {}).get("url")
+    assert listed == git(clone, "log", "--format=%H", "joined").stdout.split()
+    assert len(listed) == 11
 
 
 def test_a_thousand_files_both_ways(

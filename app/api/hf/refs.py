@@ -14,9 +14,10 @@ from app.api.json_body import read_json
 from app.api.pages import cursor_position, set_next_page
 from app.api.request_bodies import takes
 from app.catalog import refs as catalog
-from app.catalog.history import ancestors
+from app.catalog.logs import MOST_HEADS, Position, read_log
 from app.catalog.proposals import drop_commits
 from app.db.tables import Commit, Ref, Repo
+from app.errors import InvalidRequest
 from app.hub import Hub
 
 router = APIRouter(tags=["revisions"])
@@ -63,17 +64,19 @@ def list_commits(
     name: RepoNameDep,
     revision: str,
     cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = COMMITS_PER_PAGE,
     expand: Annotated[list[str], Query(alias="expand[]")] = [],  # noqa: B006  FastAPI copies it
 ) -> list[dict[str, Any]]:
-    """History of a revision, newest first."""
+    """History of a revision over all parents, newest first."""
     with hub.db.read() as session:
         repo = name.find(session, caller)
-        start = catalog.resolve_revision(session, repo, cursor_position(cursor) or revision)
-        commits = ancestors(session, start, limit=COMMITS_PER_PAGE + 1)
-    if len(commits) > COMMITS_PER_PAGE:
-        set_next_page(request, response, commits[COMMITS_PER_PAGE].oid)
-    formatted = "formatted" in expand
-    return [_commit(commit, formatted=formatted) for commit in commits[:COMMITS_PER_PAGE]]
+        start = _position(cursor)
+        if start is None:
+            start = Position((catalog.resolve_revision(session, repo, revision).oid,))
+        commits, following = read_log(session, repo.id, start, limit=limit)
+    if following is not None:
+        set_next_page(request, response, [list(following.heads), following.skipped])
+    return [_commit(commit, formatted="formatted" in expand) for commit in commits]
 
 
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/branch/{branch:quoted}")
@@ -129,6 +132,21 @@ def delete_tag(hub: HubDep, caller: SignedIn, name: RepoNameDep, tag: str) -> di
 def _writable(hub: Hub, caller: Principal, name: RepoName) -> Repo:
     with hub.db.read() as session:
         return name.find_writable(session, caller)
+
+
+def _position(cursor: str | None) -> Position | None:
+    """Where a page of a log begins; None for the first. Raises InvalidRequest."""
+    match cursor_position(cursor):
+        case None:
+            return None
+        case [list(heads), int(skipped)] if (
+            skipped >= 0
+            and len(heads) <= MOST_HEADS
+            and all(isinstance(each, str) for each in heads)
+        ):
+            return Position(tuple(heads), skipped)
+        case _:
+            raise InvalidRequest("the cursor is not one of ours")
 
 
 def _below(refs: list[Ref], prefix: str) -> list[dict[str, str]]:

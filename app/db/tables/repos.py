@@ -117,6 +117,8 @@ class Commit(Table):
     request_digest: Mapped[bytes | None]
     """SHA-256 of (author, ref, payload): a retried request finds its own commit by it."""
     created_at: Mapped[datetime]
+    dated_at: Mapped[datetime]
+    """The latest of ``created_at`` and its parents' ``dated_at``: clocks go back, logs must not."""
     generation: Mapped[int]
     """1 without parents, else one more than the greatest of its parents."""
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from app.db import Database, schema
+from app.db.tables import Commit
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -33,29 +35,29 @@ VALUES (1, 'model', 1, 'm', 'model/a/m', {false}, 0, 0, '2026-01-01 00:00:00+00:
         '2026-01-01 00:00:00+00:00');
 INSERT INTO tree (repo_id, oid) VALUES (1, 'tree')
 """
+HOURS = {"1": 3, "2": 1, "3": 5, "4": 4, "5": 6}
+"""When the commits were made, as clocks said."""
+
 COMMIT = text(
     'INSERT INTO "commit" (repo_id, oid, tree_oid, body, title, message, author_name, created_at) '
-    "VALUES (1, :oid, 'tree', :body, '', '', '', '2026-01-01 00:00:00+00:00')"
+    "VALUES (1, :oid, 'tree', :body, '', '', '', :made)"
 )
 
 
-def test_commits_get_their_generations(first_schema: Database):
+def test_commits_get_their_generations_and_dates(first_schema: Database):
     names = {number: number * 40 for number in PARENTS}
     with first_schema.engine.begin() as connection:
         false = "0" if connection.dialect.name == "sqlite" else "false"
+        zone = ".000000" if connection.dialect.name == "sqlite" else "+00:00"
         for statement in ROWS.format(false=false).split(";"):
             connection.exec_driver_sql(statement)
         for number, parents in PARENTS.items():
             lines = [f"tree {'0' * 40}", *(f"parent {names[each]}" for each in parents), ""]
             body = "\n".join([*lines, f"parent {names['5']}"]).encode()
-            connection.execute(COMMIT, {"oid": names[number], "body": body})
+            made = f"2026-01-01 0{HOURS[number]}:00:00" + zone
+            connection.execute(COMMIT, {"oid": names[number], "body": body, "made": made})
     schema.upgrade(first_schema.engine.url.render_as_string(hide_password=False))
-    with first_schema.engine.connect() as connection:
-        rows = connection.exec_driver_sql('SELECT oid, generation FROM "commit"').all()
-    assert {oid[0]: generation for oid, generation in rows} == {
-        "1": 1,
-        "2": 2,
-        "3": 2,
-        "4": 3,
-        "5": 4,
-    }
+    with Session(first_schema.engine) as session:
+        commits = {commit.oid[0]: commit for commit in session.scalars(select(Commit))}
+    told = {number: (each.generation, each.dated_at.hour) for number, each in commits.items()}
+    assert told == {"1": (1, 3), "2": (2, 3), "3": (2, 5), "4": (3, 5), "5": (4, 6)}

@@ -1,5 +1,7 @@
 """Branches, tags and history with the stock client."""
 
+import base64
+
 import pytest
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RevisionNotFoundError
 
@@ -46,20 +48,32 @@ def test_unknown_revision_is_named(live_hub: LiveHub, live_repo: str):
         )
 
 
-def test_commits_are_listed_in_pages(
-    live_hub: LiveHub, live_repo: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("app.api.hf.refs.COMMITS_PER_PAGE", 4)
+def test_commits_are_listed_in_pages(live_hub: LiveHub, live_repo: str):
     client = live_hub.http()
     for number in range(10):
         client.post(
             f"/api/models/{live_repo}/commit/main",
             content=f'{{"key":"header","value":{{"summary":"{number}"}}}}\n',
         ).raise_for_status()
-    titles = [
-        commit.title for commit in live_hub.api().list_repo_commits(live_repo, formatted=True)
-    ]
-    assert titles == [*map(str, reversed(range(10))), "initial commit"]
+    every = [*map(str, reversed(range(10))), "initial commit"]
+    commits = live_hub.api().list_repo_commits(live_repo, formatted=True)
+    assert [commit.title for commit in commits] == every
+    listed: list[str] = []
+    url: str | None = f"/api/models/{live_repo}/commits/main?limit=4"
+    while url is not None:
+        answer = client.get(url).raise_for_status()
+        assert len(answer.json()) <= 4
+        listed += [commit["title"] for commit in answer.json()]
+        url = answer.links.get("next", {}).get("url")
+    assert listed == every
+
+
+@pytest.mark.parametrize("position", ['"main"', "[1, 2]", '[["main"], -1]', '[["x"], "y"]'])
+def test_a_cursor_of_somebody_else_is_refused(live_hub: LiveHub, live_repo: str, position: str):
+    cursor = base64.urlsafe_b64encode(position.encode()).decode()
+    answer = live_hub.http().get(f"/api/models/{live_repo}/commits/main?cursor={cursor}")
+    assert answer.status_code == 400
+    assert "cursor" in answer.headers["X-Error-Message"]
 
 
 def test_a_branch_may_not_be_named_like_another_kind_of_ref(live_hub: LiveHub, live_repo: str):
