@@ -75,6 +75,11 @@ class Limits(BaseModel):
     path_nbytes: int = Field(1024, description="A path in a repository, bytes.")
     path_part_nbytes: int = Field(255, description="One part of such a path, bytes.")
     path_parts: int = Field(32, description="Parts of such a path.")
+    path_backslashes: bool = Field(
+        False,
+        description="Take names with backslashes, as other hubs have them. To Windows these are "
+        "directories, and a name like ..\\..\\x leads out of the one it is downloaded to.",
+    )
 
 
 class Rates(BaseModel):

@@ -177,7 +177,8 @@ def is_intact(file: RemoteFile, data: bytes | bytearray) -> bool:
 def safe_target(to: Path, path: str) -> Path:
     """Where a file of the repository goes. Raises TargetRefused for a path that leads elsewhere."""
     parts = PurePosixPath(path).parts
-    bad = not parts or path.startswith("/") or "\\" in path or "\0" in path
+    separates = os.sep == "\\" and os.sep in path
+    bad = not parts or separates or path.startswith("/") or "\0" in path
     if bad or any(part in {"..", ".", STATE} for part in parts):
         raise TargetRefused(f"the repository names a path that is not allowed: {path!r}")
     target = to.joinpath(*parts)

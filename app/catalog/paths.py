@@ -2,6 +2,7 @@
 
 Rules: huggingface_hub's ``_validate_relative_filename``, git's fsck for ``.git`` and what NTFS and
 HFS+ take for it, Windows' device names, and Unicode: NFC only, no control or direction characters.
+Names with backslashes are for hubs that say so: a letter to git and Linux, a directory to Windows.
 """
 
 import re
@@ -29,8 +30,11 @@ def check_path(path: str, limits: Limits) -> str:
     for char in path:
         if unicodedata.category(char) in _HIDDEN_CATEGORIES and char not in _JOINERS:
             raise InvalidPath(f"{_shown(path)}: the character U+{ord(char):04X} is not allowed")
-    if "\\" in path:
-        raise InvalidPath(f"{_shown(path)}: use / and not \\ between directories")
+    if "\\" in path and not limits.path_backslashes:
+        raise InvalidPath(
+            f"{_shown(path)}: use / and not \\ between directories (names that hold it are taken"
+            " by hubs that set limits.path_backslashes)"
+        )
     if unicodedata.normalize("NFC", path) != path:
         raise InvalidPath(f"{_shown(path)}: Unicode names must be in normal form NFC")
     if len(path.encode()) > limits.path_nbytes:
@@ -66,7 +70,8 @@ def _part_fault(part: str) -> str | None:
         return "drive letters are not allowed"
     if part[-1] in ". ":
         return "no name may end with a dot or a space"
-    if _GIT_ALIAS.fullmatch(_without_joiners(part)):
+    # Where names may hold backslashes, Windows sees several in one, and git there refuses .git.
+    if any(_GIT_ALIAS.fullmatch(piece) for piece in _without_joiners(part).split("\\")):
         return ".git is git's own"
     if _DEVICES.fullmatch(part):
         return "device names of Windows are not allowed"

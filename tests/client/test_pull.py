@@ -286,7 +286,7 @@ def test_patterns_choose_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../x", "/etc/passwd", "a/../../x", "", "a\\b", ".clade/lock", "link/x"]
+    "path", ["../x", "/etc/passwd", "a/../../x", "", "a\0b", ".clade/lock", "link/x"]
 )
 def test_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
     to = tmp_path / "to"
@@ -295,6 +295,15 @@ def test_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None
 
     with pytest.raises(TargetRefused):
         safe_target(to, path)
+
+
+def test_a_backslash_is_a_letter_but_where_it_separates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert safe_target(tmp_path, "a/..\\b") == tmp_path / "a" / "..\\b"
+    monkeypatch.setattr("os.sep", "\\")
+    with pytest.raises(TargetRefused):
+        safe_target(tmp_path, "a/..\\b")
 
 
 def test_command_prints_facts_and_ends_with_a_status(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-COLUMNS = ("passed", "failed", "declined", "skipped", "absent")
+COLUMNS = ("passed", "failed", "skipped", "absent")
 
 
 @dataclass(frozen=True)
 class Report:
-    """Outcome per node id. absent: the release has no such case; declined: fails, as is known."""
+    """Outcome per node id. absent: the release has no such case."""
 
     outcomes: dict[str, str]
 
@@ -32,7 +32,7 @@ class Report:
         yield from (f"FAILED {case}" for case in self.failed)
 
 
-def read_report(junit: Path, wanted: Iterable[str], declined: Iterable[str]) -> Report:
+def read_report(junit: Path, wanted: Iterable[str]) -> Report:
     """The report of a pytest run from its JUnit file; ``wanted`` are the cases asked for."""
     outcomes = dict.fromkeys(wanted, "absent")
     for case in ElementTree.parse(junit).iter("testcase"):
@@ -42,9 +42,6 @@ def read_report(junit: Path, wanted: Iterable[str], declined: Iterable[str]) -> 
             outcomes[node] = "failed"
         elif outcomes.get(node) != "failed":
             outcomes[node] = "skipped" if "skipped" in children else "passed"
-    for node in declined:
-        if outcomes.get(node) == "failed":
-            outcomes[node] = "declined"
     return Report(outcomes)
 
 

@@ -35,11 +35,6 @@ def node_ids(listed: Path) -> list[str]:
     return [line for line in listed.read_text().splitlines() if line and line[0] != "#"]
 
 
-def declined_cases() -> list[str]:
-    """Cases that are known to fail, and shall."""
-    return node_ids(HERE / "declined.txt")
-
-
 def files_of(cases: list[str]) -> list[str]:
     """The files that node ids name."""
     return sorted({case.partition("::")[0] for case in cases})

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from tests.hf_suite.report import read_report
-from tests.hf_suite.source import TIER_A, declined_cases, files_of, node_ids
+from tests.hf_suite.source import TIER_A, files_of, node_ids
 
 JUNIT = """<testsuites><testsuite>
 <testcase classname="tests.test_a.TestX" name="test_good"/>
 <testcase classname="tests.test_a.TestX" name="test_bad"><failure/></testcase>
-<testcase classname="tests.test_a.TestX" name="test_known"><error/></testcase>
 <testcase classname="tests.test_b" name="test_left[1-a]"><skipped/></testcase>
 <testcase classname="tests.test_b" name="test_torn"/>
 <testcase classname="tests.test_b" name="test_torn"><error/></testcase>
@@ -19,12 +18,11 @@ JUNIT = """<testsuites><testsuite>
 def test_outcomes_by_case(tmp_path: Path):
     junit = tmp_path / "report.xml"
     junit.write_text(JUNIT)
-    good, known = "tests/test_a.py::TestX::test_good", "tests/test_a.py::TestX::test_known"
-    report = read_report(junit, [good, "tests/test_a.py::test_gone"], [known, good])
+    good = "tests/test_a.py::TestX::test_good"
+    report = read_report(junit, [good, "tests/test_a.py::test_gone"])
     assert report.outcomes == {
         good: "passed",
         "tests/test_a.py::TestX::test_bad": "failed",
-        known: "declined",
         "tests/test_b.py::test_left[1-a]": "skipped",
         "tests/test_b.py::test_torn": "failed",
         "tests/test_c.py": "failed",
@@ -32,12 +30,11 @@ def test_outcomes_by_case(tmp_path: Path):
     }
     assert len(report.failed) == 3
     table = list(report.lines())
-    assert table[0].split() == ["passed", "failed", "declined", "skipped", "absent"]
-    assert table[1].split() == ["tests/test_a.py", "1", "1", "1", "0", "1"]
+    assert table[0].split() == ["passed", "failed", "skipped", "absent"]
+    assert table[1].split() == ["tests/test_a.py", "1", "1", "0", "1"]
 
 
 def test_the_lists_name_cases_of_files():
     cases = node_ids(TIER_A)
     assert len(cases) == len(set(cases)) == 244
-    assert set(declined_cases()) < set(cases)
     assert all(file.startswith("tests/test_") for file in files_of(cases))

@@ -131,7 +131,8 @@ def _xet_headers(request: Request, name: RepoName, found: Found) -> dict[str, st
 
 
 def _headers(found: Found, disposition: str) -> dict[str, str]:
-    file_name = quote(found.entry.name, safe="")
+    # Saved by a browser it must stay one name, on Windows too.
+    file_name = quote(found.entry.name.replace("\\", "_"), safe="")
     headers = {
         "x-repo-commit": found.commit,
         "etag": found.etag,

@@ -11,6 +11,7 @@ from app.errors import InvalidPath, LimitExceeded
 from app.settings import Limits
 
 LIMITS = Limits()  # pyright: ignore[reportCallIssue]
+WITH_BACKSLASHES = Limits(path_backslashes=True)  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,19 @@ def test_whatever_is_allowed_stays_inside_on_every_system(path: str):
         assert part not in {"", ".", ".."}
         assert part.rstrip(". ") == part
         assert not part.replace("\u200d", "").lower().startswith(".git:")
+
+
+@pytest.mark.parametrize("path", ["a\\b", "folder/..\\..\\..\\file", "\\", "\\\\host\\x"])
+def test_backslashes_are_for_hubs_that_say_so(path: str):
+    with pytest.raises(InvalidPath, match=r"limits\.path_backslashes"):
+        check_path(path, LIMITS)
+    assert check_path(path, WITH_BACKSLASHES) == path
+
+
+@pytest.mark.parametrize("path", [".git\\config", "a/..\\.GIT\\x", "b\\git~1", "C:\\x", "a\\\n"])
+def test_other_tricks_stay_refused_where_backslashes_are_taken(path: str):
+    with pytest.raises(InvalidPath):
+        check_path(path, WITH_BACKSLASHES)
 
 
 def test_twins_have_one_key():
