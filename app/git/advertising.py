@@ -22,6 +22,9 @@ _FETCH = (
     "shallow",
     "deepen-relative",
     "no-progress",
+    "filter",
+    "allow-tip-sha1-in-want",
+    "allow-reachable-sha1-in-want",
 )
 _PUSH = ("report-status", "side-band-64k", "delete-refs", "ofs-delta", "atomic", "quiet")
 
@@ -88,7 +91,7 @@ def _service(service: Service) -> bytes:
 
 
 def _capabilities() -> bytes:
-    lines = ["version 2", AGENT, "ls-refs=unborn", "fetch=shallow", "object-format=sha1"]
+    lines = ["version 2", AGENT, "ls-refs=unborn", "fetch=shallow filter", "object-format=sha1"]
     return pkt(*(f"{line}\n".encode() for line in lines), Mark.FLUSH)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.errors import InvalidRequest
+from app.git.filters import EVERYTHING, ObjectFilter, parse_filter
 from app.git.pkt import Mark, Packet, PktReader
 
 _OID = re.compile(rb"[0-9a-f]{40}")
-_UNSERVED = (b"filter", b"deepen-since", b"deepen-not", b"want-ref", b"packfile-uris")
+_UNSERVED = (b"deepen-since", b"deepen-not", b"want-ref", b"packfile-uris")
 
 
 @dataclass(slots=True)
@@ -25,6 +26,8 @@ class FetchRequest:
     """Whether the depth counts from where the client's history ends."""
     only_depth: bool = False
     """Whether version 0 asks for the new depth alone, before it tells what it has."""
+    within: ObjectFilter = EVERYTHING
+    """What a partial clone asks to be sent of what it wants."""
     done: bool = False
     """Whether the client has said all it has: send the pack."""
     capabilities: frozenset[bytes] = frozenset()
@@ -103,6 +106,8 @@ def _take(request: FetchRequest, line: Packet) -> bool:
             if not value.isdigit() or not 0 < int(value[:10]) < 1 << 31:
                 raise InvalidRequest("a depth is a positive number")
             request.depth = int(value)
+        case b"filter":
+            request.within = parse_filter(value.decode("utf-8", "replace"))
         case b"done":
             request.done = True
         case _ if word in _UNSERVED:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.catalog.git_objects import DIRECTORY_MODE
+from app.catalog.git_objects import DIRECTORY_MODE, lfs_pointer
 from app.catalog.mirrored import awaited_clause
 from app.db.inserting import batches
 from app.db.tables import AwaitedFile, File, TreeEntry
+from app.git.filters import EVERYTHING, ObjectFilter
 from app.git.history import History, Missing
 
 TREES_AT_ONCE = 200
@@ -28,6 +29,11 @@ class Blob(NamedTuple):
     sha256: bytes | None
     """Of the file behind a pointer; None for a file that is the blob itself."""
 
+    @property
+    def git_nbytes(self) -> int:
+        """Of the blob itself."""
+        return self.nbytes if self.sha256 is None else len(lfs_pointer(self.sha256, self.nbytes))
+
 
 @dataclass(slots=True)
 class Selection:
@@ -42,37 +48,57 @@ class Selection:
         return len(self.commits) + len(self.tags) + len(self.trees) + len(self.blobs)
 
 
-def select_objects(session: Session, repo_id: int, history: History, missing: Missing) -> Selection:
-    """Everything that the missing commits hold and their boundary does not."""
-    there = _walk(session, repo_id, history.trees_of(missing.boundary), Selection())
+def select_objects(
+    session: Session,
+    repo_id: int,
+    history: History,
+    missing: Missing,
+    *,
+    trees: Iterable[str] = (),
+    blobs: Iterable[Blob] = (),
+    within: ObjectFilter = EVERYTHING,
+) -> Selection:
+    """What the missing commits hold and their boundary does not, as far as the filter takes it.
+
+    ``trees`` and ``blobs`` were asked for by their ids: they are sent whatever the filter says, and
+    whoever asks lacks them whatever else he has.
+    """
+    there = walk_trees(session, repo_id, history.trees_of(missing.boundary), Selection())
     chosen = Selection(missing.commits, missing.tags)
-    return _walk(session, repo_id, history.trees_of(missing.commits), chosen, there)
+    chosen.trees.update(dict.fromkeys(trees))
+    chosen.blobs.update({blob.oid: blob for blob in blobs})
+    roots = history.trees_of(missing.commits)
+    return walk_trees(session, repo_id, roots, chosen, without=there, within=within)
 
 
-def _walk(
+def walk_trees(
     session: Session,
     repo_id: int,
     roots: Iterable[str],
     into: Selection,
+    *,
     without: Selection | None = None,
+    within: ObjectFilter = EVERYTHING,
 ) -> Selection:
-    """Note all directories and files below ``roots``, each once."""
+    """Note all directories and files below ``roots``, and below those noted already, each once."""
     without = without or Selection()
+    depth = 0
 
     def is_new(oid: str) -> bool:
-        if oid in without.trees or oid in into.trees:
+        if oid in without.trees or oid in into.trees or not within.takes_tree(depth):
             return False
         into.trees[oid] = None
         return True
 
-    level = [oid for oid in roots if is_new(oid)]
+    level = [*into.trees, *(oid for oid in roots if is_new(oid))]
     while level:
+        depth += 1
         below: list[str] = []
-        for mode, blob in _entries(session, repo_id, level):
+        for mode, blob in _entries(session, repo_id, level if within.takes_tree(depth) else []):
             if mode == DIRECTORY_MODE:
                 if is_new(blob.oid):
                     below.append(blob.oid)
-            elif blob.oid not in without.blobs:
+            elif blob.oid not in without.blobs and within.takes_blob(depth, blob.git_nbytes):
                 into.blobs.setdefault(blob.oid, blob)
         level = below
     return into

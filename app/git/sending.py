@@ -7,7 +7,7 @@ answer holds a few MiB at a time, and no transaction is open while the client re
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dulwich.object_format import SHA1
 from dulwich.pack import pack_header_chunks, pack_object_chunks
@@ -23,6 +23,7 @@ from app.git.names import KnownRefs, known_refs
 from app.git.objects import GitObject
 from app.git.pkt import ERROR_BAND, PACK_BAND, PROGRESS_BAND, Mark, in_band, pkt
 from app.git.selection import Selection, select_objects
+from app.git.wanting import Wants, read_wants
 from app.hub import Hub
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ def answer_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]
     All that can be wrong with the request is raised here, before the first byte.
     """
     with hub.db.read() as session:
-        known, history = _open(session, hub, repo)
+        known, history, wants = _open(session, hub, repo, request)
+        request = replace(request, wants=list(wants.commits))
         head = b""
         if request.haves and not request.done:
             is_ready = history.is_ready(request)
@@ -63,7 +65,7 @@ def answer_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[bytes]
                 return iter([head + pkt(Mark.FLUSH)])
             head += pkt(Mark.DELIMITER)
         missing = history.missing(request)
-        chosen = select_objects(session, repo.id, history, missing)
+        chosen = _choose(session, repo, request, history, missing, wants)
     if request.depth is not None:
         head += pkt(b"shallow-info\n", *_shallow_lines(missing), Mark.DELIMITER)
     pack = _Pack(hub, repo.id, known, request, chosen)
@@ -79,7 +81,8 @@ def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[by
     if not request.wants:
         return iter([])
     with hub.db.read() as session:
-        known, history = _open(session, hub, repo)
+        known, history, wants = _open(session, hub, repo, request)
+        request = replace(request, wants=list(wants.commits))
         head = b""
         missing = None
         if request.depth is not None:
@@ -91,7 +94,7 @@ def answer_old_fetch(hub: Hub, repo: Repo, request: FetchRequest) -> Iterator[by
         if not request.done:
             return iter([head])
         missing = missing or history.missing(request)
-        chosen = select_objects(session, repo.id, history, missing)
+        chosen = _choose(session, repo, request, history, missing, wants)
     in_bands = b"side-band-64k" in request.capabilities
     return _send(_Pack(hub, repo.id, known, request, chosen), head, in_bands=in_bands)
 
@@ -109,9 +112,32 @@ def _acknowledgments(history: History, request: FetchRequest) -> bytes:
     return pkt(*lines, b"NAK\n")
 
 
-def _open(session: Session, hub: Hub, repo: Repo) -> tuple[KnownRefs, History]:
+def _open(
+    session: Session, hub: Hub, repo: Repo, request: FetchRequest
+) -> tuple[KnownRefs, History, Wants]:
     known = known_refs(session, repo.id, hub.settings.default_branch)
-    return known, History(Ancestry(session, repo.id), known)
+    ancestry = Ancestry(session, repo.id)
+    wants = read_wants(session, repo.id, ancestry, known, request.wants)
+    return known, History(ancestry, known), wants
+
+
+def _choose(
+    session: Session,
+    repo: Repo,
+    request: FetchRequest,
+    history: History,
+    missing: Missing,
+    wants: Wants,
+) -> Selection:
+    return select_objects(
+        session,
+        repo.id,
+        history,
+        missing,
+        trees=wants.trees,
+        blobs=wants.blobs,
+        within=request.within,
+    )
 
 
 def _shallow_lines(missing: Missing) -> list[bytes]:

@@ -88,8 +88,8 @@ class Storing:
         trees = self._pushed.trees
         for some in batches(list(trees)):
             rows = [{"repo_id": self._repo.id, "oid": oid} for oid in some]
-            query = upsert(self._session, Tree).values(rows).on_conflict_do_nothing()
-            inserted = self._session.scalars(query.returning(Tree.oid)).all()
+            query = upsert(self._session, Tree).on_conflict_do_nothing().returning(Tree.oid)
+            inserted = self._session.scalars(query, rows).all()
             entries = [self._row(oid, entry) for oid in inserted for entry in trees[oid]]
             for columns in batches(entries):
                 self._session.execute(insert(TreeEntry), list(columns))
