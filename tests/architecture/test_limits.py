@@ -19,6 +19,8 @@ DECIDE = {"lfs_multipart_nbytes", "lfs_part_nbytes", "regular_nbytes"}
 def default_of(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 

@@ -1,6 +1,7 @@
 """Branches, tags and the commits behind them."""
 
 import html
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -23,6 +24,8 @@ from app.hub import Hub
 router = APIRouter(tags=["revisions"])
 
 COMMITS_PER_PAGE = 200
+
+_OID = re.compile(r"[0-9a-f]{40}")
 
 
 class NewBranch(BaseModel):
@@ -142,7 +145,7 @@ def _position(cursor: str | None) -> Position | None:
         case [list(heads), int(skipped)] if (
             skipped >= 0
             and len(heads) <= MOST_HEADS
-            and all(isinstance(each, str) for each in heads)
+            and all(isinstance(each, str) and _OID.fullmatch(each) for each in heads)
         ):
             return Position(tuple(heads), skipped)
         case _:

@@ -68,7 +68,9 @@ def test_commits_are_listed_in_pages(live_hub: LiveHub, live_repo: str):
     assert listed == every
 
 
-@pytest.mark.parametrize("position", ['"main"', "[1, 2]", '[["main"], -1]', '[["x"], "y"]'])
+@pytest.mark.parametrize(
+    "position", ['"main"', "[1, 2]", '[["main"], -1]', '[["x"], 0]', '[["\\ud800"], 0]']
+)
 def test_a_cursor_of_somebody_else_is_refused(live_hub: LiveHub, live_repo: str, position: str):
     cursor = base64.urlsafe_b64encode(position.encode()).decode()
     answer = live_hub.http().get(f"/api/models/{live_repo}/commits/main?cursor={cursor}")
