@@ -9,12 +9,12 @@ import hashlib
 import hmac
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import AccessToken, Account, Membership, TokenScope
@@ -82,63 +82,77 @@ class Principal:
         return [] if self.scope is None else sorted(self.scope.repos)
 
 
+def _select_tokens(which: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """A token valid ``now`` with its user, once for each organisation that he is in."""
+    return (
+        select(
+            AccessToken.id.label("token_id"),
+            AccessToken.digest,
+            AccessToken.role,
+            AccessToken.name.label("token_name"),
+            AccessToken.created_at,
+            Account.id.label("account_id"),
+            Account.name,
+            Account.fullname,
+            Account.email,
+            Account.is_admin,
+            Membership.org_id,
+            Membership.role.label("org_role"),
+        )
+        .join(Account, Account.id == AccessToken.account_id)
+        .outerjoin(Membership, Membership.user_id == Account.id)
+        .where(
+            which,
+            AccessToken.revoked_at.is_(None),
+            or_(AccessToken.expires_at.is_(None), AccessToken.expires_at > bindparam("now")),
+        )
+    )
+
+
+# Built once: every request asks, and building would take longer than the database.
+_BY_DIGEST = _select_tokens(AccessToken.digest == bindparam("digest"))
+_BY_ID = _select_tokens(AccessToken.id == bindparam("id"))
+
+
 def authenticate(session: Session, token: str, *, now: datetime | None = None) -> Principal:
     """The principal of a token. Raises Unauthorized for an unknown, revoked or expired one.
 
     ``now``: by the hub's clock; the machine's, if None.
     """
     digest = token_digest(token)
-    row = _find(session, AccessToken.digest == digest, now)
-    if row is None or not hmac.compare_digest(row[0].digest, digest):
+    asked = {"digest": digest, "now": now or datetime.now(UTC)}
+    rows = session.execute(_BY_DIGEST, asked).all()
+    if not rows or not hmac.compare_digest(rows[0].digest, digest):
         raise Unauthorized(BAD_CREDENTIALS)
-    return _principal(session, *row)
+    return _principal(session, rows)
 
 
 def principal_of(session: Session, token_id: int, *, now: datetime) -> Principal | None:
     """Who a token vouches for by now; None if it was revoked or has expired, or for no token."""
-    row = _find(session, AccessToken.id == token_id, now) if token_id else None
-    return None if row is None else _principal(session, *row)
+    rows = session.execute(_BY_ID, {"id": token_id, "now": now}).all()
+    return _principal(session, rows) if rows else None
 
 
-def _find(
-    session: Session, which: ColumnElement[bool], now: datetime | None
-) -> tuple[AccessToken, Account] | None:
-    row = session.execute(
-        select(AccessToken, Account)
-        .join(Account, Account.id == AccessToken.account_id)
-        .where(
-            which,
-            AccessToken.revoked_at.is_(None),
-            or_(
-                AccessToken.expires_at.is_(None),
-                AccessToken.expires_at > (now or datetime.now(UTC)),
-            ),
-        )
-    ).one_or_none()
-    return None if row is None else (row[0], row[1])
-
-
-def _principal(session: Session, access: AccessToken, account: Account) -> Principal:
-    memberships = session.execute(
-        select(Membership.org_id, Membership.role).where(Membership.user_id == account.id)
-    )
+def _principal(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> Principal:
+    found = rows[0]
+    is_scoped = found.role == "fineGrained"
     return Principal(
-        account_id=account.id,
-        name=account.name,
-        role=cast("TokenRole", access.role),
-        is_admin=account.is_admin and access.role != "fineGrained",
-        orgs={org_id: cast("OrgRole", role) for org_id, role in memberships},
-        fullname=account.fullname or account.name,
-        email=account.email,
-        token_name=access.name,
-        token_created_at=access.created_at,
-        token_id=access.id,
-        scope=_scope(session, access) if access.role == "fineGrained" else None,
+        account_id=found.account_id,
+        name=found.name,
+        role=cast("TokenRole", found.role),
+        is_admin=found.is_admin and not is_scoped,
+        orgs={row.org_id: cast("OrgRole", row.org_role) for row in rows if row.org_id is not None},
+        fullname=found.fullname or found.name,
+        email=found.email,
+        token_name=found.token_name,
+        token_created_at=found.created_at,
+        token_id=found.token_id,
+        scope=_scope(session, found.token_id) if is_scoped else None,
     )
 
 
-def _scope(session: Session, access: AccessToken) -> Scope:
-    rows = session.scalars(select(TokenScope).where(TokenScope.token_id == access.id)).all()
+def _scope(session: Session, token_id: int) -> Scope:
+    rows = session.scalars(select(TokenScope).where(TokenScope.token_id == token_id)).all()
     return Scope(
         namespaces={row.account_id: row.writes for row in rows if row.account_id is not None},
         repos={row.repo_id: row.writes for row in rows if row.repo_id is not None},

@@ -32,7 +32,12 @@ def get_hub(request: Request) -> Hub:
     return request.app.state.hub
 
 
-HubDep = Annotated[Hub, Depends(get_hub)]
+async def hub_of(request: Request) -> Hub:
+    """The same. A coroutine, as those below: FastAPI calls plain functions on a thread."""
+    return get_hub(request)
+
+
+HubDep = Annotated[Hub, Depends(hub_of)]
 
 
 def get_caller(request: Request) -> Principal | None:
@@ -58,17 +63,27 @@ def get_signed_in(caller: Caller) -> Principal:
     return caller
 
 
-SignedIn = Annotated[Principal, Depends(get_signed_in)]
+async def require_signed_in(caller: Caller) -> Principal:
+    """As :func:`get_signed_in`."""
+    return get_signed_in(caller)
 
 
-def get_admin(caller: SignedIn) -> Principal:
+SignedIn = Annotated[Principal, Depends(require_signed_in)]
+
+
+def get_admin(caller: Principal) -> Principal:
     """Who is asking. Raises Forbidden unless the hub is his to run."""
     if not caller.is_admin:
         raise Forbidden("only administrators of the hub are told")
     return caller
 
 
-Admin = Annotated[Principal, Depends(get_admin)]
+async def require_admin(caller: SignedIn) -> Principal:
+    """As :func:`get_admin`."""
+    return get_admin(caller)
+
+
+Admin = Annotated[Principal, Depends(require_admin)]
 
 
 @dataclass(frozen=True, slots=True)

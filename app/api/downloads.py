@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from app.restore.downloads import DownloadCounter
 
 
-def get_downloads(request: Request) -> DownloadCounter:
+async def get_downloads(request: Request) -> DownloadCounter:
     """The app's counter."""
     return request.app.state.downloads
 

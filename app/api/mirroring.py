@@ -102,8 +102,12 @@ def _tell(headers: MutableHeaders, state: Freshness) -> None:
         headers["X-HF-Warning"] = header_text(text)
 
 
+def reads_repo(method: str, path: str) -> bool:
+    """Whether such a request changes nothing of the repo that its path names."""
+    posts = "/paths-info/" in path or path.endswith(READING_POSTS)
+    return method in {"GET", "HEAD"} or (method == "POST" and posts)
+
+
 def _reads(request: Request) -> bool:
-    if request.method in {"GET", "HEAD"}:
-        return not request.url.query.startswith("service=git-receive-pack")
-    path = request.scope["path"]
-    return request.method == "POST" and ("/paths-info/" in path or path.endswith(READING_POSTS))
+    is_push = request.url.query.startswith("service=git-receive-pack")
+    return not is_push and reads_repo(request.method, request.scope["path"])

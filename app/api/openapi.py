@@ -15,8 +15,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.deps import get_admin, get_caller, get_repo_name, get_signed_in
+from app.api.deps import get_caller, get_repo_name, require_admin, require_signed_in
 from app.api.errors import RESPONSES
+from app.api.mirroring import reads_repo
 from app.api.request_bodies import BINARY, JSON, RequestBody, body_of
 from app.api.routing import TYPE_PREFIXES, describe_convertor
 
@@ -124,15 +125,16 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
     if body is not None:
         operation["requestBody"] = _request_body(body)
     asked = set(_calls(route.dependant))
-    if get_signed_in in asked:
+    if require_signed_in in asked:
         operation["security"] = LOGIN
     elif get_caller in asked:
         operation["security"] = [{}, *LOGIN]
     responses: Json = operation["responses"]
     if responses.get("422", {}).get("description") == "Validation Error":
         del responses["422"]
-    forbidden = {403} if get_admin in asked else set[int]()
-    for status in _error_statuses(operation, method) | forbidden:
+    forbidden = {403} if require_admin in asked else set[int]()
+    upstream = {502, 504} if _is_mirrored(route, method) else set[int]()
+    for status in _error_statuses(operation, method) | forbidden | upstream:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     if get_repo_name in asked:
         responses["307"] = MOVED
@@ -150,6 +152,12 @@ def _complete_path(operation: Json, route: APIRoute) -> None:
         said[name].update(describe_convertor(convertor))
     if parameters:
         operation["parameters"] = parameters
+
+
+def _is_mirrored(route: APIRoute, method: str) -> bool:
+    """Whether a mirror asks its upstream before it answers, which may be slow or wrong."""
+    names_repo = {"namespace", "name"} <= route.param_convertors.keys()
+    return names_repo and reads_repo(method, route.path)
 
 
 def _error_statuses(operation: Json, method: str) -> set[int]:

@@ -11,8 +11,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from app.hub import Hub
-from app.restore.plan import load_plan
-from app.restore.reader import FileReader
+from app.restore.bulk import read_file
 
 T = TypeVar("T")
 
@@ -40,23 +39,16 @@ class SmallFiles:
             if key in self._parsed:
                 self._parsed.move_to_end(key)
                 return self._parsed[key]
-        value = parser(self._read(file_id) if 0 < nbytes <= MAX_NBYTES else b"")
+        is_read = 0 < nbytes <= MAX_NBYTES
+        value = parser(read_file(self._hub, file_id, nbytes) if is_read else b"")
         with self._lock:
             self._parsed[key] = value
             while len(self._parsed) > KEPT:
                 self._parsed.popitem(last=False)
         return value
 
-    def _read(self, file_id: int) -> bytes:
-        plan = load_plan(self._hub, file_id)
-        reader = FileReader(self._hub, plan)
-        try:
-            return b"".join(reader.stream(0, plan.nbytes))
-        finally:
-            reader.close()
 
-
-def get_small_files(request: Request) -> SmallFiles:
+async def get_small_files(request: Request) -> SmallFiles:
     """The app's reader of small files."""
     return request.app.state.small_files
 

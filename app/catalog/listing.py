@@ -1,16 +1,84 @@
 """Reading directories: one entry, many entries, a page of a listing."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
+from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    join,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Session
 
 from app.catalog.git_objects import DIRECTORY_MODE
 from app.catalog.mirrored import awaited_clause
 from app.db.inserting import batches
 from app.db.tables import AwaitedFile, File, TreeEntry
+
+
+def _select_entries(among: FromClause | type[TreeEntry]) -> Select[*tuple[Any, ...]]:
+    """Rows of entries."""
+    return (
+        select(
+            TreeEntry.tree_oid,
+            TreeEntry.name,
+            TreeEntry.mode,
+            TreeEntry.oid,
+            TreeEntry.file_id,
+            TreeEntry.size,
+            TreeEntry.is_lfs,
+            func.coalesce(File.sha256, AwaitedFile.sha256).label("sha256"),
+        )
+        .select_from(among)
+        .outerjoin(File, File.id == TreeEntry.file_id)
+        .outerjoin(AwaitedFile, awaited_clause())
+    )
+
+
+def _select_places(
+    places: FromClause, tree: ColumnElement[str], name: ColumnElement[str]
+) -> Select[*tuple[Any, ...]]:
+    """Entries at ``places``: a JSON list of pairs, of a directory's id and a name.
+
+    Where there is none the row is empty: an outer join, which no database begins at its other end,
+    reading a whole repo to find pairs in it.
+    """
+    is_there = _OF_REPO & (TreeEntry.tree_oid == tree) & (TreeEntry.name == name)
+    return _select_entries(join(places, TreeEntry, is_there, isouter=True))
+
+
+_OF_REPO = TreeEntry.repo_id == bindparam("repo_id")
+_PAIRS = func.json_each(bindparam("places")).table_valued("value", name="place")
+_PG_PAIRS = (
+    func.json_array_elements(cast(bindparam("places", type_=Text), JSON))
+    .table_valued("value", name="place")
+    .render_derived()
+)
+
+# Built once: for queries as small as these, building takes longer than the database.
+_IN_TREE = _select_entries(TreeEntry).where(_OF_REPO, TreeEntry.tree_oid == bindparam("tree"))
+_AT_PLACES = {
+    "sqlite": _select_places(
+        _PAIRS,
+        func.json_extract(_PAIRS.c.value, "$[0]"),
+        func.json_extract(_PAIRS.c.value, "$[1]"),
+    ),
+    "postgresql": _select_places(
+        _PG_PAIRS, _PG_PAIRS.c.value.op("->>")(0), _PG_PAIRS.c.value.op("->>")(1)
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +129,26 @@ def find_entry(session: Session, repo_id: int, tree: str, path: str) -> Entry | 
 def find_entries(
     session: Session, repo_id: int, tree: str, paths: Iterable[str]
 ) -> dict[str, Entry]:
-    """Those of ``paths`` that exist, each directory on the way read once."""
-    asked = set(paths)
+    """Those of ``paths`` that exist, by a query for each level of directories."""
+    asked = {path for path in paths if _may_exist(path)}
     found: dict[str, Entry] = {}
+    dialect = session.get_bind().dialect.name
     trees = {"": tree}
-    for directory, names in _names_by_directory(asked):
-        oid = trees.get(directory)
-        if oid is None:
-            continue
-        for entry in _entries(session, repo_id, oid, directory, names):
-            if entry.path in asked:
-                found[entry.path] = entry
-            if entry.is_directory:
-                trees[entry.path] = entry.oid
+    for _, level in groupby(_names_by_directory(asked), key=lambda wanted: _depth(wanted[0])):
+        places: dict[tuple[str, str], list[str]] = {}
+        for directory, names in level:
+            for name in names if directory in trees else ():
+                place = (trees[directory], name)
+                places.setdefault(place, []).append(f"{directory}/{name}" if directory else name)
+        for some in batches(sorted(places)):
+            pairs = {"repo_id": repo_id, "places": json.dumps(some)}
+            for row in session.execute(_AT_PLACES[dialect], pairs):
+                for path in places.get((row.tree_oid, row.name), ()):
+                    entry = _entry_at(path, row)
+                    if path in asked:
+                        found[path] = entry
+                    if entry.is_directory:
+                        trees[path] = entry.oid
     return found
 
 
@@ -147,32 +222,18 @@ def _walk(
             yield from _walk(session, repo_id, entry.oid, entry.path, deeper, recursive=True)
 
 
-def _entries(
-    session: Session, repo_id: int, tree: str, prefix: str, names: Sequence[str] | None = None
-) -> list[Entry]:
-    query = (
-        select(TreeEntry, func.coalesce(File.sha256, AwaitedFile.sha256))
-        .outerjoin(File, File.id == TreeEntry.file_id)
-        .outerjoin(AwaitedFile, awaited_clause())
-        .where(TreeEntry.repo_id == repo_id, TreeEntry.tree_oid == tree)
-    )
-    queries = [query]
-    if names is not None:
-        queries = [query.where(TreeEntry.name.in_(some)) for some in batches(names)]
-    rows = [row for each in queries for row in session.execute(each)]
+def _entries(session: Session, repo_id: int, tree: str, prefix: str) -> list[Entry]:
+    rows = session.execute(_IN_TREE, {"repo_id": repo_id, "tree": tree})
     # Sorted here, not by the database: its collation may not be that of Python's strings.
     return [
-        Entry(
-            path=f"{prefix}/{row.name}" if prefix else row.name,
-            mode=row.mode,
-            oid=row.oid,
-            file_id=row.file_id,
-            nbytes=row.size,
-            is_lfs=row.is_lfs,
-            sha256=sha256,
-        )
-        for row, sha256 in sorted(rows, key=lambda pair: pair[0].name)
+        _entry_at(f"{prefix}/{row[1]}" if prefix else row[1], row)
+        for row in sorted(rows, key=itemgetter(1))
     ]
+
+
+def _entry_at(path: str, row: Row[*tuple[Any, ...]]) -> Entry:
+    """An entry's row as what is at a path: behind its place, the columns are Entry's fields."""
+    return Entry(path, *row[2:])
 
 
 def _names_by_directory(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -182,8 +243,20 @@ def _names_by_directory(paths: Iterable[str]) -> list[tuple[str, list[str]]]:
         parts = path.split("/")
         for depth, name in enumerate(parts):
             wanted.setdefault("/".join(parts[:depth]), set()).add(name)
-    directories = sorted(wanted, key=lambda path: path.count("/") + bool(path))
+    directories = sorted(wanted, key=_depth)
     return [(directory, sorted(wanted[directory])) for directory in directories]
+
+
+def _may_exist(path: str) -> bool:
+    """Whether a database could hold it."""
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _depth(directory: str) -> int:
+    return directory.count("/") + bool(directory)
 
 
 def _names_in_trees(

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from app.db.inserting import batches, upsert
-from app.db.tables import FileGrant, ProposedFile
+from app.db.tables import FileGrant, ProposedFile, Table
 from app.hub import Hub
 
 
@@ -20,8 +20,9 @@ def grant_files(
     now = hub.clock.now()
     for some in batches(sorted(set(file_ids))):
         rows = [{"repo_id": repo_id, "file_id": each, "created_at": now} for each in some]
-        grant = upsert(session, FileGrant).values(rows)
+        table: type[Table] = FileGrant
         if proposer is not None:
-            whose = {"account_id": proposer}
-            grant = upsert(session, ProposedFile).values([row | whose for row in rows])
-        session.execute(grant.on_conflict_do_nothing())
+            table = ProposedFile
+            rows = [row | {"account_id": proposer} for row in rows]
+        # Many rows by one statement of one row, which is compiled once for all commits.
+        session.execute(upsert(session, table).on_conflict_do_nothing(), rows)

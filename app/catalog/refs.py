@@ -2,7 +2,7 @@
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
@@ -24,6 +24,12 @@ _FORBIDDEN = re.compile(
 )
 """git-check-ref-format(1), rules 1 to 9."""
 
+_NAMED = (
+    select(Ref.name, Commit)
+    .join(Commit, (Commit.repo_id == Ref.repo_id) & (Commit.oid == Ref.commit_oid))
+    .where(Ref.repo_id == bindparam("repo_id"), Ref.name.in_(bindparam("names", expanding=True)))
+)
+
 
 def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
     """The commit that a branch, tag, full ref name, commit id or its unique prefix names.
@@ -32,11 +38,7 @@ def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
     """
     names = [revision] if revision.startswith("refs/") else []
     names += [BRANCH + revision, TAG + revision]
-    rows = session.execute(
-        select(Ref.name, Commit)
-        .join(Commit, (Commit.repo_id == Ref.repo_id) & (Commit.oid == Ref.commit_oid))
-        .where(Ref.repo_id == repo.id, Ref.name.in_(names))
-    ).all()
+    rows = session.execute(_NAMED, {"repo_id": repo.id, "names": names}).all()
     if rows:
         return min(rows, key=lambda row: names.index(row.name)).Commit
     commit = find_commit(session, repo, revision.lower())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
@@ -22,6 +22,8 @@ from app.jobs.outbox import enqueue
 
 Gate = Literal["auto", "manual", False]
 """Who is let in to the files: who asks, who an owner accepts; False: whoever sees the repo."""
+
+_BY_KEY = select(Repo).where(Repo.key == bindparam("key"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def find_readable_repo(
     RepoMoved if it had this name once, and nobody has it now.
     """
     key = repo_key(repo_type, namespace, name)
-    repo = session.scalar(select(Repo).where(Repo.key == key))
+    repo = session.scalar(_BY_KEY, {"key": key})
     if repo is not None and can_read(session, principal, repo):
         return repo
     moved = find_by_former_name(session, key) if repo is None else None

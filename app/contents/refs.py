@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Content, Encoding, FormerEncoding, Segment, StoredObject
@@ -17,6 +17,30 @@ MAX_DEPTH = 4
 
 _BATCH = 5_000
 """Ids in one IN list: below the parameter limit of every database."""
+
+
+# Built once: for queries as small as these, building takes longer than the database.
+_CURRENT = (
+    select(
+        Content.id,
+        Content.digest,
+        Content.nbytes,
+        Encoding.codec,
+        Encoding.base_id,
+        Encoding.object_id,
+        StoredObject.key,
+        Encoding.start,
+        Encoding.nbytes,
+        Encoding.checks,
+        Content.domain,
+    )
+    .join(Encoding, Encoding.content_id == Content.id)
+    .join(StoredObject, StoredObject.id == Encoding.object_id)
+)
+_BY_IDS = _CURRENT.where(Content.id.in_(bindparam("ids", expanding=True)))
+_OF_FILE = _CURRENT.where(
+    Content.id.in_(select(Segment.content_id).where(Segment.file_id == bindparam("file_id")))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +84,7 @@ def load_refs(session: Session, content_ids: Iterable[int]) -> dict[int, Encodin
 
 def load_file_refs(session: Session, file_id: int) -> dict[int, EncodingRef]:
     """Current encodings of all contents of a file by content id, in two queries."""
-    of_file = select(Segment.content_id).where(Segment.file_id == file_id)
-    rows = session.execute(_select_current().where(Content.id.in_(of_file))).all()
+    rows = session.execute(_OF_FILE, {"file_id": file_id}).all()
     return _assemble(session, rows, depth=MAX_DEPTH)
 
 
@@ -124,31 +147,11 @@ def load_object_ranges(
     return [ranges[place] for place in sorted(ranges)]
 
 
-def _select_current() -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            Content.id,
-            Content.digest,
-            Content.nbytes,
-            Encoding.codec,
-            Encoding.base_id,
-            Encoding.object_id,
-            StoredObject.key,
-            Encoding.start,
-            Encoding.nbytes,
-            Encoding.checks,
-            Content.domain,
-        )
-        .join(Encoding, Encoding.content_id == Content.id)
-        .join(StoredObject, StoredObject.id == Encoding.object_id)
-    )
-
-
 def _current_rows(session: Session, content_ids: list[int]) -> list[Any]:
     rows: list[Any] = []
     for at in range(0, len(content_ids), _BATCH):
         batch = content_ids[at : at + _BATCH]
-        rows += session.execute(_select_current().where(Content.id.in_(batch))).all()
+        rows += session.execute(_BY_IDS, {"ids": batch}).all()
     return rows
 
 

@@ -165,6 +165,7 @@ def _create_engine(url: str, *, pool_size: int) -> Engine:
             parsed,
             pool_size=pool_size,
             max_overflow=pool_size,
+            pool_use_lifo=True,  # each holds a cache of its own: few in turn hold less
             connect_args={"check_same_thread": False, "timeout": BUSY_S, "isolation_level": None},
         )
         event.listen(engine, "connect", _prepare_sqlite)

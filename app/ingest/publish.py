@@ -103,7 +103,7 @@ def _link_files(
             }
             for file in batch
         ]
-        ids.update((sha256, id_) for sha256, id_ in session.execute(statement.values(rows)))
+        ids.update((sha256, id_) for sha256, id_ in session.execute(statement, rows))
     return ids
 
 

@@ -2,14 +2,28 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from app.contents.reading import read_whole
 from app.contents.refs import load_refs
 from app.db.inserting import batches
 from app.db.tables import Segment
-from app.errors import Damaged
+from app.errors import Damaged, EntryNotFound
 from app.hub import Hub
+
+_SEGMENTS = (
+    select(Segment.file_id, Segment.content_id)
+    .where(Segment.file_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Segment.file_id, Segment.start)
+)
+
+
+def read_file(hub: Hub, file_id: int, nbytes: int) -> bytes:
+    """The bytes of one file of this size. Raises EntryNotFound if it is gone, else as below."""
+    data = read_files(hub, [file_id])[file_id]
+    if len(data) != nbytes:
+        raise EntryNotFound("the file does not exist any more")
+    return data
 
 
 def read_files(hub: Hub, file_ids: Collection[int]) -> dict[int, bytes]:
@@ -21,12 +35,7 @@ def read_files(hub: Hub, file_ids: Collection[int]) -> dict[int, bytes]:
     parts: dict[int, list[int]] = {file_id: [] for file_id in file_ids}
     with hub.db.read() as session:
         for some in batches(sorted(parts)):
-            rows = session.execute(
-                select(Segment.file_id, Segment.content_id)
-                .where(Segment.file_id.in_(some))
-                .order_by(Segment.file_id, Segment.start)
-            )
-            for file_id, content_id in rows:
+            for file_id, content_id in session.execute(_SEGMENTS, {"ids": some}):
                 parts[file_id].append(content_id)
         refs = load_refs(session, {content_id for ids in parts.values() for content_id in ids})
     if any(content_id not in refs for ids in parts.values() for content_id in ids):

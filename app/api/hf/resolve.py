@@ -23,8 +23,12 @@ from app.catalog.refs import resolve_revision
 from app.errors import EntryNotFound
 from app.hub import Hub
 from app.mirror.following import open_file
+from app.restore.bulk import read_file
 
 router = APIRouter(tags=["files"])
+
+SMALL_NBYTES = 256 << 10
+"""Files up to this size are read as a whole and sent at once: a stream costs more than that."""
 
 POLICY = "default-src 'none'; sandbox"
 ADDRESS = "/{repo_type:typeprefix}{namespace}/{name}"
@@ -119,6 +123,9 @@ def _send(hub: Hub, request: Request, found: Found, headers: dict[str, str]) -> 
     start, stop = part or (0, nbytes)
     if part is not None:
         headers["content-range"] = f"bytes {start}-{stop - 1}/{nbytes}"
+    if found.entry.file_id is not None and nbytes <= SMALL_NBYTES:
+        data = read_file(hub, found.entry.file_id, nbytes)
+        return Response(data[start:stop], status_code=206 if part else 200, headers=headers)
     reader = open_file(hub, found.repo_id, found.entry)
     return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)
 
