@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.corpus import NAMESPACE
-from bench.hub import Client, free_port
+from bench.hub import Client, LiveHub, Ran, free_port
 from bench.plain import run_nginx
 from bench.report import interleaved, median, median_ratio, print_table
 from bench.transfers import check, fresh
@@ -67,26 +67,41 @@ def static_hub(directory: Path, folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def compare_snapshots(directory: Path, url: str, token: str, rounds: int) -> None:
-    """Download from both in turn, and print wall seconds and their ratio."""
+def compare_snapshots(
+    directory: Path, hub: LiveHub, token: str, rounds: int, database: str
+) -> None:
+    """Download from both in turn, and print wall and CPU seconds and the ratio."""
     folder = make_folder(directory / "many")
-    clients = {"clade": Client(url, token, directory / "home-clade")}
+    clients = {"clade": Client(hub.url, token, directory / "home-clade")}
     clients["clade"].upload(REPO, folder)
+    hub.settle()
     with static_hub(directory / "nginx", folder) as static:
         clients["nginx"] = Client(static, token, directory / "home-nginx")
 
-        def load(name: str) -> float:
+        def load(name: str) -> tuple[Ran, float]:
             to = fresh(directory / f"copy-{name}")
-            seconds = clients[name].download(REPO, to).seconds
+            used = hub.cpu_s()
+            ran = clients[name].download(REPO, to)
+            used = hub.cpu_s() - used
             shutil.rmtree(to / ".cache", ignore_errors=True)
             check(to, folder)
-            return seconds
+            return ran, used
 
         done = interleaved(rounds, {name: lambda name=name: load(name) for name in clients})
-    speed = median_ratio(done["nginx"], done["clade"])
+    seconds = {name: [ran.seconds for ran, _ in loaded] for name, loaded in done.items()}
+    speed = median_ratio(seconds["nginx"], seconds["clade"])
     print_table(
-        f"hf download of {FILES:,} small files",
-        ["side", "s", "files/s"],
-        [[name, f"{median(s):.2f}", f"{FILES / median(s):.0f}"] for name, s in done.items()],
+        f"hf download of {FILES:,} small files ({database})",
+        ["side", "s", "files/s", "client CPU s", "hub CPU s"],
+        [
+            [
+                name,
+                f"{median(seconds[name]):.2f}",
+                f"{FILES / median(seconds[name]):.0f}",
+                f"{median(ran.cpu_s for ran, _ in loaded):.2f}",
+                f"{median(used for _, used in loaded):.2f}" if name == "clade" else "",
+            ]
+            for name, loaded in done.items()
+        ],
         f"clade / nginx: {speed:.2f} (aim {AIM}){'' if speed >= AIM else ' MISSED'}",
     )
