@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     FromClause,
+    Result,
     Row,
     Select,
     Text,
@@ -69,6 +70,7 @@ _PG_PAIRS = (
 
 # Built once: for queries as small as these, building takes longer than the database.
 _IN_TREE = _select_entries(TreeEntry).where(_OF_REPO, TreeEntry.tree_oid == bindparam("tree"))
+_AT_PLACE = _IN_TREE.where(TreeEntry.name == bindparam("name"))
 _AT_PLACES = {
     "sqlite": _select_places(
         _PAIRS,
@@ -132,7 +134,6 @@ def find_entries(
     """Those of ``paths`` that exist, by a query for each level of directories."""
     asked = {path for path in paths if _may_exist(path)}
     found: dict[str, Entry] = {}
-    dialect = session.get_bind().dialect.name
     trees = {"": tree}
     for _, level in groupby(_names_by_directory(asked), key=lambda wanted: _depth(wanted[0])):
         places: dict[tuple[str, str], list[str]] = {}
@@ -141,8 +142,7 @@ def find_entries(
                 place = (trees[directory], name)
                 places.setdefault(place, []).append(f"{directory}/{name}" if directory else name)
         for some in batches(sorted(places)):
-            pairs = {"repo_id": repo_id, "places": json.dumps(some)}
-            for row in session.execute(_AT_PLACES[dialect], pairs):
+            for row in _entries_at(session, repo_id, some):
                 for path in places.get((row.tree_oid, row.name), ()):
                     entry = _entry_at(path, row)
                     if path in asked:
@@ -229,6 +229,17 @@ def _entries(session: Session, repo_id: int, tree: str, prefix: str) -> list[Ent
         _entry_at(f"{prefix}/{row[1]}" if prefix else row[1], row)
         for row in sorted(rows, key=itemgetter(1))
     ]
+
+
+def _entries_at(
+    session: Session, repo_id: int, places: Sequence[tuple[str, str]]
+) -> Result[*tuple[Any, ...]]:
+    """Rows of the entries at pairs of a directory's id and a name."""
+    if len(places) == 1:
+        tree, name = places[0]
+        return session.execute(_AT_PLACE, {"repo_id": repo_id, "tree": tree, "name": name})
+    pairs = {"repo_id": repo_id, "places": json.dumps(places)}
+    return session.execute(_AT_PLACES[session.get_bind().dialect.name], pairs)
 
 
 def _entry_at(path: str, row: Row[*tuple[Any, ...]]) -> Entry:
