@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 CONNECTIONS = 4
 """Of the load that counts requests per second."""
 
+NO_JOBS = {"jobs__threads": "0"}
+"""While the API is measured: they are for other processes, and the crowd's bytes are not there."""
+
 
 @dataclass
 class Side:
@@ -103,23 +106,22 @@ def constant_server() -> Iterator[Side]:
 def filled_hub(root: Path, settings: dict[str, str], repos: int) -> Iterator[LiveHub]:
     """A hub of so many repositories; one that an earlier run left there is taken as it is."""
     mark = root / f"filled-{repos}"
-    is_new = not mark.exists()
-    with LiveHub(root, settings, makes_user=is_new) as hub:
-        if is_new:
+    if not mark.exists():
+        with LiveHub(root, settings) as hub:
             make_repos(hub)
             known = Settings.model_validate({"data": hub.data, **settings})
             database = Database(known.resolved_database_url)
             fill(database, repos)
             database.dispose()
-            mark.touch()
-        hub.settle()
+        mark.touch()
+    with LiveHub(root, settings | NO_JOBS, makes_user=False) as hub:
         yield hub
 
 
 @contextlib.contextmanager
 def hub_sides(name: str, first: LiveHub, settings: dict[str, str]) -> Iterator[dict[str, Side]]:
     """A hub by itself, and together with a second process of it."""
-    with LiveHub(first.root, settings, makes_user=False) as second:
+    with LiveHub(first.root, settings | NO_JOBS, makes_user=False) as second:
         pids = [hub.process.pid for hub in (first, second) if hub.process is not None]
         yield {
             name: Side([first.url], pids[:1]),
