@@ -50,6 +50,8 @@ class Stage:
     acknowledged: dict[Place, bytes] = field(default_factory=dict)
     """What commits were acknowledged with, and nobody removed."""
     deaths: list[str] = field(default_factory=list)
+    clock_was_ahead_s: float = 0
+    """By how much clocks jumped back: times that they wrote before lie that far ahead."""
     is_harmed: bool = False
     """Whether the store was damaged on purpose, and is not healed yet."""
 
@@ -123,7 +125,7 @@ class Stage:
     def finish(self) -> None:
         """Time passes, jobs and collections run; nothing that anybody gave up on is left."""
         drain(self.hub, HANDLERS)
-        self.clock.advance(30 * 24 * 3600)
+        self.clock.advance(self.clock_was_ahead_s + 30 * 24 * 3600)
         collect(self.hub, now=True)
         drain(self.hub, HANDLERS)
         collect(self.hub, now=True)

@@ -204,6 +204,7 @@ class HubMachine(RuleBasedStateMachine):
     @rule(days=st.sampled_from([-400, -2, 2, 400]))
     def clock_jumps(self, days: int) -> None:
         self.stage.clock.advance(days * DAY_S)
+        self.stage.clock_was_ahead_s += max(0, -days) * DAY_S
 
     @invariant()
     def everything_comes_back(self) -> None:
