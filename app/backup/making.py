@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, text
 from sqlalchemy.orm import Session
 
 from app.backup.dump import write_dump
-from app.backup.place import Manifest
+from app.backup.place import MOMENT, Manifest, busy
 from app.contents.inspecting import confirmed, refuted, windows
 from app.db.inserting import upsert
 from app.db.tables import Hold
@@ -41,14 +41,20 @@ def make_backup(
     """Back the hub up into ``place``; what is there already is not copied again.
 
     Killed at any point, it leaves what the next one goes on from. Damaged objects are left out and
-    named. ``progress(done, total)`` is told bytes. Raises StoreUnavailable.
+    named. ``progress(done, total)`` is told bytes. Raises StoreUnavailable, and Conflict while the
+    place is being pruned.
     """
+    with busy(place, "backup", hub.clock.now()):
+        return _make(hub, place, progress)
+
+
+def _make(hub: Hub, place: ObjectStore, progress: Progress) -> Manifest:
     owner = f"backup:{uuid.uuid4()}"
     hub.db.run(lambda session: _hold(session, hub, owner))
     try:
         with tempfile.TemporaryDirectory(prefix="clade-backup-") as name:
             directory = Path(name)
-            moment = hub.clock.now().strftime("%Y%m%dT%H%M%S.%fZ")
+            moment = hub.clock.now().strftime(MOMENT)
             dump, listed = directory / "dump", directory / "objects"
             with hub.db.snapshot() as connection, listed.open("w") as file:
                 count, nbytes = _list_objects(connection, file)

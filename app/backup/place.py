@@ -3,20 +3,34 @@
 o/…                      objects, shared by all backups in the place
 backup/<moment>/dump     the database
 backup/<moment>/manifest what belongs together; written last, so it is there only for a whole one
+busy/<kind>/<moment>     somebody is making a backup, or pruning
 """
 
 import json
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
+from blake3 import blake3
 from pydantic import SecretStr
 
-from app.errors import InvalidRequest, NotFound
+from app.contents.inspecting import WINDOW_NBYTES
+from app.errors import Conflict, Damaged, InvalidRequest, NotFound
 from app.settings import Settings
 from app.store.contract import ObjectStore
 from app.store.factory import open_store
 
 PREFIX = "backup/"
+BUSY = "busy/"
+MOMENT = "%Y%m%dT%H%M%S.%fZ"
+
+STALE_S = 24 * 3600.0
+"""After this a mark of somebody busy no longer counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +72,67 @@ def open_place(where: str, settings: Settings) -> ObjectStore:
 
 def latest_manifest(store: ObjectStore) -> Manifest:
     """The newest whole backup. Raises NotFound if there is none."""
-    keys = [stat.key for stat in store.list(PREFIX) if stat.key.endswith("/manifest")]
-    if not keys:
-        raise NotFound("there is no backup in that place")
-    stat = store.stat(keys[-1])
-    assert stat is not None
-    return Manifest(**json.loads(store.read(stat.key, 0, stat.nbytes)))
+    for manifest in manifests(store):
+        return manifest
+    raise NotFound("there is no backup in that place")
+
+
+def manifests(store: ObjectStore) -> Iterator[Manifest]:
+    """Whole backups, the newest first."""
+    found = [stat for stat in store.list(PREFIX) if stat.key.endswith("/manifest")]
+    for stat in reversed(found):
+        yield Manifest(**json.loads(store.read(stat.key, 0, stat.nbytes)))
+
+
+@contextmanager
+def fetched_dump(store: ObjectStore, manifest: Manifest) -> Iterator[Path]:
+    """The database of a backup as a file, until left. Raises Damaged, StoreUnavailable."""
+    digest = blake3()
+    damage = Damaged(f"the database of backup {manifest.moment} is damaged")
+    stat = store.stat(manifest.dump_key)
+    if stat is None or stat.nbytes != manifest.dump_nbytes:
+        raise damage
+    with tempfile.TemporaryDirectory(prefix="clade-dump-") as name:
+        path = Path(name) / "dump"
+        with path.open("wb") as file:
+            for part in parts_of(store, manifest.dump_key, manifest.dump_nbytes):
+                digest.update(part)
+                file.write(part)
+        if digest.hexdigest() != manifest.dump_blake3:
+            raise damage
+        yield path
+
+
+def parts_of(store: ObjectStore, key: str, nbytes: int) -> Iterator[bytes]:
+    """An object in order."""
+    for at in range(0, nbytes, WINDOW_NBYTES):
+        yield store.read(key, at, min(at + WINDOW_NBYTES, nbytes))
+
+
+@contextmanager
+def busy(store: ObjectStore, kind: Literal["backup", "prune"], now: datetime) -> Iterator[str]:
+    """Be the only one who does this or its counterpart: backups go side by side, prunes alone.
+
+    Each leaves its mark before it looks for others', so of two that meet at least one sees the
+    other. A mark counts for a day: who left it may have died. Yields its key. Raises Conflict.
+    """
+    mark = f"{BUSY}{kind}/{now.strftime(MOMENT)}-{uuid.uuid4().hex}"
+    store.put(mark, [b""])
+    try:
+        oldest = (now - timedelta(seconds=STALE_S)).strftime(MOMENT)
+        for stat in list(store.list(BUSY)):
+            other, _, moment = stat.key.removeprefix(BUSY).partition("/")
+            if moment < oldest:
+                store.delete(stat.key)
+            elif stat.key != mark and "prune" in {kind, other}:
+                doing = "pruned" if other == "prune" else "backed up to"
+                raise Conflict(
+                    f"the place is being {doing} since {moment.partition('-')[0]}; if that died,"
+                    " wait until a day has passed"
+                )
+        yield mark
+    finally:
+        store.delete(mark)
 
 
 def _text(secret: SecretStr | None) -> str | None:

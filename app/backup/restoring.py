@@ -6,19 +6,16 @@ taken for garbage.
 """
 
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from blake3 import blake3
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
 from app.backup.dump import Row, load_rows, read_dump
-from app.backup.place import Manifest, latest_manifest, open_place
-from app.contents.inspecting import WINDOW_NBYTES
+from app.backup.place import Manifest, fetched_dump, latest_manifest, open_place, parts_of
 from app.db import Database, schema
-from app.errors import Conflict, Damaged
+from app.errors import Conflict
 from app.hub import Hub, open_hub
 from app.settings import Settings
 from app.store.contract import ObjectStore
@@ -42,9 +39,7 @@ def restore_backup(
     settings.data.mkdir(parents=True, exist_ok=True)
     url = settings.resolved_database_url
     _make_schema(url, manifest.revision)
-    with tempfile.TemporaryDirectory(prefix="clade-restore-") as name:
-        dump = Path(name) / "dump"
-        _fetch_dump(place, manifest, dump)
+    with fetched_dump(place, manifest) as dump:
         store = open_place(settings.resolved_store_url, settings)
         _copy_objects(place, store, dump, manifest, progress)
         store.close()
@@ -72,16 +67,6 @@ def _make_schema(url: str, revision: str) -> None:
         raise Conflict(f"the database has schema {found}, the backup {revision}: empty it first")
 
 
-def _fetch_dump(place: ObjectStore, manifest: Manifest, path: Path) -> None:
-    digest = blake3()
-    with path.open("wb") as file:
-        for part in _parts(place, manifest.dump_key, manifest.dump_nbytes):
-            digest.update(part)
-            file.write(part)
-    if digest.hexdigest() != manifest.dump_blake3:
-        raise Damaged(f"the database of backup {manifest.moment} is damaged")
-
-
 def _copy_objects(
     place: ObjectStore, store: ObjectStore, dump: Path, manifest: Manifest, progress: Progress
 ) -> None:
@@ -96,7 +81,7 @@ def _copy_objects(
         if stat is None or stat.nbytes != nbytes:
             if stat is not None:
                 store.delete(key)
-            store.put(key, _parts(place, key, nbytes))
+            store.put(key, parts_of(place, key, nbytes))
         done += nbytes
         progress(done, manifest.objects_nbytes)
 
@@ -114,8 +99,3 @@ def _load(session: Session, dump: Path) -> None:
 
 def _is_kept(table: str, row: Row) -> bool:
     return table not in LEFT_OUT and (table != "object" or row["state"] == "live")
-
-
-def _parts(store: ObjectStore, key: str, nbytes: int) -> Iterator[bytes]:
-    for at in range(0, nbytes, WINDOW_NBYTES):
-        yield store.read(key, at, min(at + WINDOW_NBYTES, nbytes))

@@ -16,24 +16,36 @@ PlaceArgument = Annotated[str, typer.Argument(help="Directory, or s3://bucket/pr
 
 
 @app.command()
-def backup(place: PlaceArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+def backup(
+    place: PlaceArgument,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Then drop older backups, and what only they name.")
+    ] = False,
+    keep: Annotated[int, typer.Option(min=1, help="How many the pruning keeps.")] = 7,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Back the hub up while it runs; objects that are there already are not copied again.
 
-    Exit status 1 if some objects are damaged and therefore missing in the backup.
+    Exit status 1 if some objects are damaged and therefore missing in the backup; then nothing is
+    pruned, as an older backup may have them.
     """
     from app.backup.making import make_backup
     from app.backup.place import open_place
+    from app.backup.pruning import prune_place
     from app.cli.bars import bars
 
     show = not as_json and sys.stderr.isatty()
     with opened(data) as hub, bars(show=show) as progress:
         bar = progress.add_task("copying", total=None)
+        store = open_place(place, hub.settings)
         manifest = make_backup(
-            hub,
-            open_place(place, hub.settings),
-            lambda done, total: progress.update(bar, completed=done, total=total),
+            hub, store, lambda done, total: progress.update(bar, completed=done, total=total)
         )
-    print_facts(asdict(manifest), as_json)
+        facts = asdict(manifest)
+        if prune and not manifest.damaged:
+            facts |= {"pruned": asdict(prune_place(hub, store, keep=keep))}
+    print_facts(facts, as_json)
     if manifest.damaged:
         raise typer.Exit(1)
 
