@@ -4,21 +4,25 @@ Logical, because what deduplication saves would tell what others have. A version
 once in each repository whose history, or whose writers' uploads, hold it, until it is collected.
 Pull requests of readers count for who proposes, not for the owner, until they are merged. Checks
 run in the transaction that adds, with the account's row locked: uploads side by side do not pass
-together what each would pass alone.
+together what each would pass alone. What repositories hold is not counted but kept up
+(``app.accounts.usage``).
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
-from sqlalchemy import Select, func, literal, select, union
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
 from app.accounts.names import name_key
+from app.accounts.usage import Held, measure_held, usage_of
 from app.accounts.users import find_account
-from app.db.tables import Account, File, FileGrant, ProposedFile, Quota, Repo, TreeEntry
+from app.db.tables import Account, File, ProposedFile, Quota, Repo
 from app.errors import InvalidRequest, NotFound, QuotaExceeded
 from app.hub import Hub
+
+MOST = 1 << 62
+"""Of what is not bounded."""
 
 _PREFIXES = {"datasets": "dataset", "spaces": "space"}
 
@@ -87,20 +91,20 @@ def check_room(
         return
     owner = session.get_one(Account, repo.namespace_id)
     whose = (
-        (repo.key, _bounds_of_repo(session, hub, repo), lambda: _used_by_repo(session, repo.id)),
-        (
-            owner.name,
-            _bounds_of_account(session, hub, owner),
-            lambda: _used_by_account(session, owner.id),
-        ),
+        (repo.key, _bounds_of_repo(session, hub, repo), select(Repo.id).where(Repo.id == repo.id)),
+        (owner.name, _bounds_of_account(session, hub, owner), _repos_of(owner.id)),
     )
-    for name, bounds, measure in whose:
+    for name, bounds, repos in whose:
         if bounds.nbytes is None and bounds.files is None:
             continue
         _lock(session, owner.id)
-        used = measure()
-        _compare(f"{name}, bytes", (used.nbytes or 0) + nbytes, bounds.nbytes)
-        _compare(f"{name}, files", (used.files or 0) + files, bounds.files)
+        room = Held(
+            (MOST if bounds.nbytes is None else bounds.nbytes) - nbytes,
+            (MOST if bounds.files is None else bounds.files) - files,
+        )
+        used = usage_of(session, repos, beyond=room)
+        _compare(f"{name}, bytes", used.nbytes + nbytes, bounds.nbytes)
+        _compare(f"{name}, files", used.files + files, bounds.files)
 
 
 def _check_proposals(session: Session, hub: Hub, proposer: int, nbytes: int) -> None:
@@ -144,33 +148,23 @@ def _bounds_of_repo(session: Session, hub: Hub, repo: Repo) -> Amounts:
 
 
 def _used_by_repo(session: Session, repo_id: int) -> Amounts:
-    return _sum(session, [repo_id])
+    held = measure_held(session, [repo_id])
+    return Amounts(nbytes=held.nbytes, files=held.files)
 
 
 def _used_by_account(session: Session, account_id: int) -> Amounts:
-    repos = select(Repo.id).where(Repo.namespace_id == account_id)
-    count = select(func.count()).select_from(Repo).where(Repo.namespace_id == account_id)
-    used = _sum(session, repos)
-    return replace(
-        used,
-        repos=int(session.scalar(count) or 0),
+    repos = _repos_of(account_id)
+    held = measure_held(session, repos)
+    return Amounts(
+        nbytes=held.nbytes,
+        files=held.files,
+        repos=int(session.scalar(select(func.count()).select_from(repos.subquery())) or 0),
         proposed_nbytes=_proposed_nbytes(session, account_id),
     )
 
 
-def _sum(session: Session, repo_ids: list[int] | Select[Any]) -> Amounts:
-    """Files that writers sent, or that history holds and nobody merely proposed."""
-    proposed = select(literal(1)).where(
-        ProposedFile.repo_id == TreeEntry.repo_id, ProposedFile.file_id == TreeEntry.file_id
-    )
-    sent = select(FileGrant.repo_id, FileGrant.file_id).where(FileGrant.repo_id.in_(repo_ids))
-    shown = select(TreeEntry.repo_id, TreeEntry.file_id).where(
-        TreeEntry.repo_id.in_(repo_ids), TreeEntry.file_id.is_not(None), ~proposed.exists()
-    )
-    held = union(sent, shown).subquery()
-    total = select(func.sum(File.size), func.count()).join(held, held.c.file_id == File.id)
-    nbytes, files = session.execute(total).one()
-    return Amounts(nbytes=int(nbytes or 0), files=int(files or 0))
+def _repos_of(account_id: int) -> Select[int]:
+    return select(Repo.id).where(Repo.namespace_id == account_id)
 
 
 def _proposed_nbytes(session: Session, account_id: int) -> int:

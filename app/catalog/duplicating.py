@@ -7,6 +7,7 @@ from app.accounts.audit import note
 from app.accounts.names import check_name
 from app.accounts.quotas import check_room
 from app.accounts.tokens import Principal
+from app.accounts.usage import recount
 from app.catalog.indexing import owe_indexing
 from app.catalog.mirrored import check_whole
 from app.catalog.refs import BRANCH, TAG
@@ -54,6 +55,7 @@ def duplicate_repo(
             gated=origin.gated,
         )
         _copy_history(session, origin.id, copy.id)
+        recount(session, copy.id)
         check_room(session, hub, copy, proposer=None)
         note(session, hub, "repo.duplicate", origin.key, copy.key)
         owe_indexing(session, hub, copy.id)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import count_granted, mark_stale
 from app.db.inserting import batches, upsert
-from app.db.tables import FileGrant, ProposedFile, Table
+from app.db.tables import FileGrant, ProposedFile
 from app.hub import Hub
 
 
@@ -20,9 +21,12 @@ def grant_files(
     now = hub.clock.now()
     for some in batches(sorted(set(file_ids))):
         rows = [{"repo_id": repo_id, "file_id": each, "created_at": now} for each in some]
-        table: type[Table] = FileGrant
-        if proposer is not None:
-            table = ProposedFile
-            rows = [row | {"account_id": proposer} for row in rows]
         # Many rows by one statement of one row, which is compiled once for all commits.
-        session.execute(upsert(session, table).on_conflict_do_nothing(), rows)
+        if proposer is not None:
+            rows = [row | {"account_id": proposer} for row in rows]
+            session.execute(upsert(session, ProposedFile).on_conflict_do_nothing(), rows)
+            mark_stale(session, [repo_id])
+            continue
+        grant = upsert(session, FileGrant).on_conflict_do_nothing()
+        granted = session.scalars(grant.returning(FileGrant.file_id), rows).all()
+        count_granted(session, repo_id, granted)

@@ -12,6 +12,7 @@ from app.accounts.names import check_name
 from app.accounts.permissions import can_create, can_open, can_read
 from app.accounts.quotas import check_new_repo
 from app.accounts.tokens import Principal
+from app.accounts.usage import begin_usage
 from app.accounts.users import find_account
 from app.catalog.naming import RepoType, find_by_former_name, repo_key, take_name
 from app.db.inserting import insert_if_absent
@@ -151,6 +152,7 @@ def reserve_name(
     if not inserted and has_history is not None:
         raise Conflict(f"You already created this {repo_type} repo")
     if inserted:
+        begin_usage(session, repo.id)
         take_name(session, repo)
         check_new_repo(session, hub, owner)
     return repo

@@ -11,6 +11,7 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
+from app.accounts.usage import mark_stale
 from app.catalog.discussions import follow_rewrite
 from app.catalog.git_objects import DIRECTORY_MODE, object_oid
 from app.catalog.history import reached_from, whole_history
@@ -44,6 +45,7 @@ def forget_files(hub: Hub, repo: Repo, digests: Iterable[bytes]) -> int:
             owe_indexing(session, hub, repo.id)
             if repo.type == "model":
                 enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
+        mark_stale(session, [repo.id])
         for some in batches(ids):
             for table in (FileGrant, ProposedFile):
                 session.execute(

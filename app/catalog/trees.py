@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import count_entering
 from app.catalog.git_objects import (
     DIRECTORY_MODE,
     EXECUTABLE_MODE,
@@ -200,6 +201,7 @@ def store_directory(session: Session, repo_id: int, entries: Mapping[str, Column
     )
     if insert_if_absent(session, Tree, {"repo_id": repo_id, "oid": oid}):
         rows = [{**columns, "repo_id": repo_id, "tree_oid": oid} for columns in entries.values()]
+        count_entering(session, repo_id, (row["file_id"] for row in rows))
         for start in range(0, len(rows), INSERT_BATCH):
             session.execute(insert(TreeEntry), rows[start : start + INSERT_BATCH])
     return oid

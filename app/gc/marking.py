@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import mark_stale
 from app.contents import objects
 from app.db.tables import (
     AwaitedFile,
@@ -19,9 +20,11 @@ from app.db.tables import (
     Content,
     Encoding,
     File,
+    FileGrant,
     Lease,
     LfsPart,
     LfsUpload,
+    ProposedFile,
     Segment,
     StoredObject,
     TreeEntry,
@@ -187,6 +190,8 @@ def kill_files(hub: Hub, *, condemned_before: datetime, at_most: int) -> int:
             # Clients remember xorbs per epoch: one that is forgotten must not be named again.
             session.execute(delete(XorbTerm).where(XorbTerm.file_id.in_(doomed)))
             bump_cas_epoch(session)
+        for table in (FileGrant, ProposedFile):
+            mark_stale(session, select(table.repo_id).where(table.file_id.in_(doomed)))
         session.execute(delete(Segment).where(Segment.file_id.in_(doomed)))
         session.execute(delete(File).where(File.id.in_(doomed)))
         return len(doomed)

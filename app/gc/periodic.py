@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import settle_usage
 from app.db.tables import Encoding, Segment, TreeEntry
 from app.deltas.rebase import orphan_bases
 from app.gc.collect import collect
@@ -29,6 +30,7 @@ def collect_garbage(context: JobContext) -> None:
     hub = context.hub
     hub.db.run(lambda session: _owe(session, hub))
     collect(hub)
+    settle_usage(hub)
     prune_finished(hub)
 
 

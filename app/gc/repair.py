@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import recount
 from app.contents import objects
 from app.contents.findings import LOST, clear
 from app.contents.healing import OF_CONTENTS
@@ -71,7 +72,18 @@ def _mend(hub: Hub, report: RepairReport, finding: Finding) -> bool:
         return _drop_uploads(hub, finding)
     if finding.file_id is not None and finding.kind == "condemned-file":
         return _resurrect(hub, finding, finding.file_id)
+    if finding.kind == "usage":
+        return _recount(hub, finding)
     return False
+
+
+def _recount(hub: Hub, finding: Finding) -> bool:
+    def work(session: Session) -> None:
+        recount(session, int(finding.subject.removeprefix("repo:")))
+        clear(session, ["usage"], [finding.subject])
+
+    hub.db.run(work)
+    return True
 
 
 def _mend_content(hub: Hub, report: RepairReport, content: int) -> bool:

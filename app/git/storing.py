@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
+from app.accounts.usage import count_entering
 from app.catalog.ancestry import Ancestry, Step
 from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases
 from app.catalog.git_objects import DIRECTORY_MODE, LINK_MODE, GitEntry
@@ -91,6 +92,7 @@ class Storing:
             query = upsert(self._session, Tree).on_conflict_do_nothing().returning(Tree.oid)
             inserted = self._session.scalars(query, rows).all()
             entries = [self._row(oid, entry) for oid in inserted for entry in trees[oid]]
+            count_entering(self._session, self._repo.id, (row["file_id"] for row in entries))
             for columns in batches(entries):
                 self._session.execute(insert(TreeEntry), list(columns))
 

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import count_entering
 from app.catalog.claims import claim_shown, drop_upload_leases
 from app.catalog.cuts import hold_history
 from app.catalog.owing import owe_jobs
@@ -72,6 +73,7 @@ def link_file(session: Session, hub: Hub, repo: Repo, oid: str, file_id: int) ->
     """Let every tree of a repo that awaits a file have it; its parts go."""
     hold_history(session, repo.id)
     awaited = session.get(AwaitedFile, (repo.id, oid), with_for_update=True)
+    count_entering(session, repo.id, [file_id])
     session.execute(
         update(TreeEntry)
         .where(TreeEntry.repo_id == repo.id, TreeEntry.oid == oid, TreeEntry.file_id.is_(None))

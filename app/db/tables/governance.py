@@ -57,6 +57,22 @@ class Quota(Table):
     """Of an account: bytes that it may have in pull requests to repositories of others."""
 
 
+class RepoUsage(Table):
+    """What a repository holds of what quotas bound, see ``app.accounts.usage``."""
+
+    __tablename__ = "repo_usage"
+    __table_args__ = (Index("ix_repo_usage_stale", "stale"),)
+
+    repo_id: Mapped[int] = mapped_column(
+        ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True
+    )
+    nbytes: Mapped[int | None]
+    """Logical bytes, each version of a file once; null until it is counted."""
+    files: Mapped[int | None]
+    stale: Mapped[bool] = mapped_column(default=False)
+    """Something went since it was counted: the figures are at most too high."""
+
+
 class FileScan(Table):
     """The verdict on a file that frameworks would unpickle."""
 

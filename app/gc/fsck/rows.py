@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.accounts.usage import misfit
 from app.contents.findings import LOST, Found
-from app.db.tables import Content, Encoding, File, Finding, Segment, StoredObject, TreeEntry
+from app.db.tables import Content, Encoding, File, Finding, Repo, Segment, StoredObject, TreeEntry
 from app.db.windows import id_windows
 from app.digest import CHECK_BYTES, PIECE_BYTES
 from app.hub import Hub
@@ -24,6 +25,7 @@ KINDS = (
     "out-of-bounds",
     "dead-object",
     "base",
+    "usage",
 )
 """What is judged here, whole, every time."""
 
@@ -42,6 +44,19 @@ def check_contents(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
         check()
         with hub.db.read() as session:
             yield from list(_faults(session, low, high))
+
+
+def check_usage(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
+    """Repos whose figures for quotas are not what they hold."""
+    for low, high in id_windows(hub.db, Repo.id, PAGE):
+        check()
+        with hub.db.read() as session:
+            ids = session.scalars(select(Repo.id).where(Repo.id > low, Repo.id <= high)).all()
+            # Somebody may be adding files meanwhile: who seems wrong is looked at under its lock.
+            suspects = [each for each in ids if misfit(session, each, lock=False)]
+        for repo_id in suspects:
+            if told := hub.db.run(lambda session, repo_id=repo_id: misfit(session, repo_id)):
+                yield Found("usage", told, repo_id=repo_id)
 
 
 def _unsound_files(session: Session, low: int, high: int) -> Iterator[Found]:

@@ -89,6 +89,7 @@ def fsck(
     hub.db.run(lambda session: _forget_unseen(session, run, set(listing.KINDS)))
     run.enter(rows.check_files(hub, check))
     run.enter(rows.check_contents(hub, check))
+    run.enter(rows.check_usage(hub, check))
     if deep:
         _read_all(run, report, mark, progress, check)
     hub.db.run(lambda session: _end(session, run, deep=deep))
