@@ -11,7 +11,7 @@ from client.errors import BadAnswer, ClientError
 from client.hub import HubClient, RepoName
 from client.progress import format_nbytes
 
-ARROW = "  "
+INDENT = "  "
 
 
 def explain_command(
@@ -116,7 +116,7 @@ def _links(title: str, links: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     width = max(map(len, names))
     for name, link in zip(names, links, strict=True):
         tensors = f"{link['tensors']} tensor{'s' if link['tensors'] != 1 else ''}"
-        yield f"{ARROW}{name:<{width}}  {tensors:>12}  {format_nbytes(link['stored_bytes']):>10}"
+        yield f"{INDENT}{name:<{width}}  {tensors:>12}  {format_nbytes(link['stored_bytes']):>10}"
 
 
 def _name(link: Mapping[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _name(link: Mapping[str, Any]) -> str:
 def _table(*rows: tuple[str, int]) -> Iterator[str]:
     width = max(len(label) for label, _ in rows)
     for label, nbytes in rows:
-        yield f"{ARROW}{label:<{width}}  {format_nbytes(nbytes):>10}  {nbytes:>17,}"
+        yield f"{INDENT}{label:<{width}}  {format_nbytes(nbytes):>10}  {nbytes:>17,}"
 
 
 def _tensor_lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -138,7 +138,9 @@ def _tensor_lines(answer: Mapping[str, Any]) -> Iterator[str]:
     width = max(map(len, names), default=0)
     for name, part in zip(names, parts, strict=True):
         stored, logical = (format_nbytes(part[f"{which}_bytes"]) for which in ("stored", "logical"))
-        said = [f"{ARROW}{name:<{width}}  {stored:>10} of {logical:>10}  {part['without_repo']:<6}"]
+        said = [
+            f"{INDENT}{name:<{width}}  {stored:>10} of {logical:>10}  {part['without_repo']:<6}"
+        ]
         if part["base"] is not None:
             said.append(f"against {_name(part['base'])}")
         if part["holders"]:

@@ -1,7 +1,7 @@
 """What a repo stores and what removing some of it would free, as its reader is told."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -169,6 +169,6 @@ def _links(
     return _heaviest(holders)
 
 
-def _heaviest(deltas: Mapping[Home | None, Iterable[int]]) -> list[Link]:
-    links = [Link(home, len(list(sizes)), sum(sizes)) for home, sizes in deltas.items()]
+def _heaviest(deltas: Mapping[Home | None, Sequence[int]]) -> list[Link]:
+    links = [Link(home, len(sizes), sum(sizes)) for home, sizes in deltas.items()]
     return sorted(links, key=lambda link: (-link.nbytes, link.home or ("", "")))[:MOST_LINKS]
