@@ -15,8 +15,11 @@ from app.mirror.demand import Wanted, demand
 from app.mirror.upkeep import fetch_ahead, refresh
 from app.mirror.upstream import RepoAddress
 from app.settings import Mirror, Settings
-from tests.crash.stage import Stage
-from tests.crash.story import Act, delete, lfs_upload, random_bytes, void, zeroed
+from tests.crash.damage import zeroed
+from tests.crash.histories import delete
+from tests.crash.samples import random_bytes
+from tests.crash.stage import Act, Stage
+from tests.crash.uploads import lfs_upload
 from tests.fixtures.api import running_server
 from tests.fixtures.mirrors import OBJECT, GoBetween, asked_range, go_between, reply
 
@@ -70,11 +73,14 @@ def _acts(upstream: Stage, between: GoBetween) -> list[tuple[str, Act]]:
         assert _find_awaited(stage) is None
         stage.acknowledged[NAME, "main", PATH] = BIG
 
+    def ahead(stage: Stage) -> None:
+        fetch_ahead(stage.hub, ADDRESS, None)
+
     return [
         ("mirror", _refresh),
         ("mirror, unchanged", _refresh),
         ("mirror what is hidden", hide),
-        ("fetch ahead", lambda stage: void(fetch_ahead(stage.hub, ADDRESS, None))),
+        ("fetch ahead", ahead),
         ("read what cannot be fetched", fail),
         ("read what rots", rot),
         ("delete the mirror", delete(NAME)),

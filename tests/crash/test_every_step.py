@@ -7,9 +7,9 @@ import pytest
 
 from app.settings import Settings
 from tests.crash.mirroring import upstream_of
-from tests.crash.stage import Stage
+from tests.crash.stage import Act, Stage
 from tests.crash.steps import sites
-from tests.crash.story import ACTS, DAMAGE, Act
+from tests.crash.story import ACTS, DAMAGE
 
 
 def small_parts(settings: Settings) -> Settings:
