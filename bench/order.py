@@ -62,7 +62,6 @@ class Outcome:
 def opened_hub(data: Path) -> Iterator[tuple[Hub, Principal]]:
     """An empty hub and its user."""
     settings = Settings.model_validate({"data": data, "log_level": "ERROR"})
-    configure_logging(settings)
     hub = open_hub(settings)
     try:
         token = create_user(hub, "bench").token
@@ -169,6 +168,7 @@ def main() -> None:
     parser.add_argument("--corpus", action="store_true", help="the demo corpus, real models, too")
     parser.add_argument("--only", action="append", help="a family; may be repeated")
     arguments = parser.parse_args()
+    configure_logging(Settings(log_level="ERROR"))
     families: dict[str, Models] = {name: make() for name, make in FAMILIES.items()}
     if arguments.quick:
         families = {name: families[name] for name in ("star", "chain")}

@@ -70,8 +70,7 @@ class CrashingDatabase(Database):
     """A step before every transaction, before every commit and after it."""
 
     def __init__(self, inner: Database, countdown: Countdown) -> None:
-        self.engine = inner.engine
-        self.dialect = inner.dialect
+        vars(self).update(vars(inner))
         self._countdown = countdown
 
     @contextmanager
