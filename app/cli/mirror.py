@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.opening import opened
-from app.cli.options import DataOption, JsonOption
+from app.cli.options import DataOption, JsonOption, WaitOption
 from app.cli.printing import print_facts
 
 app = typer.Typer()
@@ -51,9 +51,7 @@ def refresh(repo: RepoArgument, data: DataOption = None, as_json: JsonOption = F
 def pull(
     repo: RepoArgument,
     revision: RevisionOption = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
-    ] = False,
+    wait: WaitOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,3 +10,6 @@ DataOption = Annotated[
     typer.Option("--data", help="Data directory of the hub. Default: CLADE_DATA or ./data."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
+]

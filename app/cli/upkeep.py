@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.opening import opened
-from app.cli.options import DataOption, JsonOption
+from app.cli.options import DataOption, JsonOption, WaitOption
 from app.cli.printing import print_facts
 
 app = typer.Typer()
@@ -78,9 +78,7 @@ def gc(
 
 @app.command()
 def optimise(
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
-    ] = False,
+    wait: WaitOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -102,9 +100,7 @@ def optimise(
 
 @app.command()
 def reencode(
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Return when all jobs are done; helps with the work.")
-    ] = False,
+    wait: WaitOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:

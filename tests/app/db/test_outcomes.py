@@ -23,6 +23,7 @@ class BreakingProxy:
         self.cut: str | None = None
         self.refuses = False
         self.cuts = 0
+        self._answered = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,13 +48,16 @@ class BreakingProxy:
     def _pump(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
         try:
             while data := source.recv(65536):
-                if from_client and COMMIT in data and self.cut is not None:
+                if not from_client:
+                    self._answered.set()
+                elif COMMIT in data and self.cut is not None:
                     cut, self.cut = self.cut, None
                     self.cuts += 1
                     if cut == "after":
                         source.shutdown(socket.SHUT_WR)  # its answer will not come through
+                        self._answered.clear()
                         sink.sendall(data)
-                        threading.Event().wait(0.2)
+                        self._answered.wait(30)
                     break
                 sink.sendall(data)
         except OSError:
