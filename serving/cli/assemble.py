@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -110,6 +110,7 @@ def latency_of(runner: Runner, limits: Limits, options: Options) -> FittedLatenc
     facts = [
         *(config, str(runner.model.dtype), device, torch.get_num_threads(), asdict(limits)),
         runner.pool.num_blocks,
+        [field.name for field in fields(FittedLatency)],
     ]
     key = sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
     path = options.cache / "serving" / "profiles" / f"{key}.json"

@@ -18,6 +18,9 @@ CONTEXTS = (16, 64, 256, 1024, 4096)
 PROMPTS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 BEHIND = ((64, 256), (128, 512), (256, 1024))
 """Chunks of so many tokens behind so many computed ones."""
+BESIDE = ((2, 16), (8, 32), (8, 64), (8, 256), (32, 64), (32, 256), (128, 256), (128, 1024))
+"""So many decodes and, in the same step, so many tokens of a prompt."""
+BESIDE_CONTEXT = 64
 
 Work = tuple[int, int]
 """Tokens to compute, and computed ones before them."""
@@ -75,6 +78,12 @@ def _batches(runner: Runner, limits: Limits) -> Iterator[list[Work]]:
     for count, behind in BEHIND:
         if count + behind <= longest and count <= limits.max_num_batched_tokens:
             yield [(count, behind)]
+    for decodes, count in BESIDE:
+        blocks = decodes * limits.blocks_for(BESIDE_CONTEXT) + limits.blocks_for(count)
+        fits = decodes < limits.max_num_seqs and blocks <= runner.pool.num_blocks
+        within = max(count, BESIDE_CONTEXT) <= longest
+        if fits and within and decodes + count <= limits.max_num_batched_tokens:
+            yield [*[(1, BESIDE_CONTEXT - 1)] * decodes, (count, 0)]
 
 
 def _parts(works: list[Work], runner: Runner) -> tuple[list[Part], StepShape]:

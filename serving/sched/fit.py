@@ -1,7 +1,7 @@
 """Latency models from measured steps: least squares once, and again while serving."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,8 @@ class TooFewSamples(ValueError):
 def fit_latency(samples: Iterable[StepSample]) -> FittedLatency:
     """Fit all coefficients: ``a b c d`` on pure decodes, ``θ φ α β`` on pure prefills.
 
-    ``e`` is fitted on prefills behind computed tokens, and 0 without any.
+    ``e`` is fitted on prefills behind computed tokens, ``f g`` on what mixed steps take beyond the
+    others; they are 0 without any.
 
     Raises:
         TooFewSamples: fewer than 4 different decodes or 4 different prefills.
@@ -53,7 +54,9 @@ def fit_latency(samples: Iterable[StepSample]) -> FittedLatency:
             raise TooFewSamples(f"{len(found)} {what} steps are too few to fit 4 coefficients")
     a, b, c, d = map(float, _fit_decode(decodes))
     theta, phi, alpha, beta, e = _fit_prefill(prefills)
-    return FittedLatency(a=a, b=b, c=c, d=d, theta=theta, phi=phi, alpha=alpha, beta=beta, e=e)
+    apart = FittedLatency(a=a, b=b, c=c, d=d, theta=theta, phi=phi, alpha=alpha, beta=beta, e=e)
+    f, g = _fit_mixed(apart, [step for step in steps if step.shape.is_mixed])
+    return replace(apart, f=f, g=g)
 
 
 def quality(latency: FittedLatency, samples: Iterable[StepSample]) -> Quality:
@@ -99,11 +102,24 @@ def _fit_prefill(steps: Sequence[StepSample]) -> tuple[float, float, float, floa
     return 0.0, float(beta), float(alpha), float(beta), float(e)
 
 
-def _non_negative(rows: Vector, seconds: Vector) -> Vector:
+def _fit_mixed(apart: FittedLatency, steps: Sequence[StepSample]) -> tuple[float, float]:
+    if not steps:
+        return 0.0, 0.0
+    seconds = np.array([step.duration_s for step in steps])
+    beyond = seconds - np.array([apart.step_s(step.shape) for step in steps])
+    hidden = np.array([apart.hidden_s(step.shape) for step in steps])
+    one = np.ones_like(hidden)
+    f, g = _non_negative(np.stack([hidden, one], axis=1), beyond, seconds)
+    if f > 1:
+        f, g = 1.0, max(0.0, float(_least_squares(one[:, None], beyond - hidden, seconds)[0]))
+    return float(f), float(g)
+
+
+def _non_negative(rows: Vector, seconds: Vector, whole: Vector | None = None) -> Vector:
     """Coefficients below 0 are noise around 0: the fit is repeated without them."""
     kept = np.arange(rows.shape[1])
     while True:
-        found = _least_squares(rows[:, kept], seconds)
+        found = _least_squares(rows[:, kept], seconds, whole)
         if (found >= 0).all() or len(kept) == 1:
             break
         kept = np.delete(kept, found.argmin())
@@ -112,10 +128,11 @@ def _non_negative(rows: Vector, seconds: Vector) -> Vector:
     return coefficients
 
 
-def _least_squares(rows: Vector, seconds: Vector) -> Vector:
+def _least_squares(rows: Vector, seconds: Vector, whole: Vector | None = None) -> Vector:
     """Relative least squares: an error of 1 % weighs the same in a short step and in a long one.
 
-    Absolute ones, as in the paper, let the noise of the longest prompts choose ``θ``.
+    Absolute ones, as in the paper, let the noise of the longest prompts choose ``θ``. An error is
+    one of the ``whole`` step, of which ``seconds`` may be a part.
     """
-    weights = 1 / seconds
+    weights = 1 / (seconds if whole is None else whole)
     return np.linalg.lstsq(rows * weights[:, None], seconds * weights, rcond=None)[0]

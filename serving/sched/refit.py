@@ -14,6 +14,8 @@ ANCHORS = (
                                                                    2048, 4096)),
     *(StepShape(prefill_tokens=n, pairs_within=n * n / 2, pairs_behind=n * c)
       for n in (256, 1024) for c in (1024, 4096)),
+    *(StepShape(num_decodes=b, context_tokens=b * 512, prefill_tokens=n, pairs_within=n * n / 2)
+      for b in (4, 32, 128) for n in (16, 128, 512)),
 )  # fmt: skip
 """Shapes at which the present model stands in for steps that did not happen lately."""
 
@@ -21,7 +23,7 @@ ANCHORS = (
 class Refit:
     """Fits ``latency``, in place, to the last steps; where those do not reach, it stays as it is.
 
-    Pure decodes and pure prefills count, mixed steps do not: their duration has no single cause.
+    Of mixed steps it learns what they take beyond decodes and prefills, not what those take.
     """
 
     def __init__(self, latency: FittedLatency, *, every: int = 256, window: int = 512) -> None:
@@ -29,13 +31,15 @@ class Refit:
         self._every = every
         self._decodes: deque[StepSample] = deque(maxlen=window)
         self._prefills: deque[StepSample] = deque(maxlen=window)
+        self._mixed: deque[StepSample] = deque(maxlen=window)
         self._num_since = 0
 
     def observe(self, shape: StepShape, duration_s: float) -> None:
         """A step was run and took so long; every so many of them the model is fitted again."""
-        if shape.prefill_tokens and shape.num_decodes:
-            return
-        kind = self._prefills if shape.prefill_tokens else self._decodes
+        if shape.is_mixed:
+            kind = self._mixed
+        else:
+            kind = self._prefills if shape.prefill_tokens else self._decodes
         kind.append(StepSample(shape, duration_s))
         self._num_since += 1
         if self._num_since >= self._every:
@@ -44,6 +48,6 @@ class Refit:
 
     def _fit(self) -> None:
         anchors = [StepSample(shape, self.latency.step_s(shape)) for shape in ANCHORS]
-        fitted = fit_latency([*anchors, *self._decodes, *self._prefills])
+        fitted = fit_latency([*anchors, *self._decodes, *self._prefills, *self._mixed])
         for field in fields(fitted):
             setattr(self.latency, field.name, getattr(fitted, field.name))

@@ -36,3 +36,8 @@ class StepShape:
     def mean_context(self) -> float:
         """Mean length of the decoding sequences, tokens; 0 without any."""
         return self.context_tokens / self.num_decodes if self.num_decodes else 0.0
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether prompts are computed beside decodes."""
+        return bool(self.num_decodes and self.prefill_tokens)

@@ -1,7 +1,7 @@
 """Coefficients found again in samples made from them."""
 
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -17,7 +17,9 @@ GRID = [
     *(StepShape(num_decodes=b, context_tokens=b * n) for b in (1, 4, 16, 64) for n in (64, 900)),
     *(StepShape(prefill_tokens=n) for n in (30, 120, 150, 151, 200, 400, 1_000, 3_000)),
     *(StepShape(prefill_tokens=n, pairs_behind=n * 4_000) for n in (300, 600, 900, 2_000)),
-]
+    *(StepShape(num_decodes=b, context_tokens=b * 500, prefill_tokens=n)
+      for b in (4, 64) for n in (40, 200, 900)),
+]  # fmt: skip
 
 
 def samples(latency: FittedLatency, noise: float = 0.0) -> list[StepSample]:
@@ -25,12 +27,25 @@ def samples(latency: FittedLatency, noise: float = 0.0) -> list[StepSample]:
     return [StepSample(shape, latency.step_s(shape) * rng.gauss(1, noise)) for shape in GRID]
 
 
-def test_exact_samples_give_exact_coefficients() -> None:
-    fitted = fit_latency(samples(TRUE))
+@pytest.mark.parametrize(("f", "g"), [(0.0, 0.0), (0.6, 0.002), (1.0, 0.0), (0.0, 0.001)])
+def test_exact_samples_give_exact_coefficients(f: float, g: float) -> None:
+    true = replace(TRUE, f=f, g=g)
+    fitted = fit_latency(samples(true))
 
-    for name in ("a", "b", "c", "d", "theta", "phi", "alpha", "beta", "e"):
-        assert getattr(fitted, name) == pytest.approx(getattr(TRUE, name), rel=1e-3), name
-    assert quality(fitted, samples(TRUE)).r2 == pytest.approx(1)
+    for field in fields(true):
+        found, told = getattr(fitted, field.name), getattr(true, field.name)
+        assert found == pytest.approx(told, rel=1e-3, abs=1e-8), field.name
+    assert quality(fitted, samples(true)).r2 == pytest.approx(1)
+
+
+def test_mixed_steps_dearer_than_both_kinds_together_pay_both_and_a_constant() -> None:
+    steps = samples(replace(TRUE, f=1.5))
+
+    fitted = fit_latency(steps)
+
+    assert fitted.f == 1
+    assert fitted.g > 0
+    assert quality(fitted, steps).mape < quality(replace(fitted, f=0, g=0), steps).mape
 
 
 def test_noise_gives_a_model_as_good_as_the_noise_and_no_negative_cost() -> None:
@@ -65,13 +80,19 @@ def test_refit_follows_the_machine_in_place() -> None:
     assert latency.step_s(prompt) == pytest.approx(TRUE.step_s(prompt), rel=0.05)
 
 
-def test_mixed_steps_do_not_move_the_models() -> None:
+def test_mixed_steps_teach_what_they_alone_take() -> None:
     latency = replace(TRUE)
-    refit = Refit(latency, every=1)
+    dearer = replace(TRUE, f=0.8, g=0.001)
+    refit = Refit(latency, every=64)
+    mixed = [shape for shape in GRID if shape.is_mixed]
 
-    refit.observe(StepShape(num_decodes=1, context_tokens=9, prefill_tokens=9), 99.0)
+    for _ in range(200):
+        for shape in mixed:
+            refit.observe(shape, dearer.step_s(shape))
 
-    assert latency == TRUE
+    for shape in GRID:
+        true = dearer if shape.is_mixed else TRUE
+        assert latency.step_s(shape) == pytest.approx(true.step_s(shape), rel=0.1)
 
 
 def test_anchors_alone_fit_every_coefficient() -> None:

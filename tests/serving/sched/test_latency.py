@@ -1,5 +1,7 @@
 """The step-time models, and the chunk they leave room for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,14 +43,34 @@ def test_chunks_behind_others_count_what_they_attend_to() -> None:
     assert (shape.prefill_tokens, shape.pairs_behind, shape.pairs_within) == (300, 180_000, 45_000)
 
 
-@given(seconds=st.floats(0.001, 0.5), num_decodes=st.integers(0, 200), length=st.integers(1, 4_000))
-def test_room_for_prompts_is_the_most_that_keeps_the_time(seconds, num_decodes, length) -> None:
-    context = num_decodes * length
+def test_mixed_steps_where_arithmetic_hides_behind_nothing_pay_both() -> None:
+    mixed = StepShape(num_decodes=10, context_tokens=5_000, prefill_tokens=990)
+    model = replace(MODEL, f=1.0, g=0.002)
 
-    room = MODEL.prompt_tokens_within(seconds, num_decodes, context)
+    expected = 5e-4 + 0.013 + 7e-5 * 990 + 6e-8 * 5_000 + 1e-7 * 500 + 0.002
+    assert model.step_s(mixed) == pytest.approx(expected)
+    assert model.step_s(mixed) - replace(model, f=0.0).step_s(mixed) == pytest.approx(
+        model.hidden_s(mixed)
+    )
+
+
+@given(
+    seconds=st.floats(0.001, 0.5),
+    num_decodes=st.integers(0, 200),
+    length=st.integers(1, 4_000),
+    f=st.sampled_from([0.0, 0.3, 1.0]),
+    g=st.sampled_from([0.0, 0.002]),
+)
+def test_room_for_prompts_is_the_most_that_keeps_the_time(
+    seconds, num_decodes, length, f, g
+) -> None:
+    context = num_decodes * length
+    model = replace(MODEL, f=f, g=g)
+
+    room = model.prompt_tokens_within(seconds, num_decodes, context)
 
     def step_s(count: int) -> float:
-        return MODEL.step_s(
+        return model.step_s(
             StepShape(num_decodes=num_decodes, context_tokens=context, prefill_tokens=count)
         )
 
