@@ -7,6 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
+    "tests.fixtures.temporary",
+    "tests.fixtures.services",
     "tests.fixtures.contents",
     "tests.fixtures.hub",
     "tests.fixtures.api",
@@ -16,8 +18,8 @@ pytest_plugins = [
     "tests.fixtures.models",
     "tests.fixtures.server",
     "tests.fixtures.mirrors",
-    "tests.fixtures.services",
     "tests.fixtures.command",
+    "tests.fixtures.telling",
 ]
 
 # Every commit and every object is fsynced, some hundred thousand times in all: in memory that takes

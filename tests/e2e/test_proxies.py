@@ -16,7 +16,8 @@ import pytest
 from tests.e2e.test_old_clients import OldClient
 from tests.fixtures.git import Git
 from tests.fixtures.proxy import HUB, documented_configs, make_certificate, nginx
-from tests.fixtures.server import Server, embedded_server, free_port
+from tests.fixtures.server import Server, embedded_server
+from tests.fixtures.services import free_port
 
 STORY = """
 import json, sys

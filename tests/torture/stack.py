@@ -27,8 +27,8 @@ from app.jobs.runner import drain
 from app.settings import Settings
 from app.tasks import HANDLERS
 from tests.fixtures.hub import open_test_hub
-from tests.fixtures.server import ROOT, free_port
-from tests.fixtures.services import with_our_life
+from tests.fixtures.server import ROOT
+from tests.fixtures.services import free_port, with_our_life
 
 Nursery = subprocess.Popen[str]
 """See ``tests.torture.nursery``."""

@@ -21,6 +21,7 @@ from app.hub import Hub
 from app.jobs.outbox import enqueue
 from app.settings import Jobs, Settings, Timers
 from tests.fixtures.hub import open_test_hub
+from tests.fixtures.services import with_our_life
 from workers.celery_app import JOB_QUEUE, make_celery
 from workers.notify import celery_notifier
 from workers.tasks import waiting_messages
@@ -59,7 +60,7 @@ class Workplace:
         ]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                command,
+                with_our_life(command),
                 cwd=ROOT,
                 env=os.environ | self.environment,
                 stdout=log,

@@ -23,7 +23,7 @@ from serving.weights.hub_models import HubModels
 from tests.fixtures.adapters import save_adapter
 from tests.fixtures.inference import serving
 from tests.fixtures.model_repos import family_base, fine_tune, serving_models
-from tests.fixtures.server import free_port
+from tests.fixtures.services import free_port
 
 CLADE = str(Path(sys.executable).parent / "clade")
 
