@@ -54,7 +54,11 @@ def open_hub(settings: Settings) -> Hub:
             secret_key=_secret_text(settings.s3_secret_key),
         ),
     )
-    load_instance_facts(hub)
+    try:
+        load_instance_facts(hub)
+    except BaseException:
+        hub.close()
+        raise
     return hub
 
 

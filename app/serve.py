@@ -29,13 +29,13 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     configure_logging(settings)
     with bind(host, port) as listener:
         hub = open_hub(settings)
-        if settings.jobs.broker_url is not None:
-            # The composition root of a production server: the only place where app knows of
-            # workers.
-            from workers.notify import celery_notifier
-
-            hub.notify_jobs = celery_notifier(settings)
         try:
+            if settings.jobs.broker_url is not None:
+                # The composition root of a production server: the only place where app knows of
+                # workers.
+                from workers.notify import celery_notifier
+
+                hub.notify_jobs = celery_notifier(settings)
             welcome = _welcome(host, listener.getsockname()[1], first_token(hub))
             _AnnouncingServer(http_config(create_app(hub), settings), welcome).run([listener])
         finally:

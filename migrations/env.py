@@ -18,8 +18,10 @@ def render_item(kind: str, item: object, _context: object) -> str | Literal[Fals
 def run() -> None:
     """Migrate online under one advisory lock, so that two starting servers do not race."""
     url = context.config.attributes.get("url") or Settings().resolved_database_url  # pyright: ignore[reportCallIssue]
-    database = Database(url, pool_size=1)
-    with database.engine.connect().execution_options(clade_writing=True) as connection:
+    with (
+        Database(url, pool_size=1) as database,
+        database.engine.connect().execution_options(clade_writing=True) as connection,
+    ):
         raw = connection.connection.driver_connection
         if database.dialect == "sqlite" and raw is not None:
             # SQLite changes a table by making it anew: dropping the old one must not cascade.
@@ -42,7 +44,6 @@ def run() -> None:
                 if torn is not None:
                     raise RuntimeError(f"a migration left a row without what it refers to: {torn}")
         connection.commit()
-    database.dispose()
 
 
 run()

@@ -43,16 +43,14 @@ def restore_backup(
         store = open_place(settings.resolved_store_url, settings)
         _copy_objects(place, store, dump, manifest, progress)
         store.close()
-        database = Database(url)
-        database.run(lambda session: _load(session, dump))
-        database.dispose()
+        with Database(url) as database:
+            database.run(lambda session: _load(session, dump))
     return open_hub(settings), manifest
 
 
 def _make_schema(url: str, revision: str) -> None:
     """The schema that the backup was made at, in a database without anybody."""
-    database = Database(url)
-    try:
+    with Database(url) as database:
         with database.engine.connect() as connection:
             names = inspect(connection).get_table_names()
             people = connection.scalar(text("SELECT count(*) FROM account")) if names else 0
@@ -61,8 +59,6 @@ def _make_schema(url: str, revision: str) -> None:
         schema.upgrade(url, revision)
         with database.engine.connect() as connection:
             found = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    finally:
-        database.dispose()
     if found != revision:
         raise Conflict(f"the database has schema {found}, the backup {revision}: empty it first")
 

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
@@ -34,12 +34,18 @@ _WRITING = "clade_writing"
 
 
 class Database:
-    """Sessions on one database. Thread-safe; sessions are not."""
+    """Sessions on one database. Thread-safe; sessions are not. A context manager: disposed of."""
 
     def __init__(self, url: str, *, pool_size: int = 20) -> None:
         self.engine = _create_engine(url, pool_size=pool_size)
         self.dialect = self.engine.dialect.name
         self._turn = threading.RLock() if self.dialect == "sqlite" else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
 
     @contextmanager
     def read(self, *, patient: bool = False) -> Iterator[Session]:
