@@ -26,7 +26,9 @@ class Wire:
     def __init__(self, hub: Hub, dies: Callable[[str], bool]) -> None:
         self.dead_at: str | None = None
         self._dies = dies
-        store, run = hub.store, hub.db.run
+        self._hub = hub
+        self._store = store = hub.store
+        run = hub.db.run
         wire = self
 
         class Store(StoreWrapper):
@@ -43,6 +45,11 @@ class Wire:
         hub.db.run = lambda work, **options: wire.step(  # type: ignore[method-assign]
             "transaction", lambda: run(work, **options)
         )
+
+    def take_off(self) -> None:
+        """The process lives on, unwatched."""
+        self._hub.store = self._store
+        del self._hub.db.run  # of the instance, which hid its class's
 
     def step(self, kind: str, effect: Callable[[], Any]) -> Any:
         """One step: its effect, then perhaps the end."""

@@ -1,11 +1,13 @@
 """Explicit-state exploration: every state that a scenario can reach, breadth first."""
 
+import struct
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tests.model.protocol import Protocol
 from tests.model.rules import Rule
+from tests.model.sameness import canonical
 from tests.model.state import Actor, Encoding, State
 
 DRAINED_EVERY = 50
@@ -64,28 +66,51 @@ SCENARIOS = {
 
 def explore(scenario: Scenario, *, without: Collection[Rule] = (), at_most: int = 10**9) -> Verdict:
     """Visit states, nearest first, until one is wrong, all were seen or so many were."""
-    protocol = Protocol(without)
+    protocol, codes = Protocol(without), _Codes()
     actors = tuple(map(Actor, scenario.actors))
-    first = scenario.start._replace(actors=actors).canonical()
-    came_from: dict[State, tuple[State, str] | None] = {first: None}
+    first = codes.code(canonical(scenario.start._replace(actors=actors)))
+    came_from: dict[bytes, bytes | None] = {first: None}
     waiting = deque([first])
     seen = 0
     while waiting and seen < at_most:
-        state = waiting.popleft()
+        code = waiting.popleft()
+        state = codes.state(code)
         seen += 1
         fault = fault_of(state)
         if fault is None and not without and seen % DRAINED_EVERY == 0:
             fault = garbage_left(protocol, state)
         if fault is not None:
-            return Verdict(
-                seen, complete=False, violation=fault, path=tuple(_path(came_from, state))
-            )
-        for label, then in protocol.steps(state):
-            then = then.canonical()  # noqa: PLW2901
-            if then not in came_from:
-                came_from[then] = (state, label)
-                waiting.append(then)
+            path = tuple(_path(protocol, codes, came_from, code))
+            return Verdict(seen, complete=False, violation=fault, path=path)
+        for _, then in protocol.steps(state):
+            reached = codes.code(canonical(then))
+            if reached not in came_from:
+                came_from[reached] = code
+                waiting.append(reached)
     return Verdict(seen, complete=not waiting)
+
+
+class _Codes:
+    """States as few bytes, for a million of them to fit: each part is kept once, and numbered."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[object]] = [[] for _ in State._fields]
+        self._numbers: list[dict[object, int]] = [{} for _ in State._fields]
+        self._pack = struct.Struct(f"<{len(State._fields)}I")
+
+    def code(self, state: State) -> bytes:
+        return self._pack.pack(*map(self._number, self._numbers, self._parts, state))
+
+    def state(self, code: bytes) -> State:
+        numbers = self._pack.unpack(code)
+        return State(*(parts[at] for parts, at in zip(self._parts, numbers, strict=True)))
+
+    @staticmethod
+    def _number(numbers: dict[object, int], parts: list[object], part: object) -> int:
+        number = numbers.setdefault(part, len(parts))
+        if number == len(parts):
+            parts.append(part)
+        return number
 
 
 def fault_of(state: State) -> str | None:
@@ -137,9 +162,13 @@ def _is_shown(state: State) -> bool:
     return any(content == "X" for _, content in state.refs)
 
 
-def _path(came_from: dict[State, tuple[State, str] | None], state: State) -> list[str]:
+def _path(
+    protocol: Protocol, codes: _Codes, came_from: dict[bytes, bytes | None], code: bytes
+) -> list[str]:
+    """Labels of the transitions that lead to a state."""
     labels: list[str] = []
-    while (step := came_from[state]) is not None:
-        state, label = step
-        labels.append(label)
+    while (before := came_from[code]) is not None:
+        steps = protocol.steps(codes.state(before))
+        labels.append(next(label for label, then in steps if codes.code(canonical(then)) == code))
+        code = before
     return labels[::-1]

@@ -278,10 +278,10 @@ class Protocol:
         first, second = (listed, rows) if self.keeps(Rule.LIST_FIRST) else (rows, listed)
         match actor.step, actor.memory:
             case "idle", _:
-                yield "first look", state.at(index, "compare", *sorted(first, key=str))
-            case "compare", seen:
+                yield "first look", state.at(index, "compare", first)
+            case "compare", (seen,):
                 then = state
-                unknown = set(seen) - second if self.keeps(Rule.LIST_FIRST) else second - set(seen)
+                unknown = seen - second if self.keeps(Rule.LIST_FIRST) else second - seen
                 for key in unknown:
                     then = then.with_object(key, "retired")
                 yield f"unknown: {sorted(unknown, key=str)}", then.at(index, "idle")

@@ -23,9 +23,6 @@ class Encoding(NamedTuple):
     def piece(self) -> Piece:
         return self.content, self.base
 
-    def renumbered(self, number: dict[int, int]) -> "Encoding":
-        return self._replace(key=number.get(self.key, self.key))
-
 
 class Actor(NamedTuple):
     """A process: what it does next and what it remembers. A crash forgets both."""
@@ -117,35 +114,6 @@ class State(NamedTuple):
         actor = self.actors[index]._replace(step=step, memory=memory)
         return self._replace(actors=(*self.actors[:index], actor, *self.actors[index + 1 :]))
 
-    def canonical(self) -> Self:
-        """The same state with its keys numbered by what they are used for.
-
-        Keys mean nothing, so states that differ in them only are one.
-        """
-        uses: dict[int, list[str]] = {key: [] for key, _ in self.objects if isinstance(key, int)}
-        for key, pieces in self.store:
-            uses.setdefault(key, []).append(f"store {sorted(map(str, pieces))}")
-        for key, state in self.objects:
-            uses.setdefault(key, []).append(state)
-        for each in self.encodings:
-            uses.setdefault(each.key, []).append(f"now {each.piece}")
-        for each in self.formers:
-            uses.setdefault(each.key, []).append(f"formerly {each.piece}")
-        for actor in self.actors:
-            for place, key in enumerate(_keys(actor.memory)):
-                uses.setdefault(key, []).append(f"{actor.name} {actor.step} {place}")
-        numbered = sorted((sorted(use), key) for key, use in uses.items() if isinstance(key, int))
-        number = {key: at for at, (_, key) in enumerate(numbered)}
-        if all(key == at for key, at in number.items()):
-            return self
-        return self._replace(
-            store=frozenset((number.get(key, key), pieces) for key, pieces in self.store),
-            objects=frozenset((number.get(key, key), state) for key, state in self.objects),
-            encodings=frozenset(each.renumbered(number) for each in self.encodings),
-            formers=frozenset(each.renumbered(number) for each in self.formers),
-            actors=tuple(a._replace(memory=_renumbered(a.memory, number)) for a in self.actors),
-        )
-
     def fresh_key(self) -> int | None:
         """A key that nothing knows; None while too many are in play.
 
@@ -161,15 +129,7 @@ KEYS = 5
 
 
 def _keys(memory: Any) -> list[int]:
-    """Keys that an actor remembers, in order."""
-    if isinstance(memory, tuple):
+    """Keys that an actor remembers."""
+    if isinstance(memory, tuple | frozenset):
         return [key for each in memory for key in _keys(each)]
     return [memory] if isinstance(memory, int) and not isinstance(memory, bool) else []
-
-
-def _renumbered(memory: Any, number: dict[int, int]) -> Any:
-    if isinstance(memory, Encoding):
-        return memory.renumbered(number)
-    if isinstance(memory, tuple):
-        return tuple(_renumbered(each, number) for each in memory)
-    return memory if isinstance(memory, bool) else number.get(memory, memory)

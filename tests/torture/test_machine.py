@@ -2,9 +2,10 @@
 
 import random
 import shutil
-import tempfile
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import text
 
 from app.catalog.operations import DeleteFile
 from app.catalog.refs import create_branch, delete_branch
+from app.db import Database
+from app.db.tables import Table
 from app.gc.collect import collect
 from app.gc.periodic import sweep_store
 from app.ingest.stream import ingest_stream
@@ -32,7 +36,8 @@ from tests.crash import background, histories, uploads
 from tests.crash.samples import BASE, SHAPES, TUNED, random_bytes
 from tests.crash.stage import Act, Stage
 from tests.fixtures.models import base_weights, tuned, weight_file
-from tests.torture.budget import Ledger, Summary, budget, piece_s, told
+from tests.fixtures.services import S3Server
+from tests.torture.budget import IS_LONG, Ledger, Summary, budget, piece_s, told
 
 FILES = [
     weight_file(BASE),
@@ -46,6 +51,9 @@ FILES = [
 REPOS = ["a", "b", "c"]
 PATHS = ["x.bin", "y.bin"]
 DAY_S = 24 * 3600
+STEPS = 50 if IS_LONG else 20
+"""Of a history, at most."""
+Place = tuple[Settings, Database]
 LANES = {"lfs": uploads.lfs_upload, "xet": uploads.xet_upload}
 
 
@@ -56,16 +64,17 @@ def collect_what_is_due(stage: Stage) -> None:
 class HubMachine(RuleBasedStateMachine):
     """A stage on one side; what it acknowledged on the other."""
 
-    migrated: bytes = b""
+    empty_hub: Callable[[], AbstractContextManager[Place]]
+    """A place without anything, for one history."""
     summary: Summary
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="clade-machine-"))
-        (self.directory / "hub.sqlite").write_bytes(self.migrated)
-        self.stage = Stage(Settings(data=self.directory), dies=self._dies)
         self.fuse = -1
         self.branches = 0
+        self.was_checked = True
+        self.place = type(self).empty_hub()
+        self.stage = Stage(*self.place.__enter__(), dies=self._dies, lives_on=True)
 
     def teardown(self) -> None:
         try:
@@ -73,7 +82,7 @@ class HubMachine(RuleBasedStateMachine):
             self.stage.finish()
         finally:
             self.stage.hub.close()
-            shutil.rmtree(self.directory)
+            self.place.__exit__(None, None, None)
         self.summary.count("deaths", len(self.stage.deaths))
         self.summary.count("histories")
 
@@ -83,6 +92,7 @@ class HubMachine(RuleBasedStateMachine):
 
     def play(self, act: Act) -> None:
         self.summary.count("steps")
+        self.was_checked = False
         self.stage.play(act)
 
     def _places(self) -> list[tuple[str, str, str]]:
@@ -91,6 +101,10 @@ class HubMachine(RuleBasedStateMachine):
     def _repo(self, pick: int) -> str:
         names = sorted({name for name, _, _ in self.stage.acknowledged})
         return names[pick % len(names)]
+
+    @rule()
+    def another_process_goes_on(self) -> None:
+        self.stage.restart()
 
     @rule(steps=st.integers(1, 25))
     def die_after_so_many_steps(self, steps: int) -> None:
@@ -208,23 +222,90 @@ class HubMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_comes_back(self) -> None:
-        self.stage.check()
+        if not self.was_checked:
+            self.stage.check()
+            self.was_checked = True
 
 
-@pytest.mark.timeout(0)
-def test_hub_agrees_with_a_dictionary(migrated_sqlite: bytes, tell: Callable[[str], None]):
-    steps = budget("MACHINE_STEPS", short=80, long=10_000) - Ledger("machine").totals()["steps"]
-    with told("machine", tell) as summary:
-        HubMachine.migrated, HubMachine.summary = migrated_sqlite, summary
+@contextmanager
+def embedded_places(
+    data: Path, migrated: bytes
+) -> Iterator[Callable[[], AbstractContextManager[Place]]]:
+    """The same directory, emptied, for one history after another."""
+    settings = Settings(data=data)
+    with Database(settings.resolved_database_url) as database:
+
+        @contextmanager
+        def empty() -> Iterator[Place]:
+            data.mkdir()
+            (data / "hub.sqlite").write_bytes(migrated)
+            yield settings, database
+            database.dispose()
+            shutil.rmtree(data)
+
+        yield empty
+
+
+@contextmanager
+def production_places(
+    settings: Settings, server: S3Server
+) -> Iterator[Callable[[], AbstractContextManager[Place]]]:
+    """The same database, emptied, and another bucket's prefix for each."""
+    with Database(settings.resolved_database_url) as database:
+        tables = ", ".join(table.name for table in Table.metadata.sorted_tables)
+
+        @contextmanager
+        def empty() -> Iterator[Place]:
+            url = server.url("clade-machine", uuid.uuid4().hex)
+            yield settings.model_copy(update={"store_url": url}), database
+            with database.write() as session:
+                session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+
+        yield empty
+
+
+def play(
+    mode: str,
+    empty_hub: Callable[[], AbstractContextManager[Place]],
+    short: int,
+    tell: Callable[[str], None],
+) -> None:
+    """Histories until there were as many steps as are wanted."""
+    attack = f"machine, {mode}"
+    done = Ledger(attack).totals()["steps"]
+    wanted = budget("MACHINE_STEPS", short=short, long=10_000) - done
+    with told(attack, tell) as summary:
+
+        class Machine(HubMachine):
+            pass
+
+        Machine.empty_hub, Machine.summary = staticmethod(empty_hub), summary
         draws, ends = random.Random(summary.seed), time.monotonic() + piece_s()
-        while summary.counts.get("steps", 0) < steps and time.monotonic() < ends:
+        while summary.counts.get("steps", 0) < wanted and time.monotonic() < ends:
             run_state_machine_as_test(
-                hypothesis_seed(draws.randrange(1 << 32))(HubMachine),
+                hypothesis_seed(draws.randrange(1 << 32))(Machine),
                 settings=settings(
-                    max_examples=4,
-                    stateful_step_count=20,
+                    max_examples=10,
+                    stateful_step_count=STEPS,
                     deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),
                 ),
             )
+
+
+@pytest.mark.timeout(0)
+def test_embedded_hub_agrees_with_a_dictionary(
+    migrated_sqlite: bytes, tmp_path: Path, tell: Callable[[str], None]
+):
+    with embedded_places(tmp_path / "data", migrated_sqlite) as empty:
+        play("embedded", empty, 80, tell)
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(0)
+def test_production_hub_agrees_with_a_dictionary(
+    production_settings: Settings, s3_server: S3Server, tell: Callable[[str], None]
+):
+    with production_places(production_settings, s3_server) as empty:
+        play("production", empty, 40, tell)
