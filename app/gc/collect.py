@@ -6,7 +6,7 @@ Grace periods are convenience: with ``now`` they are zero and the protocol is as
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from app.catalog.pruning import prune_cut_histories
 from app.db.tables import Content, File
@@ -21,6 +21,8 @@ CAP_FLOOR = 1000
 """Rows that one ordinary run may delete whatever the share."""
 
 UNCAPPED = 1 << 62
+EVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""Before which everything was written, also by a clock that was ahead."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,8 @@ def collect(hub: Hub, *, now: bool = False) -> CollectReport:
     An ordinary run honours the grace periods of ``settings.timers`` and deletes at most a tenth of
     the hub (but up to a thousand rows), so that a mistake leaves a day to be noticed. With ``now``
     there is neither grace nor cap, the run repeats until nothing is left to do, and objects of this
-    store epoch that no row knows are deleted as well. Leases and intents in force always hold.
+    store epoch that no row knows are deleted as well. Leases and intents in force always hold,
+    unless they end later than they may: a clock that was wrong set them, and has been put right.
     """
     report = CollectReport()
     if now:
@@ -76,14 +79,14 @@ def collect(hub: Hub, *, now: bool = False) -> CollectReport:
 def _collect_once(hub: Hub, report: CollectReport, *, now: bool) -> None:
     timers = hub.settings.timers
     instant = hub.clock.now()
-    condemn_before = instant if now else instant - timedelta(seconds=timers.condemn_s)
-    kill_before = instant if now else instant - timedelta(seconds=timers.kill_s)
-    reap_before = instant + timedelta(seconds=timers.replaced_s) if now else instant
+    condemn_before = EVER if now else instant - timedelta(seconds=timers.condemn_s)
+    kill_before = EVER if now else instant - timedelta(seconds=timers.kill_s)
+    reap_before = EVER if now else instant
 
-    report.leases_dropped += marking.drop_expired_leases(hub)
-    report.uploads_dropped += marking.drop_expired_uploads(hub)
+    report.leases_dropped += marking.drop_expired_leases(hub, strict=now)
+    report.uploads_dropped += marking.drop_expired_uploads(hub, strict=now)
     report.downloads_dropped += marking.drop_idle_parts(hub)
-    report.intents_expired += marking.expire_intents(hub)
+    report.intents_expired += marking.expire_intents(hub, strict=now)
     report.commits_dropped += prune_cut_histories(hub, cut_before=condemn_before)
     report.files_condemned += marking.condemn_files(hub, created_before=condemn_before)
     report.files_deleted += marking.kill_files(

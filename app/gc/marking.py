@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.usage import mark_stale
 from app.contents import objects
+from app.db.instants import Deadline, is_over
 from app.db.tables import (
     AwaitedFile,
     AwaitedPart,
@@ -62,14 +63,17 @@ def content_is_unreferenced(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def drop_expired_leases(hub: Hub) -> int:
-    """Delete leases past their expiry; returns how many."""
-    now = hub.clock.now()
+def drop_expired_leases(hub: Hub, *, strict: bool = False) -> int:
+    """Delete leases past their expiry; returns how many.
+
+    ``strict``, here and below: also those that end later than a right clock can have set.
+    """
+    expired = _is_over(hub, Lease.expires_at, hub.settings.timers.lease_s, strict=strict)
 
     def work(session: Session) -> int:
         ids = session.scalars(
             select(Lease.id)
-            .where(Lease.expires_at <= now)
+            .where(expired)
             .order_by(Lease.id)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
@@ -80,14 +84,14 @@ def drop_expired_leases(hub: Hub) -> int:
     return _until_zero(hub, work)
 
 
-def drop_expired_uploads(hub: Hub) -> int:
+def drop_expired_uploads(hub: Hub, *, strict: bool = False) -> int:
     """Delete multipart uploads past their expiry and retire their parts; returns how many."""
-    now = hub.clock.now()
+    expired = _is_over(hub, LfsUpload.expires_at, hub.settings.timers.lease_s, strict=strict)
 
     def work(session: Session) -> int:
         ids = session.scalars(
             select(LfsUpload.id)
-            .where(LfsUpload.expires_at <= now)
+            .where(expired)
             .order_by(LfsUpload.id)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
@@ -230,14 +234,15 @@ def kill_contents(hub: Hub, *, condemned_before: datetime, at_most: int) -> int:
     return _within_room(hub, work, at_most)
 
 
-def expire_intents(hub: Hub) -> int:
+def expire_intents(hub: Hub, *, strict: bool = False) -> int:
     """Retire pending objects past their expiry (rule G4); returns how many."""
     now = hub.clock.now()
+    expired = _is_over(hub, StoredObject.expires_at, hub.settings.timers.intent_s, strict=strict)
 
     def work(session: Session) -> int:
         rows: Sequence[StoredObject] = session.scalars(
             select(StoredObject)
-            .where(StoredObject.state == "pending", StoredObject.expires_at <= now)
+            .where(StoredObject.state == "pending", expired)
             .order_by(StoredObject.id)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
@@ -283,6 +288,11 @@ def count(hub: Hub, table: type[File] | type[Content]) -> int:
     """Rows of a table."""
     with hub.db.read() as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _is_over(hub: Hub, until: Deadline, longest_s: float, *, strict: bool) -> ColumnElement[bool]:
+    now = hub.clock.now()
+    return is_over(until, now, longest_s) if strict else until <= now
 
 
 def _until_zero(hub: Hub, work: Callable[[Session], int]) -> int:

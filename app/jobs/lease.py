@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, or_, select, true, update
+from sqlalchemy import ColumnElement, CursorResult, select, true, update
 from sqlalchemy.orm import Session
 
+from app.db.instants import is_over
 from app.db.tables import Job
 from app.errors import Conflict
 from app.hub import Hub
@@ -22,10 +23,6 @@ from app.hub import Hub
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 600.0
 """A failed job waits 2 s, 4 s, 8 s … at most ten minutes."""
-
-SKEW = timedelta(hours=1)
-"""Clocks of a hub's machines differ by less. A time that lies further ahead than any wait or lease
-was written by a clock that was wrong, and must not keep a job from running."""
 
 
 class JobLost(Conflict):
@@ -158,16 +155,13 @@ def _claimable_ids(hub: Hub) -> Any:
 
 def _is_due(hub: Hub) -> ColumnElement[bool]:
     """Queued, and its wait is over."""
-    now = hub.clock.now()
-    farthest = now + timedelta(seconds=LONGEST_WAIT_S) + SKEW
-    return (Job.state == "queued") & or_(Job.run_after <= now, Job.run_after > farthest)
+    return (Job.state == "queued") & is_over(Job.run_after, hub.clock.now(), LONGEST_WAIT_S)
 
 
 def _is_expired(hub: Hub) -> ColumnElement[bool]:
     """Running, as far as anybody knows, but its lease is over."""
-    now = hub.clock.now()
-    farthest = now + timedelta(seconds=hub.settings.timers.job_lease_s) + SKEW
-    return (Job.state == "running") & or_(Job.lease_until < now, Job.lease_until > farthest)
+    longest_s = hub.settings.timers.job_lease_s
+    return (Job.state == "running") & is_over(Job.lease_until, hub.clock.now(), longest_s)
 
 
 def _take(hub: Hub, session: Session, job: Job, owner: str) -> Claim | None:

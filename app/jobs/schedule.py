@@ -6,9 +6,9 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db.instants import SKEW
 from app.db.tables import Job
 from app.hub import Hub
-from app.jobs.lease import SKEW
 from app.jobs.outbox import enqueue
 
 LOOK_S = 30.0

@@ -216,3 +216,26 @@ def test_one_ordinary_run_deletes_a_bounded_share(models: ModelHub, monkeypatch)
 def run_periodic_job(models: ModelHub) -> None:
     models.hub.db.run(lambda s: enqueue(s, models.hub, "gc", key="gc", payload={}))
     models.run_jobs()
+
+
+def test_run_without_grace_takes_what_a_clock_that_was_ahead_left(any_models: ModelHub):
+    """A year ahead, and put right again: times of everything lie where no lease can end."""
+    models, clock = any_models, any_models.hub.clock
+    assert isinstance(clock, ManualClock)
+    models.push("alice/kept", base_weights(1))
+    clock.advance(365 * DAY_S)
+    models.push("alice/gone", tuned(base_weights(1), 2))
+    models.run_jobs()
+    repo = models.repo("alice/kept")
+    ingest_stream(models.hub, [b"x" * 20_000], nbytes=20_000, sha256=None, repo_id=repo.id)
+    objects.begin(models.hub, "never written")
+    models.delete_repo("alice/gone")
+    clock.advance(-365 * DAY_S)
+    assert collect(models.hub).files_condemned == 0
+    collect(models.hub, now=True)
+    assert rows(models.hub, Lease) == 0
+    with models.hub.db.read() as session:
+        assert set(session.scalars(select(StoredObject.state))) == {"live"}
+        held = session.scalars(select(File.id)).all()
+    assert len(held) == len(models.pushed["alice/kept"]) + 1  # .gitattributes
+    models.check()
