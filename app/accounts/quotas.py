@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
 from app.accounts.names import name_key
-from app.accounts.usage import Held, measure_held, usage_of
+from app.accounts.usage import Held, read_usage, usage_of
 from app.accounts.users import find_account
 from app.db.tables import Account, File, ProposedFile, Quota, Repo
 from app.errors import InvalidRequest, NotFound, QuotaExceeded
@@ -68,7 +68,9 @@ def read_quota(session: Session, hub: Hub, target: str) -> tuple[Amounts, Amount
     """Bounds of an account or repo, the hub's defaults among them, and what is used. NotFound."""
     account, repo = _find(session, target)
     if repo is not None:
-        return _bounds_of_repo(session, hub, repo), _used_by_repo(session, repo.id)
+        held = read_usage(session, select(Repo.id).where(Repo.id == repo.id))
+        used = Amounts(nbytes=held.nbytes, files=held.files)
+        return _bounds_of_repo(session, hub, repo), used
     assert account is not None
     return _bounds_of_account(session, hub, account), _used_by_account(session, account.id)
 
@@ -147,14 +149,9 @@ def _bounds_of_repo(session: Session, hub: Hub, repo: Repo) -> Amounts:
     )
 
 
-def _used_by_repo(session: Session, repo_id: int) -> Amounts:
-    held = measure_held(session, [repo_id])
-    return Amounts(nbytes=held.nbytes, files=held.files)
-
-
 def _used_by_account(session: Session, account_id: int) -> Amounts:
     repos = _repos_of(account_id)
-    held = measure_held(session, repos)
+    held = read_usage(session, repos)
     return Amounts(
         nbytes=held.nbytes,
         files=held.files,

@@ -102,6 +102,18 @@ def usage_of(session: Session, repo_ids: Select[Any], beyond: Held | None = None
     return _figures(session, repo_ids, apart)
 
 
+def read_usage(session: Session, repo_ids: Select[Any]) -> Held:
+    """What repos hold together, exactly, for who only reads: stale figures are counted, not set."""
+    is_exact = RepoUsage.nbytes.is_not(None) & RepoUsage.stale.is_(False)
+    total = select(func.sum(RepoUsage.nbytes), func.sum(RepoUsage.files))
+    nbytes, files = session.execute(total.where(RepoUsage.repo_id.in_(repo_ids), is_exact)).one()
+    others = select(Repo.id).where(
+        Repo.id.in_(repo_ids), ~exists().where(RepoUsage.repo_id == Repo.id, is_exact)
+    )
+    counted = measure_held(session, others)
+    return Held(int(nbytes or 0) + counted.nbytes, int(files or 0) + counted.files)
+
+
 def settle_usage(hub: Hub) -> int:
     """Count stale figures anew, for the collector; how many."""
     with hub.db.read() as session:

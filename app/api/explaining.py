@@ -13,7 +13,7 @@ from app.errors import EntryNotFound, Forbidden
 from app.explain.account import Freed, Holding, Link, forecast, hold
 from app.explain.parts import Part, explain_parts
 from app.explain.rebasing import predict_rebase
-from app.explain.removals import Kind, Removal
+from app.explain.removals import Kind, Removal, held_files
 from app.restore.homes import Home
 
 router = APIRouter(tags=["storage"])
@@ -38,8 +38,9 @@ def explain(
         raise Forbidden("what a re-base would save is told to administrators of the hub only")
     with hub.db.read() as session:
         repo = name.find_open(session, caller)
-        held = hold(session, hub, caller, repo)
-        freed = forecast(session, hub, caller, repo, Removal(without, target))
+        files = held_files(session, hub, repo, Removal(without, target))
+        held = hold(session, caller, repo, files)
+        freed = forecast(session, caller, repo, files)
         full_name = repo_id(session, repo)
     return {
         "id": full_name,

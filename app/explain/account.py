@@ -20,9 +20,8 @@ from app.explain.fates import (
     held_elsewhere,
     other_homes,
 )
-from app.explain.removals import HeldFiles, Removal, held_files
+from app.explain.removals import HeldFiles
 from app.explain.weights import Weights, weigh
-from app.hub import Hub
 from app.restore.homes import Home
 
 MOST_LINKS = 100
@@ -81,13 +80,12 @@ class Freed:
     """For administrators: what handing the pinned bases' deltas over saves, as predicted."""
 
 
-def hold(session: Session, hub: Hub, principal: Principal | None, repo: Repo) -> Holding:
+def hold(session: Session, principal: Principal | None, repo: Repo, files: HeldFiles) -> Holding:
     """Account for what a repo stores."""
-    files = held_files(session, hub, repo, Removal()).shown
-    contents = contents_of(session, files)
+    contents = contents_of(session, files.shown)
     weights = weigh(session, principal, contents)
     shared = held_elsewhere(session, principal, contents, repo)
-    count, logical = _sizes(session, files)
+    count, logical = _sizes(session, files.shown)
     deltas = [d for d in dependents_of(session, contents) if d.content_id not in contents]
     return Holding(
         files=count,
@@ -99,11 +97,8 @@ def hold(session: Session, hub: Hub, principal: Principal | None, repo: Repo) ->
     )
 
 
-def forecast(
-    session: Session, hub: Hub, principal: Principal | None, repo: Repo, removal: Removal
-) -> Freed:
-    """What a removal would free. Raises as ``app.explain.removals.held_files`` does."""
-    files = held_files(session, hub, repo, removal)
+def forecast(session: Session, principal: Principal | None, repo: Repo, files: HeldFiles) -> Freed:
+    """What the removal would free that the files were divided by."""
     gone = files.going | files.cut
     fates = foresee(session, principal, repo, gone, files.left)
     touched = contents_of(session, gone) | fates.released

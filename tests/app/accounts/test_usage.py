@@ -83,6 +83,31 @@ def test_figures_follow_what_is_added_and_removed(forum: Forum):
     assert_exact(forum)
 
 
+def test_who_asks_is_told_what_is_held_exact_or_stale(forum: Forum):
+    hub, repo = forum.hub, forum.repo
+    operations = [send(forum, n) for n in range(3)]
+    apply_commit(hub, forum.ada, repo, MAIN, operations, title="in")
+    other = create_repo(hub, forum.ada, "model", None, "other")
+
+    def assert_told() -> None:
+        with hub.db.read() as session:
+            whole = measure_held(session, [repo.id, other.id])
+            alone = measure_held(session, [repo.id])
+            used, of_repo = (read_quota(session, hub, name)[1] for name in ("ada", "ada/m"))
+        assert (used.nbytes, used.files) == (whole.nbytes, whole.files)
+        assert (of_repo.nbytes, of_repo.files) == (alone.nbytes, alone.files)
+
+    assert not figures(forum).stale
+    assert_told()
+    forget_files(hub, repo, [operations[0].sha256])
+    assert figures(forum).stale
+    assert_told()
+    with hub.db.write() as session:
+        session.execute(update(RepoUsage).values(nbytes=1, files=1, stale=False))
+    with hub.db.read() as session:
+        assert read_quota(session, hub, "ada/m")[1] == Amounts(nbytes=1, files=1), "it counted"
+
+
 def test_a_copy_of_a_repo_is_counted(forum: Forum):
     operations = [send(forum, n) for n in range(2)]
     apply_commit(forum.hub, forum.ada, forum.repo, MAIN, operations, title="in")

@@ -11,7 +11,7 @@ from app.catalog.rewriting import forget_files
 from app.catalog.squash import squash
 from app.errors import InvalidRequest, RevisionNotFound
 from app.explain.account import Freed, Holding, forecast, hold
-from app.explain.removals import Removal
+from app.explain.removals import Removal, held_files
 from app.gc.collect import collect
 from app.jobs.outbox import enqueue
 from tests.fixtures.models import ModelHub, base_weights, tuned, weight_file
@@ -38,12 +38,14 @@ def settle(models: ModelHub) -> int:
 def foretold(models: ModelHub, who: Principal, repo: str, removal: Removal | None = None) -> Freed:
     row = models.repo(repo)
     with models.hub.db.read() as session:
-        return forecast(session, models.hub, who, row, removal or Removal())
+        files = held_files(session, models.hub, row, removal or Removal())
+        return forecast(session, who, row, files)
 
 
 def held(models: ModelHub, who: Principal, repo: str) -> Holding:
+    row = models.repo(repo)
     with models.hub.db.read() as session:
-        return hold(session, models.hub, who, models.repo(repo))
+        return hold(session, who, row, held_files(session, models.hub, row, Removal()))
 
 
 def test_deleting_a_model_frees_what_was_foretold(any_models: ModelHub, root: Principal):
