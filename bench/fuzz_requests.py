@@ -27,7 +27,7 @@ from app.settings import Jobs, Rates, Settings
 from app.xet.hashing import format_digest
 from bench.fuzz_parsers import damaged
 from bench.fuzz_seals import DIGEST_NBYTES
-from bench.fuzz_targets import TARGETS, Target
+from bench.fuzz_targets import RAW, SHA256, TARGETS, Target
 from bench.report import print_table
 from tests.fixtures.api import running_server
 from tests.fixtures.hub import open_test_hub
@@ -92,9 +92,22 @@ def fuzzed_hub(directory: Path) -> Iterator[tuple[Hub, httpx.Client]]:
             ) as client,
         ):
             client.post("/api/repos/create", json={"name": "m"}).raise_for_status()
+            _send_raw(client)
             yield hub, client
     finally:
         hub.close()
+
+
+def _send_raw(client: httpx.Client) -> None:
+    """The bytes that commits name by their SHA-256."""
+    question = {
+        "operation": "upload",
+        "transfers": ["basic"],
+        "objects": [{"oid": SHA256, "size": len(RAW)}],
+    }
+    answer = client.post("/fuzz/m.git/info/lfs/objects/batch", json=question, headers=LFS)
+    upload = answer.raise_for_status().json()["objects"][0]["actions"]["upload"]
+    client.put(upload["href"], content=RAW, headers=upload.get("header")).raise_for_status()
 
 
 def run(client: httpx.Client, seed: int, inputs: int) -> dict[str, collections.Counter[int]]:

@@ -25,7 +25,14 @@ from app.signing import SealBroken
 from app.web.cards import card_text, render_card
 from app.xet.shard import parse_shard
 from app.xet.xorb import GROUPED_LZ4, LZ4, XorbReader
-from bench.fuzz_seals import DIGEST_NBYTES, mend_push, mend_safetensors, mend_shard, mend_xorb
+from bench.fuzz_seals import (
+    DIGEST_NBYTES,
+    mend_commit,
+    mend_push,
+    mend_safetensors,
+    mend_shard,
+    mend_xorb,
+)
 from tests.fixtures import packs
 from tests.fixtures.files import gguf_of, safetensors_of
 from tests.fixtures.xorbs import build_shard, build_xorb, file_block
@@ -133,13 +140,17 @@ GGUFS = (
     gguf_of({"w": (0, (32, 2), bytes(256))}),
     gguf_of({"w": (1, (32,), bytes(64))}, {"general.alignment": 64, "a": ["x", "y"]}, version=2),
 )
-COMMIT = (
-    _line("header", summary="s", description="d", parentCommit="0" * 40)
-    + _line("file", path="a/b.txt", content=base64.b64encode(RAW).decode(), encoding="base64")
-    + _line("lfsFile", path="c.bin", algo="sha256", oid=SHA256, size=768)
-    + _line("deletedFile", path="d")
-    + _line("deletedFolder", path="e/"),
+HEADER = _line("header", summary="s", description="d")
+NOTE = _line("file", path="d", content="text", encoding="utf-8")
+INLINE = _line("file", path="a/b.txt", content=base64.b64encode(RAW).decode(), encoding="base64")
+COMMITS = (
+    HEADER + INLINE + NOTE,
+    HEADER + _line("lfsFile", path="c.bin", algo="sha256", oid=SHA256, size=len(RAW)) + INLINE,
+    HEADER + _line("deletedFile", path="d") + _line("file", path="e/f", content="eA=="),
+    HEADER + _line("deletedFolder", path="e/") + NOTE,
+    _line("header", summary="s", parentCommit="0" * 40) + INLINE,
 )
+"""In this order they apply to a repository that was sent RAW; the last is for another head."""
 FETCHES = (
     pkt(
         b"command=fetch\n",
@@ -223,7 +234,7 @@ TARGETS = (
         mend_xorb,
     ),
     Target("shard", _shard, SHARDS, (b"\xff" * 48, b"\0" * 48), mend_shard),
-    Target("commit", _commit, COMMIT, JSON_WORDS),
+    Target("commit", _commit, COMMITS, JSON_WORDS, mend_commit),
     Target("git push", _push, _pushes(), (b"0000", b"PACK", b"x\x9c", b"0004"), mend_push),
     Target("git fetch", _fetch, FETCHES, (b"0000", b"0001", b"0002", b"ffff", b"want ")),
     Target("card", _card, CARDS, YAML_WORDS),

@@ -11,4 +11,4 @@ def test_no_body_breaks_the_hub(tmp_path: Path):
         check(hub, client)
     assert {sum(counts.values()) for counts in outcomes.values()} == {40}
     taken = {name for name, counts in outcomes.items() if any(s < 300 for s in counts)}
-    assert {"LFS batch", "xorb", "shard, events", "git push"} <= taken
+    assert {"commit", "LFS batch", "xorb", "shard, events", "git push"} <= taken
