@@ -20,7 +20,7 @@ from app.hub import Hub, open_hub
 from app.settings import Settings
 from app.store.contract import ObjectStore
 
-LEFT_OUT = frozenset({"hold", "bookmark", "finding", "former_encoding", "instance"})
+LEFT_OUT = frozenset({"hold", "bookmark", "finding", "former_encoding", "instance", "rejection"})
 """Tables of what was under way, of copies that no backup has, and of what is made anew."""
 
 Progress = Callable[[int, int], None]

@@ -21,6 +21,7 @@ from app.deltas.budget import Budget
 from app.deltas.joining import join_next
 from app.deltas.rebase import carry_out, groups, plan_regroupings, raw_nbytes
 from app.deltas.reencode import reencode_next
+from app.deltas.rejections import forget_old
 from app.deltas.swap import SwapRefused
 from app.errors import Damaged
 from app.hub import Hub
@@ -113,6 +114,7 @@ def _step(context: JobContext, progress: Progress, budget: Budget, newest: int) 
         log.info("optimise.round", saved_nbytes=progress.saved_nbytes)
         if not progress.saved_nbytes:
             progress.rested_at, progress.newest = hub.clock.now().isoformat(), newest
+        hub.db.run(lambda session: forget_old(session, hub))
         progress.walk, progress.saved_nbytes = 0, 0
         progress.rounds += 1
     hub.db.run(lambda session: _keep(session, hub, progress, budget))

@@ -19,6 +19,7 @@ from app.db.tables import Content, Encoding, Segment, Sketch
 from app.deltas.choose import ROOT_PREFERENCE
 from app.deltas.domain import holding_repos
 from app.deltas.recode import Recoder, code_move, leases
+from app.deltas.rejections import Moved, Outcome, key_of, remember
 from app.deltas.relatives import find_relatives
 from app.deltas.stars import Planned, plan_around
 from app.deltas.swap import SwapRefused
@@ -51,7 +52,7 @@ def rebase(context: JobContext) -> None:
         moved = False
         for batch in _batches(contents):
             context.check()
-            plans = plan_regroupings(hub, batch)
+            plans = plan_regroupings(hub, batch, ROOT_PREFERENCE)
             total = sum(raw_nbytes(hub, plan) for plan in plans)
             context.progress(0, total)
             done = 0
@@ -97,8 +98,11 @@ def _contents(session: Session, payload: dict[str, int | str]) -> list[int]:
     )
 
 
-def plan_regroupings(hub: Hub, contents: Sequence[int]) -> list[Planned]:
-    """Regroupings around tensors that do not touch one another."""
+def plan_regroupings(hub: Hub, contents: Sequence[int], allowance: float = 0.0) -> list[Planned]:
+    """Regroupings around tensors that do not touch one another.
+
+    ``allowance``: as :func:`carry_out` will be told, which then does not code in vain again.
+    """
     with hub.db.read() as session:
         tensors = load_tensors(session, contents)
         repos = holding_repos(session, contents)
@@ -106,7 +110,9 @@ def plan_regroupings(hub: Hub, contents: Sequence[int]) -> list[Planned]:
     touched: set[int] = set()
     plans: list[Planned] = []
     for content in contents:
-        plan = plan_around(hub, tensors[content], relatives) if content in tensors else None
+        if content not in tensors:
+            continue
+        plan = plan_around(hub, tensors[content], relatives, allowance)
         if plan is not None and plan.touched.isdisjoint(touched):
             touched |= plan.touched
             plans.append(plan)
@@ -143,14 +149,18 @@ def carry_out(
         hold({each for plan in plans for each in plan.touched})
         stages = [stack.enter_context(Recoder(context, deferred=True)) for _ in range(3)]
         accepted: set[int] = set()
+        rejected: list[Outcome] = []
         saved = 0
         for plan in plans:
-            saving, was = _code(context, plan, stages)
-            if saving > -allowance * was:
+            outcome = _code(context, plan, stages)
+            if outcome.pays(allowance):
                 accepted |= {move.content_id for move in plan.moves}
-                saved += saving
+                saved += outcome.saving_nbytes
             else:
-                log.info("rebase.not_smaller", saving_nbytes=saving)
+                rejected.append(outcome)
+                log.info("rebase.not_smaller", saving_nbytes=outcome.saving_nbytes)
+        if rejected:
+            context.hub.db.run(lambda session: remember(session, context.hub, rejected))
         if not accepted:
             return None
         for recoder in stages:
@@ -160,8 +170,8 @@ def carry_out(
         return saved
 
 
-def _code(context: JobContext, plan: Planned, recoders: Sequence[Recoder]) -> tuple[int, int]:
-    """Code a regrouping, stage by stage; stored bytes that it saves, and of how many."""
+def _code(context: JobContext, plan: Planned, recoders: Sequence[Recoder]) -> Outcome:
+    """Code a regrouping, stage by stage."""
     with context.hub.db.read() as session:
         dtypes = {
             content: tensor.dtype
@@ -170,15 +180,18 @@ def _code(context: JobContext, plan: Planned, recoders: Sequence[Recoder]) -> tu
             ).items()
         }
         going = load_refs(session, plan.abandoned).values()
-    was, then = sum(ref.stored_nbytes for ref in going), 0
+    abandoned = [(ref.content_id, ref.stored_nbytes) for ref in going]
+    moved: list[Moved] = []
+    then = 0
     for recoder, moves in zip(recoders, plan.stages(), strict=True):
         for move in moves:
             dtype = dtypes.get(move.content_id, "U8")
             ref, coded = code_move(recoder, context, move.content_id, move.base_id, dtype)
             recoder.add(ref, coded)
-            was += ref.stored_nbytes
+            moved.append((move.content_id, move.base_id, ref.stored_nbytes))
             then += coded.nbytes
-    return was - then, was
+    was = sum(nbytes for *_, nbytes in [*moved, *abandoned])
+    return Outcome(key_of(moved, abandoned), moved[0][0], was - then, was)
 
 
 def _batches(contents: Sequence[int]) -> Iterator[Sequence[int]]:

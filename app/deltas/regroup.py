@@ -80,10 +80,15 @@ def plan_opening(centre: int, stars: Sequence[Star], costs: Costs) -> Regrouping
     )
 
 
+def openings(centres: Iterable[int], stars: Sequence[Star], costs: Costs) -> list[Regrouping]:
+    """Those that are worth it, the one that saves most first."""
+    plans = [plan for centre in centres if (plan := plan_opening(centre, stars, costs))]
+    return sorted(plans, key=lambda plan: -plan.saving)
+
+
 def best_opening(centres: Iterable[int], stars: Sequence[Star], costs: Costs) -> Regrouping | None:
     """The opening that saves most, None if none is worth it."""
-    plans = [plan for centre in centres if (plan := plan_opening(centre, stars, costs))]
-    return max(plans, key=lambda plan: plan.saving, default=None)
+    return next(iter(openings(centres, stars, costs)), None)
 
 
 def _best_part(centre: int, star: Star, costs: Costs) -> _Part:

@@ -10,7 +10,8 @@ from app.db.tables import Content, Encoding
 from app.deltas.domain import Holders, held_by, holding_repos, load_holders
 from app.deltas.neighbours import NEAREST, Tensor, row_variants, same_shape_contents, self_contained
 from app.deltas.prices import ALONE_CODECS, RootPrices, SketchPrices
-from app.deltas.regroup import Move, Regrouping, Star, best_opening
+from app.deltas.regroup import Move, Regrouping, Star, openings
+from app.deltas.rejections import key_of, known_failures
 from app.deltas.relatives import Relatives, family_roots
 from app.deltas.sketches import load_sketches
 from app.deltas.variants import (
@@ -41,6 +42,8 @@ class Surroundings:
 
     stars: tuple[Star, ...]
     prices: RootPrices
+    stored: Mapping[int, int]
+    """Stored bytes of all of them."""
     centres: tuple[int, ...]
     """Tensors that might become bases."""
     variants: Mapping[int, Variant]
@@ -55,6 +58,16 @@ class Planned:
 
     regrouping: Regrouping
     stars: tuple[Star, ...]
+    stored: Mapping[int, int]
+    """Stored bytes of contents as they are."""
+
+    @property
+    def key(self) -> bytes:
+        """What it is remembered by if it does not pay."""
+        moved = [
+            (move.content_id, move.base_id, self.stored[move.content_id]) for move in self.moves
+        ]
+        return key_of(moved, [(content, self.stored[content]) for content in self.abandoned])
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -83,15 +96,27 @@ class Planned:
         return stages
 
 
-def plan_around(hub: Hub, tensor: Tensor, relatives: Relatives) -> Planned | None:
-    """The best opening of ``tensor`` or one near to it; None if none is worth it."""
+def plan_around(
+    hub: Hub, tensor: Tensor, relatives: Relatives, allowance: float = 0.0
+) -> Planned | None:
+    """The best opening of ``tensor`` or one near to it; None if none is worth it.
+
+    What is known to disappoint is left out. ``allowance``: share by which it may do so.
+    """
     with hub.db.read() as session:
         around = _look_around(session, tensor, relatives)
     if around is None:
         return None
     price_variants(hub, around.prices.prices, around.variants, around.pairs)
-    plan = best_opening(around.centres, around.stars, around.prices)
-    return None if plan is None else Planned(plan, around.stars)
+    plans = [
+        Planned(plan, around.stars, around.stored)
+        for plan in openings(around.centres, around.stars, around.prices)
+    ]
+    if not plans:
+        return None
+    with hub.db.read() as session:
+        failures = known_failures(session, [plan.key for plan in plans], allowance)
+    return next((plan for plan in plans if plan.key not in failures), None)
 
 
 def _look_around(session: Session, tensor: Tensor, relatives: Relatives) -> Surroundings | None:
@@ -140,7 +165,9 @@ def _look_around(session: Session, tensor: Tensor, relatives: Relatives) -> Surr
     compared = {tensor.content_id} | (of_root & set(centres))
     known = load_variants(session, [*variants, *compared] if variants else ())
     pairs = variant_pairs(known, sorted(compared), sorted(set(variants) & there))
-    return Surroundings(stars, RootPrices(prices, of_root), centres, known, tuple(pairs))
+    stored_nbytes = {content: nbytes for content, _, _, nbytes in rows}
+    weighed = RootPrices(prices, of_root)
+    return Surroundings(stars, weighed, stored_nbytes, centres, known, tuple(pairs))
 
 
 def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> list[int]:

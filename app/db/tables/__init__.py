@@ -19,7 +19,7 @@ from app.db.tables.families import Family, FamilyMember
 from app.db.tables.governance import AuditEvent, FileScan, Quota, RepoUsage
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
-from app.db.tables.keeping import Bookmark, Finding, Hold
+from app.db.tables.keeping import Bookmark, Finding, Hold, Rejection
 from app.db.tables.mirror import (
     AwaitedFile,
     AwaitedPart,
@@ -68,6 +68,7 @@ __all__ = [
     "ProposedFile",
     "Quota",
     "Ref",
+    "Rejection",
     "Repo",
     "RepoCard",
     "RepoLike",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.tables.base import PrimaryKey, Table
@@ -51,3 +51,21 @@ class Hold(Table):
 
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)
     expires_at: Mapped[datetime]
+
+
+class Rejection(Table):
+    """A regrouping that was coded and did not pay, see ``app.deltas.rejections``."""
+
+    __tablename__ = "rejection"
+    __table_args__ = (
+        Index("ix_rejection_content", "content_id"),
+        Index("ix_rejection_found", "found_at"),
+    )
+
+    key: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    """BLAKE3 of all that the outcome depends on."""
+    content_id: Mapped[int] = mapped_column(ForeignKey("content.id", ondelete="CASCADE"))
+    """One of those that would have moved."""
+    saving_nbytes: Mapped[int]
+    was_nbytes: Mapped[int]
+    found_at: Mapped[datetime]

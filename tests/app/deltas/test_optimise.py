@@ -12,6 +12,7 @@ from app.db.tables import Content, Encoding, Job, StoredObject
 from app.deltas import optimise as optimising
 from app.deltas import rebase as rebasing
 from app.deltas.optimise import load_progress, optimise, owe_optimising
+from app.deltas.rejections import KEPT_S
 from app.explain.rebasing import predict_rebase
 from app.gc.collect import collect
 from app.jobs.context import JobContext
@@ -110,9 +111,11 @@ def test_promises_that_do_not_come_true_change_nothing(late: ModelHub, monkeypat
     """A regrouping is coded before it is believed: here every frame comes out as long as raw."""
     before = sizes(late)
     real = rebasing.code_move
+    tried: list[int] = []
 
     def poorly(*arguments: Any) -> Any:
         ref, coded = real(*arguments)
+        tried.append(ref.content_id)
         data = bytes(ref.stored_nbytes + 1)
         return ref, type(coded)(coded.codec, coded.base_id, data, len(data))
 
@@ -120,6 +123,24 @@ def test_promises_that_do_not_come_true_change_nothing(late: ModelHub, monkeypat
     settle(late)
     assert sizes(late) == before
     assert late.bucket_nbytes() <= late.stored_nbytes() / 0.8
+    late.check()
+
+    # The next round codes only what it did not come to; in the end nothing is tried again.
+    for _ in range(10):
+        tried.clear()
+        settle(late)
+        if not tried:
+            break
+    assert not tried
+    assert predict_rebase(late.hub, late.repo("alice/base")) == 0
+    upload(late, ["t4"])
+    settle(late)
+    assert tried, "what changed is tried again"
+    monkeypatch.setattr(rebasing, "code_move", real)
+    late.hub.clock.advance(KEPT_S + 1)  # type: ignore[attr-defined]
+    for _ in range(2):
+        settle(late)
+    assert {late.base_of(f"alice/t{n}", TENSOR) for n in (1, 2, 3, 4)} == {"alice/base"}
     late.check()
 
 
