@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -31,12 +31,18 @@ from bench import scale_rows
 from bench.hub import CommandFailed, LiveHub, workspace
 from bench.postgres import postgres_database
 from bench.report import median, percentile, print_table
+from bench.scale_figures import AtSize, Figures
 
 REQUESTS = 60
 """Of each kind, per size, timed."""
 
 COUNTED = 20
 """Of each kind, per size, whose pages are counted."""
+
+TOKEN = "hf_scale"
+
+STEP = 100_000
+"""Files whose rows are made in one transaction."""
 
 
 def requests() -> dict[str, Callable[[httpx.Client, str, int], httpx.Response]]:
@@ -98,12 +104,13 @@ def count_pages(url: str, server: str, token: str, repos: int, seed: int) -> dic
     pages: dict[str, float] = {}
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=server, headers=headers, timeout=120, trust_env=False) as http:
+        before = scale_rows.pages_touched(url)
         for label, ask in requests().items():
-            before = scale_rows.pages_touched(url)
             for round_ in range(COUNTED):
                 repo = f"{scale_rows.NAMESPACE}/model-{chance.randint(1, repos)}"
                 ask(http, repo, seed * REQUESTS + round_).raise_for_status()
-            pages[label] = (scale_rows.pages_touched(url) - before) / COUNTED
+            after = scale_rows.pages_touched(url)
+            pages[label], before = (after - before) / COUNTED, after
     return pages
 
 
@@ -131,75 +138,36 @@ def whole_hub_work(hub: Hub) -> dict[str, float]:
     return spent
 
 
-def growth(url: str, directory: Path, sizes: list[int]) -> None:
-    """Latency of requests and cost of whole-hub work at every size."""
-    latencies: dict[int, dict[str, list[float]]] = {}
-    pages: dict[int, dict[str, float]] = {}
-    whole: dict[int, dict[str, float]] = {}
+def growth(url: str, directory: Path, sizes: list[int], figures: Figures) -> None:
+    """Latency of requests and cost of whole-hub work at every size that is not known yet."""
     settings = {"database_url": url, "jobs__threads": "0"}
-    before = 0
     for files in sizes:
+        if files in figures.by_size:
+            continue
         live = LiveHub(directory / "growth", settings)
         with live:
-            live.clade("user", "create", scale_rows.NAMESPACE, "--token", "hf_scale")
-            scale_rows.grow(url, before=before, files=files)
-            objects = live.data / "objects"
-            per_object = scale_rows.CONTENTS_PER_OBJECT
-            spread_objects(objects, before=before // per_object, objects=files // per_object)
+            fill(live, url, files)
             repos = files // scale_rows.FILES_PER_REPO
-            time_requests(live.url, "hf_scale", repos, seed=files)  # warms caches of both sides
-            latencies[files] = time_requests(live.url, "hf_scale", repos, seed=files + 1)
-            pages[files] = count_pages(url, live.url, "hf_scale", repos, seed=files + 2)
+            time_requests(live.url, TOKEN, repos, seed=files)  # warms caches of both sides
+            latencies = time_requests(live.url, TOKEN, repos, seed=files + 1)
+            pages = count_pages(url, live.url, TOKEN, repos, seed=files + 2)
         with opened(url, live.data) as hub:
-            whole[files] = whole_hub_work(hub)
-        before = files
-        print_requests(latencies, pages)
-        print_whole(whole)
-    print_table(
-        "Bytes in PostgreSQL per file, indexes included",
-        ["table", "bytes"],
-        [[table, f"{nbytes / sizes[-1]:.0f}"] for table, nbytes in scale_rows.table_nbytes(url)],
-        "One content a file here; a file of n tensors has n + 1 segments, contents and encodings.",
-    )
+            whole = whole_hub_work(hub)
+        figures.add(files, AtSize(latencies, pages, whole, dict(scale_rows.table_nbytes(url))))
+        figures.tell(list(requests()))
 
 
-def print_requests(
-    latencies: Mapping[int, Mapping[str, list[float]]], pages: Mapping[int, Mapping[str, float]]
-) -> None:
-    sizes = list(latencies)
-    head = ["request", *(cell for size in sizes for cell in (f"{size:,} p50", "p99", "pages"))]
-    rows = []
-    for label in requests():
-        row: list[object] = [label]
-        for size in sizes:
-            values = latencies[size][label]
-            row += [f"{median(values) * 1e3:.1f}", f"{percentile(values, 99) * 1e3:.1f}"]
-            row.append(f"{pages[size][label]:.0f}")
-        growth = pages[sizes[-1]][label] / pages[sizes[0]][label]
-        rows.append([*row, f"{growth:.2f}"])
-    print_table(
-        f"Requests, ms, by files in the hub ({scale_rows.FILES_PER_REPO} per repository)",
-        [*head, "pages, largest / smallest"],
-        rows,
-        "Should be flat, but for the depth of indexes: nothing depends on what else the hub holds.",
-    )
-
-
-def print_whole(whole: Mapping[int, Mapping[str, float]]) -> None:
-    rows = [
-        [
-            f"{files:,}",
-            f"{files // scale_rows.CONTENTS_PER_OBJECT:,}",
-            *(cell for s in spent.values() for cell in (f"{s:.1f}", f"{files / s / 1e3:.0f}")),
-        ]
-        for files, spent in whole.items()
-    ]
-    print_table(
-        "Work over the whole hub: seconds, and thousands of files per second",
-        ["files", "objects", "collect", "k/s", "fsck", "k/s", "measure", "k/s"],
-        rows,
-        "Linear by nature: the rate should stay. Nothing is to be collected and nothing is wrong.",
-    )
+def fill(live: LiveHub, url: str, files: int) -> None:
+    """Rows and objects for so many files, in steps: what a stop leaves is gone on from."""
+    live.clade("user", "create", scale_rows.NAMESPACE, "--token", TOKEN)
+    per_object = scale_rows.CONTENTS_PER_OBJECT
+    for there in range(scale_rows.count_files(url), files, STEP):
+        then = min(there + STEP, files)
+        spread_objects(
+            live.data / "objects", before=there // per_object, objects=then // per_object
+        )
+        scale_rows.grow(url, before=there, files=then)
+    scale_rows.analyze(url)
 
 
 @contextlib.contextmanager
@@ -260,20 +228,46 @@ def _restart_s(live: LiveHub) -> float:
         return time.perf_counter() - began
 
 
+def prepare(url: str, directory: Path, sizes: list[int]) -> None:
+    """Fill the hub of the largest size, for runs to come."""
+    with LiveHub(directory / "growth", {"database_url": url, "jobs__threads": "0"}) as live:
+        fill(live, url, sizes[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="up to 100,000 files, 1,000 jobs")
     parser.add_argument(
         "--files", type=int, default=1_000_000, help="files of the largest hub; default a million"
     )
+    parser.add_argument("--part", choices=("growth", "queue"), help="only this; default both")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="where the hub and its figures stay: what a stop leaves, or an earlier run measured,"
+        " is gone on from; sizes below what it holds by then are not measured",
+    )
+    parser.add_argument("--prepare", action="store_true", help="only fill the hub of --keep")
     arguments = parser.parse_args()
+    if arguments.prepare and not arguments.keep:
+        parser.error("--prepare is for --keep DIR")
     largest = 100_000 if arguments.quick else arguments.files
-    sizes = [size for size in (10_000, 100_000, 1_000_000, 10_000_000) if size <= largest]
-    with workspace() as directory:
-        with postgres_database() as url:
-            growth(url, directory, sizes)
-        with postgres_database() as url:
-            queue(url, directory, [10, 1_000] if arguments.quick else [10, 1_000, 10_000, 100_000])
+    sizes = [size for size in (10_000, 100_000, 1_000_000, 10_000_000) if size < largest]
+    depths = [10, 1_000] if arguments.quick else [10, 1_000, 10_000, 100_000]
+    with workspace() as temporary:
+        root = arguments.keep or temporary
+        cluster = arguments.keep / "cluster" if arguments.keep else None
+        if arguments.part != "queue":
+            with postgres_database(cluster) as url:
+                there = scale_rows.count_files(url) if cluster else 0
+                sizes = [size for size in (*sizes, largest) if size >= there]
+                if arguments.prepare:
+                    prepare(url, root, sizes)
+                    return
+                growth(url, root, sizes, Figures(arguments.keep))
+        if arguments.part != "growth":
+            with postgres_database() as url:
+                queue(url, temporary, depths)
 
 
 if __name__ == "__main__":

@@ -118,10 +118,13 @@ def measured(directory: Path, url: str, count: int, rounds: int) -> list[object]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scale_processes", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer files")
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2, 4], help="how many, one after another"
+    )
     arguments = parser.parse_args()
     rounds = 5 if arguments.quick else 40
     with workspace() as directory, postgres_database() as url:
-        rows = [measured(directory, url, count, rounds) for count in (1, 2, 4)]
+        rows = [measured(directory, url, count, rounds) for count in arguments.processes]
     print_table(
         f"{CLIENTS} clients, each uploading and downloading {rounds} files of 1 MiB"
         f" ({os.cpu_count()} cores, clients and PostgreSQL among them)",

@@ -28,6 +28,11 @@ ROWS = (
     WHERE account.key = 'scale'
     """,
     """
+    INSERT INTO repo_usage (repo_id, nbytes, files, stale)
+    SELECT r, 100 * 1000, 100, false
+    FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
+    """,
+    """
     INSERT INTO tree (repo_id, oid)
     SELECT r, left(encode(sha256(('tree' || r)::bytea), 'hex'), 40)
     FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
@@ -87,7 +92,7 @@ ROWS = (
 
 
 def grow(url: str, *, before: int, files: int) -> None:
-    """Add rows to a database that has ``before`` files of ours, so that it has ``files``.
+    """Add rows to a database that has ``before`` files of ours, so that it has ``files``, or none.
 
     Both are multiples of a hundred; the account ``scale`` exists. Foreign keys hold by
     construction and are not checked while the rows go in.
@@ -104,9 +109,24 @@ def grow(url: str, *, before: int, files: int) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         connection.execute("SET synchronous_commit = off")
-        for statement in ROWS:
-            connection.execute(statement, bounds)
+        with connection.transaction():
+            for statement in ROWS:
+                connection.execute(statement, bounds)
+
+
+def analyze(url: str) -> None:
+    """Let PostgreSQL look at what there is now."""
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("ANALYZE")
+
+
+def count_files(url: str) -> int:
+    """Files of ours that a database has."""
+    with psycopg.connect(url) as connection:
+        if connection.execute("SELECT to_regclass('file')").fetchone() == (None,):
+            return 0
+        row = connection.execute("SELECT max(id) FROM file WHERE id > %s", [FIRST_ID]).fetchone()
+    return 0 if row is None or row[0] is None else row[0] - FIRST_ID
 
 
 def table_nbytes(url: str) -> list[tuple[str, int]]:
