@@ -18,7 +18,8 @@
     │   ├── EntryNotFound
     │   └── ContentNotFound    an oid, xorb or upload that the caller has not stored here
     ├── Conflict               the name is taken, or the state forbids it
-    │   └── StaleParent        parentCommit is no longer the head of the branch
+    │   ├── StaleParent        parentCommit is no longer the head of the branch
+    │   └── LeaseLost          a trainer's claim on a job is over: somebody else may have it
     ├── RangeNotSatisfiable
     ├── RateLimited            the caller asked too often; says when to come back
     ├── NotOffered             the Hugging Face Hub has this, this hub does not
@@ -138,6 +139,10 @@ class Conflict(HubError):
 
 class StaleParent(Conflict):
     """The branch moved on since the caller looked."""
+
+
+class LeaseLost(Conflict):
+    """The job is not this trainer's any more: drop it, write nothing."""
 
 
 class RangeNotSatisfiable(HubError):

@@ -19,6 +19,7 @@ from app.api import (
     stats,
     storage,
     tokens,
+    trainers,
 )
 from app.api.errors import install_error_responses
 from app.api.forwarded import Forwarded
@@ -48,6 +49,8 @@ from app.api.hf import (
 from app.api.metrics import RequestMetrics, make_registry
 from app.api.middleware import JsonBodyLimit, MeterRequests, RequestId
 from app.api.mirroring import TellMirror
+from app.api.openai import files as tuning_files
+from app.api.openai import fine_tuning
 from app.api.openapi import document
 from app.api.rate_limits import RateLimits
 from app.api.routing import QuotedPath
@@ -72,6 +75,7 @@ ROUTERS = (
     *(storage.router, explaining.router, families.router, jobs.router, stats.router),
     plans.router,
     *(tokens.router, governance.router),
+    *(tuning_files.router, fine_tuning.router, trainers.router),
     *(
         accounts.router,
         visitors.router,

@@ -1,7 +1,9 @@
 """Start a hub: open it, make its first user in embedded mode, serve HTTP until told to stop."""
 
 import socket
+import threading
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,8 +17,10 @@ from app.hub import Hub, open_hub
 from app.log import configure_logging
 from app.main import create_app
 from app.settings import Settings
+from app.tuning.keeper import Keeper
 
 FIRST_USER = "clade"
+ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  addresses that are listened on, not bound
 TOKEN_FILE = "token"  # noqa: S105  a file name, not a secret
 
 
@@ -29,6 +33,8 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
     configure_logging(settings)
     with bind(host, port) as listener:
         hub = open_hub(settings)
+        port = listener.getsockname()[1]
+        keeper = _keeper(hub, host, port)
         try:
             if settings.jobs.broker_url is not None:
                 # The composition root of a production server: the only place where app knows of
@@ -36,10 +42,21 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
                 from workers.notify import celery_notifier
 
                 hub.notify_jobs = celery_notifier(settings)
-            welcome = _welcome(host, listener.getsockname()[1], first_token(hub))
-            _AnnouncingServer(http_config(create_app(hub), settings), welcome).run([listener])
+            welcome = _welcome(host, port, first_token(hub))
+            config = http_config(create_app(hub), settings)
+            _AnnouncingServer(config, welcome, keeper).run([listener])
         finally:
+            if keeper is not None:
+                keeper.stop()
             hub.close()
+
+
+def _keeper(hub: Hub, host: str, port: int) -> Keeper | None:
+    """Of the trainer beside an embedded hub."""
+    settings = hub.settings
+    if settings.tuning.trainer == "none" or settings.jobs.broker_url is not None:
+        return None
+    return Keeper(hub, _url("127.0.0.1" if host in ANYWHERE else host, port))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -76,17 +93,34 @@ def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 class _AnnouncingServer(uvicorn.Server):
-    """Prints how to reach the hub once it really listens."""
+    """Prints how to reach the hub once it really listens, and ends a trainer before itself."""
 
-    def __init__(self, config: uvicorn.Config, welcome: str) -> None:
+    def __init__(self, config: uvicorn.Config, welcome: str, keeper: Keeper | None) -> None:
         super().__init__(config)
         self._welcome = welcome
+        self._keeper = keeper
+        self._is_ending = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
         if self.started:
             print(self._welcome, flush=True)  # noqa: T201  the one thing a user needs to see
+            if self._keeper is not None:
+                self._keeper.start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A trainer hands in what it has while the hub still answers; who insists does not wait."""
+        if self._keeper is None or self._is_ending:
+            super().handle_exit(sig, frame)
+            return
+        self._is_ending = True
+
+        def end(keeper: Keeper) -> None:
+            keeper.stop()
+            uvicorn.Server.handle_exit(self, sig, frame)
+
+        threading.Thread(target=end, args=[self._keeper], daemon=True).start()
 
 
 def first_token(hub: Hub) -> str | None:
@@ -106,9 +140,12 @@ def first_token(hub: Hub) -> str | None:
     return token or None
 
 
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def _welcome(host: str, port: int, token: str | None) -> str:
-    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::", "::1", ""} else host  # noqa: S104
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    url = _url("localhost" if host in ANYWHERE | {"127.0.0.1", "::1"} else host, port)
     lines = [f"clade is listening on {url}"]
     if token is not None:
         lines += [

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.networks import parse_networks
+from app.training_settings import Tuning
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -70,6 +71,12 @@ class Limits(BaseModel):
     push_objects: int = Field(250_000, description="Objects in one git push.")
     push_refs: int = Field(1_000, description="Branches and tags changed by one git push.")
     tree_files: int = Field(1_000_000, description="Files in one commit that git pushes.")
+    tuning_jobs: int = Field(
+        100, ge=1, description="Fine-tuning jobs of one account that are not over."
+    )
+    tuning_file_nbytes: int = Field(
+        512 * MIB, description="One file to fine-tune on, uploaded to /v1/files, bytes."
+    )
     http_head_nbytes: int = Field(16 << 10, description="Headers of one request, bytes.")
     url_nbytes: int = Field(8 << 10, description="URL of one request, bytes.")
     path_nbytes: int = Field(1024, description="A path in a repository, bytes.")
@@ -88,7 +95,7 @@ class Rates(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     window_s: float = Field(300, gt=0, description="The window, seconds.")
-    api: int = Field(60_000, ge=0, description="Requests to /api and to git, with a token.")
+    api: int = Field(60_000, ge=0, description="Requests to /api, /v1 and to git, with a token.")
     api_anonymous: int = Field(6_000, ge=0, description="The same without one.")
     resolvers: int = Field(240_000, ge=0, description="Requests for bytes of files, with a token.")
     resolvers_anonymous: int = Field(24_000, ge=0, description="The same without one.")
@@ -151,6 +158,9 @@ class Timers(BaseModel):
         30 * 24 * 3600, description="Within this time every stored object is read and judged again."
     )
     job_lease_s: float = Field(60, description="Life of a job's lease without a heartbeat.")
+    tuning_lease_s: float = Field(
+        60, gt=0, description="Life of a trainer's lease of a fine-tuning job without a report."
+    )
 
 
 class Jobs(BaseModel):
@@ -318,6 +328,7 @@ class Settings(BaseSettings):
     rates: Rates = Rates()  # pyright: ignore[reportCallIssue]
     quotas: Quotas = Quotas()  # pyright: ignore[reportCallIssue]
     jobs: Jobs = Jobs()  # pyright: ignore[reportCallIssue]
+    tuning: Tuning = Tuning()  # pyright: ignore[reportCallIssue]
     mirror: Mirror = Mirror()  # pyright: ignore[reportCallIssue]
 
     @field_validator("trusted_proxies", "metrics_from")

@@ -22,11 +22,14 @@ from app.gc.scrub import scrub
 from app.jobs.runner import Handler
 from app.mirror.demand import FETCH
 from app.mirror.fetching import fetch_job
+from app.tuning.pruning import JOB as TUNING
+from app.tuning.pruning import prune_checkpoints
 
 HANDLERS: Mapping[str, Handler] = {
     INDEX: index_job,
     SHARE: share_repo,
     AUDIT: prune_audit,
+    TUNING: prune_checkpoints,
     SCAN: scan_file,
     "encode": encode_file,
     "rebase": rebase,
@@ -44,6 +47,7 @@ HANDLERS: Mapping[str, Handler] = {
 PERIODS: Mapping[str, float] = {
     "gc": 6 * 3600.0,
     AUDIT: 24 * 3600.0,
+    TUNING: 24 * 3600.0,
     OPTIMISE: 3600.0,
     "sweep": 7 * 24 * 3600.0,
     "scrub": 3600.0,

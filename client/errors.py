@@ -5,6 +5,7 @@ ClientError
 ├── Unreachable        no answer, or a broken one, after all retries
 │   └── NoConnection   nobody listens there, or the name is not known
 ├── Refused            the hub said no; carries status and X-Error-Code
+│   ├── LeaseLost      a claim on a job is over: drop the job, nothing was written
 │   └── StaleLocation  the URL of stored bytes has expired or its object is gone: plan anew
 ├── BadAnswer          the hub answered something that makes no sense
 ├── DamagedDownload    the bytes are not what their digest says, from no source
@@ -37,6 +38,13 @@ class Refused(ClientError):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class LeaseLost(Refused):
+    """The job is another trainer's, or was cancelled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=409, code="LeaseLost")
 
 
 class StaleLocation(Refused):

@@ -119,6 +119,11 @@ class HubClient:
         url = f"{self._endpoint}/api/clade/{repo.api_path}/plan/{commit}/{quote(path)}"
         return RestorePlan.parse(self._json(url)[0])
 
+    def storage(self, repo: RepoName, commit: str) -> dict[str, Any]:
+        """How a commit is stored: files and tensors with their encodings and sizes."""
+        url = f"{self._endpoint}/api/clade/{repo.api_path}/storage/{commit}"
+        return _object(self._json(url)[0])
+
     def explain(
         self, repo: RepoName, *, without: str, target: str, rebase: bool = False
     ) -> dict[str, Any]:

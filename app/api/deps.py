@@ -6,6 +6,7 @@ of ``app.api.routing`` (``{revision:quoted}``, ``{path:quotedpath}``).
 
 import base64
 import binascii
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -25,6 +26,8 @@ from app.catalog.repos import check_open, find_readable_repo, repo_id
 from app.db.tables import Commit, Repo
 from app.errors import Forbidden, InvalidRequest, RepoNotFound, Unauthorized
 from app.hub import Hub
+from app.signing import SealBroken, unseal
+from app.tuning.keeper import TRAINER
 
 
 def get_hub(request: Request) -> Hub:
@@ -84,6 +87,23 @@ async def require_admin(caller: SignedIn) -> Principal:
 
 
 Admin = Annotated[Principal, Depends(require_admin)]
+
+
+def check_trainer(request: Request) -> None:
+    """Raise Unauthorized or Forbidden unless a trainer asks: our own, or an administrator's."""
+    hub = get_hub(request)
+    header = request.headers.get("authorization")
+    if not header:
+        raise Unauthorized("a trainer shows an administrator's token")
+    token = _token_in(header)
+    with suppress(SealBroken):
+        unseal(hub.secret, TRAINER, token, now=hub.clock.now())
+        return
+    with hub.db.read() as session:
+        get_admin(authenticate(session, token, now=hub.clock.now()))
+
+
+Trainer = Annotated[None, Depends(check_trainer)]
 
 
 @dataclass(frozen=True, slots=True)

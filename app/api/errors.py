@@ -40,6 +40,7 @@ RESPONSES: dict[type[errors.HubError], tuple[int, str]] = {
     errors.ContentNotFound: (404, "ContentNotFound"),
     errors.Conflict: (409, "Conflict"),
     errors.StaleParent: (412, "StaleParent"),
+    errors.LeaseLost: (409, "LeaseLost"),
     errors.RangeNotSatisfiable: (416, "RangeNotSatisfiable"),
     errors.RateLimited: (429, "RateLimited"),
     errors.NotOffered: (501, "NotOffered"),
@@ -85,6 +86,13 @@ def unforeseen_error_response(request_id: str) -> Response:
     return _plain_error(500, "InternalError", f"internal error, request id {request_id}")
 
 
+def invalid_parameter(error: RequestValidationError) -> tuple[Response, str]:
+    """The answer to a parameter that FastAPI itself refuses, and what it says."""
+    first = error.errors()[0]
+    message = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return _plain_error(422, "InvalidRequest", message), message
+
+
 def header_text(message: str) -> str:
     """A message as a header value: one line of printable ASCII, bounded."""
     line = " ".join(message[:MAX_MESSAGE_LENGTH].split())
@@ -119,9 +127,7 @@ async def _hub_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return _plain_error(422, "InvalidRequest", f"{where}: {first['msg']}")
+    return invalid_parameter(error)[0]
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.deps import get_caller, get_repo_name, require_admin, require_signed_in
+from app.api.deps import check_trainer, get_caller, get_repo_name, require_admin, require_signed_in
 from app.api.errors import RESPONSES
 from app.api.mirroring import reads_repo
 from app.api.request_bodies import BINARY, JSON, RequestBody, body_of
@@ -38,6 +38,7 @@ TAGS = {
     "lfs": "git-lfs: big files one by one.",
     "git": "git over HTTP.",
     "xet": "Big files in chunks, as hf_xet sends and fetches them.",
+    "fine-tuning": "Files to train on and jobs, as OpenAI's clients speak of them.",
     "families": "Which models derive from which, as declared and as measured.",
     "storage": "How files are stored, and what that saves.",
     "service": "Is it alive, and what is it doing?",
@@ -53,11 +54,22 @@ SECURITY_SCHEMES: Json = {
 }
 LOGIN: list[Json] = [{"token": []}, {"password": []}]
 
+OPENAI_ERROR: Json = {
+    "type": "object",
+    "description": "Of routes under /v1.",
+    "required": ["message", "type", "param", "code"],
+    "properties": {
+        "message": {"type": "string"},
+        "type": {"type": "string"},
+        "param": {"type": ["string", "null"]},
+        "code": {"type": "string"},
+    },
+}
 ERROR: Json = {
     "type": "object",
     "required": ["error"],
     "properties": {
-        "error": {"type": "string"},
+        "error": {"anyOf": [{"type": "string"}, OPENAI_ERROR]},
         "url": {"type": "string", "description": "With a conflict: what is in the way."},
         "oids": {
             "type": "array",
@@ -125,14 +137,14 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
     if body is not None:
         operation["requestBody"] = _request_body(body)
     asked = set(_calls(route.dependant))
-    if require_signed_in in asked:
+    if asked & {require_signed_in, check_trainer}:
         operation["security"] = LOGIN
     elif get_caller in asked:
         operation["security"] = [{}, *LOGIN]
     responses: Json = operation["responses"]
     if responses.get("422", {}).get("description") == "Validation Error":
         del responses["422"]
-    forbidden = {403} if require_admin in asked else set[int]()
+    forbidden = {403} if asked & {require_admin, check_trainer} else set[int]()
     upstream = {502, 504} if _is_mirrored(route, method) else set[int]()
     for status in _error_statuses(operation, method) | forbidden | upstream:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})

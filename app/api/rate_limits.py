@@ -22,7 +22,7 @@ from app.settings import Rates
 
 FREE = frozenset({"/healthz", "/readyz", "/metrics"})
 _FILES = re.compile(r"/(lfs|cas)/|/api/clade/objects/|(/[^/]+){2,3}/(resolve|raw)/")
-_SENDS = re.compile(r"/(lfs|cas)/.*|/api/.*/commit/.*|.*/git-receive-pack")
+_SENDS = re.compile(r"/(lfs|cas)/.*|/api/.*/commit/.*|/v1/files|.*/git-receive-pack")
 _GIT = re.compile(r".*/(info/refs|git-(upload|receive)-pack|info/lfs/.*)")
 
 
@@ -110,7 +110,7 @@ def resource_of(path: str) -> Resource:
     """What a request is counted as."""
     if _FILES.match(path):
         return "resolvers"
-    return "api" if path.startswith("/api/") or _GIT.fullmatch(path) else "pages"
+    return "api" if path.startswith(("/api/", "/v1/")) or _GIT.fullmatch(path) else "pages"
 
 
 def kinds_of(method: str, path: str) -> list[str]:

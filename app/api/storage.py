@@ -35,6 +35,7 @@ def storage(hub: HubDep, caller: Caller, name: RepoNameDep, revision: str) -> di
         "commit": commit.oid,
         "logical_bytes": footprint.logical_nbytes,
         "stored_bytes": footprint.stored_nbytes,
+        "settled": footprint.is_settled,
         "saved": asdict(footprint.saved),
         "mirror": _mirror(mirrored, entries),
         "files": [_file(file) for file in footprint.files],

@@ -9,7 +9,7 @@ DELETE, which the foreign keys may veto.
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.accounts.usage import mark_stale
@@ -29,6 +29,8 @@ from app.db.tables import (
     Segment,
     StoredObject,
     TreeEntry,
+    TuningCheckpoint,
+    TuningFile,
     Xorb,
     XorbTerm,
 )
@@ -46,11 +48,20 @@ WINDOW = 20_000
 
 
 def file_is_unreferenced(now: datetime) -> ColumnElement[bool]:
-    """No commit shows the file, no lease holds it, no multipart upload is about to name it."""
+    """Nothing keeps the file, no lease holds it, no multipart upload is about to name it."""
     return and_(
-        ~exists().where(TreeEntry.file_id == File.id),
+        ~file_is_kept(),
         ~exists().where(Lease.file_id == File.id, Lease.expires_at > now),
         ~exists().where(LfsUpload.sha256 == File.sha256, LfsUpload.expires_at > now),
+    )
+
+
+def file_is_kept() -> ColumnElement[bool]:
+    """A commit shows the file, or it is one to train on, or a state that training goes on from."""
+    return or_(
+        exists().where(TreeEntry.file_id == File.id),
+        exists().where(TuningFile.file_id == File.id),
+        exists().where(TuningCheckpoint.file_id == File.id),
     )
 
 

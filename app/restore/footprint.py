@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from app.accounts.tokens import Principal
 from app.catalog.listing import Entry
 from app.contents.refs import RAW, EncodingRef, load_refs
-from app.db.tables import File, Segment
+from app.db.inserting import batches
+from app.db.tables import Encoding, File, Segment
 from app.restore.homes import Home, find_homes, hidden_contents
 
 _BATCH = 500
@@ -71,6 +72,8 @@ class Footprint:
     saved: Saved = field(default_factory=Saved)
     logical_nbytes: int = 0
     stored_nbytes: int = 0
+    is_settled: bool = True
+    """Whether nothing of it waits for the encoder."""
 
 
 def measure_footprint(
@@ -84,7 +87,7 @@ def measure_footprint(
     bases = {ref.base.content_id for ref in refs.values() if ref.base is not None}
     homes = find_homes(session, principal, refs.keys() | bases)
     account = _Account(home, refs, homes, hidden_contents(session, bases, homes))
-    footprint = Footprint()
+    footprint = Footprint(is_settled=not _is_waiting(session, file_ids))
     for entry in entries:
         if entry.file_id is not None:
             account.add(footprint, entry, files[entry.file_id], segments[entry.file_id])
@@ -177,6 +180,19 @@ class _Account:
         else:
             saved.coding += ref.nbytes - ref.stored_nbytes
         return ref.stored_nbytes
+
+
+def _is_waiting(session: Session, file_ids: Collection[int]) -> bool:
+    waiting = (
+        select(Encoding.id)
+        .join(Segment, Segment.content_id == Encoding.content_id)
+        .where(Encoding.final.is_(False))
+        .limit(1)
+    )
+    return any(
+        session.scalar(waiting.where(Segment.file_id.in_(some))) is not None
+        for some in batches(sorted(set(file_ids)))
+    )
 
 
 def _load_files(session: Session, file_ids: Collection[int]) -> dict[int, File]:

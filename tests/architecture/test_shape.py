@@ -65,12 +65,12 @@ def test_importing_the_hub_loads_neither_torch_nor_numba() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from app.settings import Jobs, Limits, Mirror, Quotas, Rates, Settings, Timers
+    from app.settings import Jobs, Limits, Mirror, Quotas, Rates, Settings, Timers, Tuning
 
-    for model in (Settings, Limits, Timers, Jobs, Rates, Quotas, Mirror):
+    for model in (Settings, Limits, Timers, Jobs, Rates, Quotas, Mirror, Tuning):
         for name, field in model.model_fields.items():
             nested = (
-                name in {"limits", "timers", "jobs", "rates", "quotas", "mirror"}
+                name in {"limits", "timers", "jobs", "rates", "quotas", "mirror", "tuning"}
                 and model is Settings
             )
             assert nested or field.description, f"{model.__name__}.{name}"

@@ -22,7 +22,8 @@ from training.jobs.publish import NotPublished
 from training.jobs.spec import BadSpec, read_spec
 from training.jobs.stopping import Interrupted, asked_to_stop
 from training.jobs.track import OtherRun, Status, Track
-from training.jobs.training import Place, Result, Training
+from training.jobs.training import Result, Training
+from training.jobs.workshop import Place
 from training.lora.adapter import NoSuchLayer
 from training.lora.attention import UnpackableModel
 
@@ -97,7 +98,7 @@ def summary(result: Result) -> str:
         parts.append(f"validation {result.valid_loss:.4f}")
     parts += [f"{form} in {directory}" for form, directory in result.directories.items()]
     if result.published is not None:
-        parts.append(f"published and verified: {result.published.url}")
+        parts.append(f"published and verified: {result.published}")
     return ", ".join(parts)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,22 @@ class NoRoom(Exception):
     """A checkpoint could not be written; those before are as they were."""
 
 
+Found = tuple[dict[str, torch.Tensor], dict[str, Any]]
+"""Tensors and facts."""
+
+
+class States(Protocol):
+    """Where a job's states are kept."""
+
+    def save(self, step: int, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+        """Durable when it returns. Raises NoRoom, with those before as they were."""
+        ...
+
+    def load(self) -> Found | None:
+        """The newest that can be read."""
+        ...
+
+
 class Checkpoints:
     """Those of one job, in a directory of their own."""
 
@@ -27,30 +43,41 @@ class Checkpoints:
 
     def save(self, step: int, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
         """Durable when it returns. Raises NoRoom."""
-        try:
-            write_whole(
-                self._directory / f"step-{step:08d}.safetensors",
-                lambda path: save_file(
-                    {name: tensor.contiguous() for name, tensor in state.items()},
-                    path,
-                    metadata={"facts": json.dumps(facts)},
-                ),
-            )
-        except (OSError, SafetensorError) as error:
-            raise NoRoom(f"the checkpoint of step {step} was not written: {error}") from error
+        write_state(self._directory / f"step-{step:08d}.safetensors", step, state, facts)
         for old in self._paths()[:-KEPT]:
             old.unlink(missing_ok=True)
 
-    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def load(self) -> Found | None:
         """The newest that can be read: tensors and facts."""
-        for path in reversed(self._paths()):
-            try:
-                with safe_open(path, "pt") as file:
-                    facts = json.loads(file.metadata()["facts"])
-                    return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-            except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-                continue
-        return None
+        found = (read_state(path) for path in reversed(self._paths()))
+        return next((each for each in found if each is not None), None)
 
     def _paths(self) -> list[Path]:
         return sorted(self._directory.glob("step-*.safetensors"))
+
+
+def write_state(
+    path: Path, step: int, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+) -> None:
+    """A state as a file that is there as a whole or not at all. Raises NoRoom."""
+    try:
+        write_whole(
+            path,
+            lambda to: save_file(
+                {name: tensor.contiguous() for name, tensor in state.items()},
+                to,
+                metadata={"facts": json.dumps(facts)},
+            ),
+        )
+    except (OSError, SafetensorError) as error:
+        raise NoRoom(f"the checkpoint of step {step} was not written: {error}") from error
+
+
+def read_state(path: Path) -> Found | None:
+    """Tensors and facts of such a file; None if it cannot be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None

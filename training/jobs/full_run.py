@@ -8,7 +8,6 @@ from transformers import PreTrainedModel
 from training.data.dataset import Dataset
 from training.data.order import Order, in_batches
 from training.jobs.lora_run import Report
-from training.jobs.spec import TrainSpec
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
 from training.lora.batch import Entry, lay_out
@@ -16,6 +15,7 @@ from training.lora.footprint import is_out_of_memory
 from training.lora.job import PATIENCE, Stepped
 from training.lora.losses import Losses
 from training.optim import ZenFlow, ZenFlowOptions
+from training.sched.shape import Layout
 
 PLAIN = ZenFlowOptions(topk_ratio=1.0, update_interval=1, select_interval=1, overlap_step=False)
 """With these ZenFlow is AdamW, bit for bit."""
@@ -24,10 +24,10 @@ PLAIN = ZenFlowOptions(topk_ratio=1.0, update_interval=1, select_interval=1, ove
 class FullRun:
     """Trains the model itself, in place."""
 
-    def __init__(self, spec: TrainSpec, model: PreTrainedModel, track: Track) -> None:
+    def __init__(self, layout: Layout, model: PreTrainedModel, track: Track) -> None:
         self.model = model.eval().requires_grad_()
         self._track = track
-        self._losses = Losses(model, spec.layout)
+        self._losses = Losses(model, layout)
         self._order = Order(track.data.samples, track.spec.batch_size, track.spec.seed)
         self._schedule = track.spec.schedule(track.per_epoch)
         self._num_wasted = 0

@@ -1,23 +1,54 @@
 """LoRA jobs from their first step to their last, together over one base."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
 
-from training.jobs.spec import BadSpec, TrainSpec
+from training.jobs.spec import BadSpec
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
 from training.lora.adapter import new_adapter
-from training.lora.job import Failed, LoraJob
-from training.lora.trainer import FusedTrainer
+from training.lora.footprint import is_out_of_memory
+from training.lora.job import Failed, LoraJob, Stepped
+from training.lora.trainer import FusedTrainer, Outcome
 from training.sched.policy import create_policy
 from training.sched.room import Room
-from training.sched.shape import SequenceShape
+from training.sched.shape import Layout, SequenceShape
 
 Report = Callable[[Track], None]
 """Told of every step of a job."""
+
+
+class RunLimits(Protocol):
+    """What a run may take; a training file has it, and so has a trainer."""
+
+    @property
+    def layout(self) -> Layout:
+        """Of batches."""
+        ...
+
+    @property
+    def policy_name(self) -> str:
+        """Who steps: see ``training.sched.policy``."""
+        ...
+
+    @property
+    def most_jobs(self) -> int:
+        """In a step."""
+        ...
+
+    @property
+    def most_tokens(self) -> int:
+        """In a step of more than one job."""
+        ...
+
+    @property
+    def memory_gb(self) -> float | None:
+        """For base, adapters and batches; None: not bounded."""
+        ...
 
 
 class _Running:
@@ -45,47 +76,75 @@ class _Running:
 
 
 class LoraRun:
-    """Trains all jobs of a file; :attr:`trainer` and :attr:`jobs` are there to export from."""
+    """Trains jobs that are added and taken away as it goes.
 
-    def __init__(self, spec: TrainSpec, model: PreTrainedModel, tracks: Sequence[Track]) -> None:
+    :attr:`trainer` and :attr:`jobs` are there to export from.
+    """
+
+    def __init__(self, limits: RunLimits, model: PreTrainedModel) -> None:
         base_nbytes = sum(parameter.nbytes for parameter in model.parameters())
-        memory_nbytes = None if spec.memory_gb is None else int(spec.memory_gb * 1e9) - base_nbytes
+        memory = limits.memory_gb
+        memory_nbytes = None if memory is None else int(memory * 1e9) - base_nbytes
         if memory_nbytes is not None and memory_nbytes <= 0:
             raise BadSpec(
-                f"memory_gb is {spec.memory_gb}, but the base alone takes {base_nbytes / 1e9:.1f}"
+                f"memory_gb is {memory}, but the base alone takes {base_nbytes / 1e9:.1f}"
             )
         self._room = Room(
-            layout=spec.layout,
-            most_jobs=spec.most_jobs,
-            most_tokens=spec.most_tokens,
+            layout=limits.layout,
+            most_jobs=limits.most_jobs,
+            most_tokens=limits.most_tokens,
             nbytes=memory_nbytes,
         )
-        self._policy = create_policy(spec.policy_name)
+        self._policy = create_policy(limits.policy_name)
         observe = None if memory_nbytes is None else self._room.memory.observe
-        self.trainer = FusedTrainer(model, layout=spec.layout, observe=observe)
+        self.trainer = FusedTrainer(model, layout=limits.layout, observe=observe)
         self.jobs: dict[str, LoraJob] = {}
+        self._model = model
         self._running: list[_Running] = []
-        for track in tracks:
-            job = _job(model, track)
-            if (state := track.resume()) is not None:
-                job.load(state)
-            self.jobs[job.name] = job
-            if not track.is_over:
-                self.trainer.join(job)
-                self._running.append(_Running(track, job, time.monotonic()))
+
+    @property
+    def tracks(self) -> list[Track]:
+        """Of jobs that still take steps."""
+        return [running.track for running in self._running]
+
+    def add(self, track: Track, age_s: float = 0.0) -> None:
+        """Have a job, which goes on from its newest checkpoint.
+
+        ``age_s``: how long ago it was asked for. Raises NoSuchLayer, OtherRun.
+        """
+        job = _job(self._model, track)
+        if (state := track.resume()) is not None:
+            job.load(state)
+        self.jobs[job.name] = job
+        if not track.is_over:
+            self.trainer.join(job)
+            self._running.append(_Running(track, job, time.monotonic() - age_s))
+
+    def remove(self, name: str) -> None:
+        """Let a job go, with all that is known of it."""
+        self._running = [running for running in self._running if running.name != name]
+        self.jobs.pop(name)
+        if name in self.trainer.jobs:
+            self.trainer.leave(name)
+
+    def save(self, name: str) -> None:
+        """Keep a checkpoint of a job as it is. Raises NoRoom."""
+        [running] = (running for running in self._running if running.name == name)
+        running.track.save(running.job.state())
 
     def run(self, report: Report, is_stopping: IsStopping) -> None:
         """To the end of all jobs. Raises Interrupted, with every job saved; NoRoom."""
         while self._running:
             if is_stopping():
                 for running in self._running:
-                    running.track.save(running.job.state())
+                    self.save(running.name)
                 raise Interrupted
-            self._step(report)
+            self.step(report)
 
-    def _step(self, report: Report) -> None:
+    def step(self, report: Report) -> None:
+        """One step of those jobs whose turn it is. Raises NoRoom."""
         chosen = self._policy.choose(self._running, self._room, time.monotonic())
-        outcomes = self.trainer.step(each.name for each in chosen)
+        outcomes = self._outcomes([each.name for each in chosen])
         for running in list(self._running):
             outcome = outcomes.get(running.name)
             if outcome is None:
@@ -94,7 +153,7 @@ class LoraRun:
             if isinstance(outcome, Failed):
                 track.failed = outcome.reason
             else:
-                track.took(outcome, lambda data, job=job: self._evaluate(job, data.samples))
+                self._note(track, job, outcome)
             if track.is_checkpoint_due:
                 track.save(job.state())
             if track.is_over:
@@ -103,8 +162,28 @@ class LoraRun:
                     self.trainer.leave(job.name)
             report(track)
 
-    def _evaluate(self, job: LoraJob, samples: Sequence) -> float:
-        return self.trainer.evaluate(job, samples)
+    def _outcomes(self, names: Sequence[str]) -> Mapping[str, Outcome]:
+        """Of a step together; if that breaks, each steps alone, and who breaks that has failed."""
+        try:
+            return self.trainer.step(names)
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            if len(names) == 1 and len(self._running) == 1:
+                raise
+        outcomes: dict[str, Outcome] = {}
+        for name in names:
+            try:
+                outcomes |= self.trainer.step([name])
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                outcomes[name] = Failed(f"its step broke: {type(error).__name__}: {error}")
+        return outcomes
+
+    def _note(self, track: Track, job: LoraJob, stepped: Stepped) -> None:
+        try:
+            track.took(stepped, lambda data: self.trainer.evaluate(job, data.samples))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            track.failed = "its validation data does not fit into memory"
 
 
 def _job(model: torch.nn.Module, track: Track) -> LoraJob:

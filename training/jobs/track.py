@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from training.data.dataset import Dataset
-from training.jobs.checkpoint import Checkpoints
+from training.jobs.checkpoint import States
 from training.jobs.spec import JobSpec
 from training.lora.job import Stepped
 from training.sched.early_stop import EarlyStop, Reason
@@ -52,7 +52,7 @@ class Track:
         spec: JobSpec,
         data: Dataset,
         validation: Dataset | None,
-        checkpoints: Checkpoints,
+        checkpoints: States,
         identity: Mapping[str, Any],
         checkpoint_every: int,
     ) -> None:

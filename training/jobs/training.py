@@ -3,31 +3,21 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from training.data.dataset import Dataset, load_dataset
-from training.data.rendering import Renderer
 from training.durable import write_whole
 from training.jobs.checkpoint import Checkpoints
-from training.jobs.export import export_adapter, export_merged, export_model
 from training.jobs.full_run import FullRun
 from training.jobs.lora_run import LoraRun, Report
-from training.jobs.origin import BadBase, Origin, find_origin
-from training.jobs.publish import Published, publish, verify
-from training.jobs.spec import BadSpec, JobSpec, TrainSpec
+from training.jobs.origin import find_origin
+from training.jobs.publish import Published
+from training.jobs.spec import TrainSpec
 from training.jobs.stopping import IsStopping
 from training.jobs.track import Status, Track
-from training.lora.adapter import new_adapter
-from training.lora.job import LoraJob
-from training.lora.peft_files import load_adapter
+from training.jobs.workshop import Form, Place, Workshop, hand_out
 
-DEFAULT_TOKENS = 1024
-AFTERWARDS = {"publish", "merge", "priority", "data", "validation", "chat_template"}
-"""Of a job's settings those that do not change what is trained; files count by their bytes."""
+SETTLE_S = 30.0
+"""How long a hub is given to compress what was published, to tell what it takes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +39,6 @@ class Result:
         return asdict(self) | {"status": self.status.value}
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The hub to pull from and publish to, and the directory of caches."""
-
-    hub: str
-    token: str | None
-    cache: Path
-
-
 class Training:
     """One run of a file; the same file again goes on where it was interrupted.
 
@@ -71,9 +52,13 @@ class Training:
         self.origin = find_origin(
             spec.base, spec.revision, hub=place.hub, token=place.token, cache=place.cache
         )
-        tokenizer = self.origin.tokenizer()
-        self._model = self.origin.model(spec.dtype, spec.device)
-        self.tracks = [self._track(job, tokenizer) for job in spec.jobs]
+        self._workshop = Workshop(
+            self.origin, dtype=spec.dtype, device=spec.device, cache=place.cache
+        )
+        self.tracks = [
+            self._workshop.track(job, self._states(job.name), spec.checkpoint_every)
+            for job in spec.jobs
+        ]
 
     def run(
         self, report: Report, finished: Callable[[Result], None], is_stopping: IsStopping
@@ -84,12 +69,14 @@ class Training:
         """
         first = self.tracks[0]
         if first.spec.is_full:
-            full = FullRun(self.spec, self._model, first)
+            full = FullRun(self.spec.layout, self._workshop.model, first)
             full.run(report, is_stopping)
             results = [self._finish_full(full, first)]
             finished(results[0])
             return results
-        run = LoraRun(self.spec, self._model, self.tracks)
+        run = LoraRun(self.spec, self._workshop.model)
+        for track in self.tracks:
+            run.add(track)
         run.run(report, is_stopping)
         results = []
         for track in self.tracks:
@@ -97,127 +84,28 @@ class Training:
             finished(results[-1])
         return results
 
-    def _track(self, job: JobSpec, tokenizer: PreTrainedTokenizerBase) -> Track:
-        template = job.chat_template.read_text(encoding="utf-8") if job.chat_template else None
-        renderer = Renderer(tokenizer, template)
-        data = self._data(job.data, renderer, job)
-        validation = self._data(job.validation, renderer, job) if job.validation else None
-        identity = job.model_dump(mode="json", exclude=AFTERWARDS) | {
-            "base": self.origin.root,
-            "dtype": self.spec.dtype,
-            "max_seq_len": data.facts.max_tokens,
-            "data": data.facts.sha256,
-            "validation": validation.facts.sha256 if validation else None,
-            "chat_template": renderer.template,
-        }
-        return Track(
-            job,
-            data,
-            validation,
-            Checkpoints(self.spec.output / job.name / "checkpoints"),
-            identity,
-            self.spec.checkpoint_every,
-        )
-
-    def _data(self, path: Path, renderer: Renderer, job: JobSpec) -> Dataset:
-        longest = getattr(self._model.config, "max_position_embeddings", None)
-        wanted = job.max_seq_len or min(DEFAULT_TOKENS, longest or DEFAULT_TOKENS)
-        if longest is not None and wanted > longest:
-            raise BadSpec(
-                f"{job.name}: max_seq_len is {wanted}, but the base has positions for {longest}"
-                " tokens"
-            )
-        kept = self._place.cache / "training" / "tokens"
-        data = load_dataset(path, renderer, wanted, kept)
-        rows = self._model.get_input_embeddings().get_parameter("weight").shape[0]
-        largest = max(int(sample.tokens.max()) for sample in data.samples)
-        if largest >= rows:
-            raise BadBase(
-                f"{self.origin.root}: its tokenizer makes token {largest} of {path.name}, beyond"
-                f" its {rows} embeddings"
-            )
-        return data
+    def _states(self, name: str) -> Checkpoints:
+        return Checkpoints(self.spec.output / name / "checkpoints")
 
     def _finish(self, run: LoraRun, track: Track) -> Result:
-        job, directory = run.jobs[track.spec.name], self.spec.output / track.spec.name
-        directories: dict[str, str] = {}
-        published = None
-        if track.failed is None:
-            asked = track.spec.publish
-            directories["adapter"] = str(directory / "adapter")
-            export_adapter(track, job.adapter, self.origin, directory / "adapter")
-            merged: PreTrainedModel | None = None
-            if track.spec.wants_merged:
-                merged = self.origin.model(self.spec.dtype, self.spec.device).eval()
-                directories["merged"] = str(directory / "merged")
-                export_merged(track, job.adapter, self.origin, merged, directory / "merged")
-            if asked is not None and asked.form == "adapter":
-                published = self._publish(directory / "adapter", track)
-                self._verify(
-                    published,
-                    lambda tokens: run.trainer.logits(job.adapter, tokens),
-                    lambda to: self._adapted(run, job, to),
-                )
-            elif asked is not None and merged is not None:
-                published = self._publish(directory / "merged", track)
-                self._verify(published, self._asking(merged), self._reloaded)
-        return self._result(track, directories, published)
+        if track.failed is not None:
+            return self._result(track, {})
+        directory, adapter = self.spec.output / track.spec.name, run.jobs[track.spec.name].adapter
+        forms = {
+            "adapter": self._workshop.adapter(run.trainer, adapter, track, directory / "adapter")
+        }
+        if track.spec.wants_merged:
+            forms["merged"] = self._workshop.merged(adapter, track, directory / "merged")
+        return self._result(track, forms)
 
     def _finish_full(self, run: FullRun, track: Track) -> Result:
         directory = self.spec.output / track.spec.name / "model"
-        if track.failed is not None:
-            return self._result(track, {}, None)
-        traffic = run.optimizer.traffic
-        extra = {
-            "bytes to the host, to the device": f"{traffic.to_host_nbytes:,}, "
-            f"{traffic.to_device_nbytes:,} in this process",
-        }
-        export_model(track, self.origin, run.model, extra, directory)
-        published = None
-        if track.spec.publish is not None:
-            published = self._publish(directory, track)
-            self._verify(published, self._asking(run.model), self._reloaded)
-        return self._result(track, {"model": str(directory)}, published)
-
-    def _publish(self, directory: Path, track: Track) -> Published:
-        asked, place = track.spec.publish, self._place
-        assert asked is not None
-        title = f"Train {track.spec.name} on {track.data.facts.name}"
-        return publish(
-            directory,
-            asked.repo,
-            hub=place.hub,
-            token=place.token,
-            private=asked.private,
-            title=title,
+        failed = track.failed is not None
+        return self._result(
+            track, {} if failed else {"model": self._workshop.whole(run, track, directory)}
         )
 
-    def _verify(self, published: Published, ours: Any, theirs: Callable[[Path], Any]) -> None:
-        verify(published, ours, theirs, hub=self._place.hub, token=self._place.token)
-
-    def _adapted(self, run: LoraRun, job: LoraJob, directory: Path) -> Any:
-        """The trainer's base with the adapter of a directory."""
-        adapter = new_adapter(run.trainer.base.model, job.adapter.options, seed=0)
-        load_adapter(adapter, directory)
-        return lambda tokens: run.trainer.logits(adapter, tokens)
-
-    def _reloaded(self, directory: Path) -> Any:
-        pulled = Origin(str(directory), directory, None)
-        return self._asking(pulled.model(self.spec.dtype, self.spec.device).eval())
-
-    def _asking(self, model: PreTrainedModel) -> Any:
-        """Asks through the attention that all are compared under."""
-        model.set_attn_implementation("sdpa")
-
-        def logits(tokens: torch.Tensor) -> torch.Tensor:
-            with torch.no_grad():
-                return model(input_ids=tokens.to(model.device), use_cache=False).logits
-
-        return logits
-
-    def _result(
-        self, track: Track, directories: Mapping[str, str], published: Published | None
-    ) -> Result:
+    def _result(self, track: Track, forms: Mapping[str, Form]) -> Result:
         result = Result(
             name=track.spec.name,
             status=Status.FAILED if track.failed else Status.SUCCEEDED,
@@ -225,11 +113,25 @@ class Training:
             steps=track.num_steps,
             loss=track.curve.last_loss,
             valid_loss=track.curve.last_valid_loss,
-            directories=directories,
-            published=published,
+            directories={name: str(form.directory) for name, form in forms.items()},
+            published=self._publish(track, forms),
         )
         text = json.dumps(result.facts, indent=2) + "\n"
         write_whole(
             self.spec.output / track.spec.name / "result.json", lambda path: path.write_text(text)
         )
         return result
+
+    def _publish(self, track: Track, forms: Mapping[str, Form]) -> Published | None:
+        asked = track.spec.publish
+        if asked is None or not forms:
+            return None
+        return hand_out(
+            forms["model" if track.spec.is_full else asked.form],
+            track,
+            asked.repo,
+            hub=self._place.hub,
+            token=self._place.token,
+            private=asked.private,
+            settle_s=SETTLE_S,
+        )

@@ -29,6 +29,13 @@ from app.db.tables.mirror import (
 )
 from app.db.tables.repos import Commit, CutHistory, FormerName, Ref, Repo, Tree, TreeEntry
 from app.db.tables.search import NameSuffix, RepoCard, RepoTag
+from app.db.tables.tuning import (
+    TuningCheckpoint,
+    TuningEvent,
+    TuningFile,
+    TuningJob,
+    TuningLease,
+)
 from app.db.tables.uploads import LfsPart, LfsUpload, Xorb, XorbTerm
 from app.db.tables.visitors import AccessRequest, RepoLike
 
@@ -81,6 +88,11 @@ __all__ = [
     "TokenScope",
     "Tree",
     "TreeEntry",
+    "TuningCheckpoint",
+    "TuningEvent",
+    "TuningFile",
+    "TuningJob",
+    "TuningLease",
     "Xorb",
     "XorbTerm",
 ]

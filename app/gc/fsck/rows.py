@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session, aliased
 
 from app.accounts.usage import misfit
 from app.contents.findings import LOST, Found
-from app.db.tables import Content, Encoding, File, Finding, Repo, Segment, StoredObject, TreeEntry
+from app.db.tables import Content, Encoding, File, Finding, Repo, Segment, StoredObject
 from app.db.windows import id_windows
 from app.digest import CHECK_BYTES, PIECE_BYTES
+from app.gc.marking import file_is_kept
 from app.hub import Hub
 
 PAGE = 10_000
@@ -31,7 +32,7 @@ KINDS = (
 
 
 def check_files(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
-    """Files that are not live and sound though a commit shows them, or are not covered."""
+    """Files that are not live and sound though something keeps them, or are not covered."""
     for low, high in id_windows(hub.db, File.id, PAGE):
         check()
         with hub.db.read() as session:
@@ -60,11 +61,10 @@ def check_usage(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
 
 
 def _unsound_files(session: Session, low: int, high: int) -> Iterator[Found]:
-    shown = select(TreeEntry.file_id).where(TreeEntry.file_id == File.id).exists()
     for file in session.scalars(
         select(File)
         .where(File.id > low, File.id <= high, or_(File.state != "live", File.health != "ok"))
-        .where(shown)
+        .where(file_is_kept())
     ):
         kind = "condemned-file" if file.state != "live" else "damaged-file"
         yield Found(kind, f"file {file.sha256.hex()} is {file.state}, {file.health}", file.id)

@@ -39,6 +39,10 @@ WRONG: dict[str, Sequence[str]] = {
     "family_id": ["0", "-1", "x", "9" * 30],
     "grant_id": ["x", "9" * 30],
     "token_id": ["0", "-1", "x", "9" * 30, "999"],
+    "file_name": ["file-none", "x", "x" * 3000, "a%00b"],
+    "job_name": ["ftjob-none", "x", "x" * 3000, "a%00b"],
+    "which": ["none"],
+    "step": ["x", "9" * 30],
     "account": ["nobody", "bob", "x" * 97],
     "repo_type": ["wallets", "MODELS"],
 }

@@ -45,6 +45,7 @@ def told(answer: httpx.Response) -> str:
     text = text.replace(answer.headers.get("x-request-id", "-"), "<request>")
     text = re.sub(r'nonce=?"?[\w-]+', "nonce", head + text)
     text = re.sub(r'"id":"[0-9a-f]{16}"', '"id":"<job>"', text)
+    text = re.sub(r"\b(file|ftjob|ftckpt)-[A-Za-z0-9]{24}\b", r"\1-<name>", text)
     return _PORT.sub("<hub>", _TOKEN.sub("<token>", _SEAL.sub(_length, text)))
 
 

@@ -1,0 +1,136 @@
+"""Trainers as processes: killed without warning, with their hub or without, in mid-job."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import pytest
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+from safetensors.torch import load_file
+
+from tests.fixtures.server import Server, embedded_server
+from tests.fixtures.training import Workshop
+from tests.fixtures.tuning import messages, openai_client, x_hub
+from tests.training.service.alone import train_alone
+
+T = TypeVar("T")
+
+PATIENCE_S = 200.0
+SETTINGS = {
+    "CLADE_TIMERS__TUNING_LEASE_S": "3",
+    "CLADE_TUNING__IDLE_S": "3",
+    "CLADE_TUNING__THREADS": "1",
+    "CLADE_JOBS__THREADS": "0",
+}
+STEPS = 120
+
+
+def wait_for(look: Callable[[], T | None]) -> T:
+    """What ``look`` finds, as soon as it finds anything."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if (found := look()) is not None:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not come about")
+
+
+def trainers(server: Server) -> list[psutil.Process]:
+    """Processes that train a base below this server."""
+    found = psutil.Process(server.process.pid).children(recursive=True)
+    return [each for each in found if any(word.startswith("--base=") for word in each.cmdline())]
+
+
+class Owner:
+    """Who has a base on a hub, and asks for jobs on it."""
+
+    def __init__(self, server: Server, shop: Workshop, client: OpenAI) -> None:
+        self.server, self.shop, self.client = server, shop, client
+        self.api = HfApi(endpoint=server.url, token=server.token)
+        self.api.create_repo("clade/base")
+        self.api.upload_folder(repo_id="clade/base", folder_path=shop.base(dtype=torch.float64))
+        path = shop.data("sums.jsonl")
+        with path.open("rb") as file:
+            self.file = client.files.create(file=file, purpose="fine-tune").id
+
+    def job(self) -> FineTuningJob:
+        hyper = {"batch_size": 4}
+        wishes = {"steps": STEPS, "checkpoint_every": 5, "adapter": {"r": 2, "dropout": 0.1}}
+        return self.client.fine_tuning.jobs.create(
+            model="clade/base",
+            training_file=self.file,
+            seed=1,
+            method={"type": "supervised", "supervised": {"hyperparameters": hyper}},  # type: ignore[typeddict-item]
+            extra_body={"x_hub": wishes},
+        )
+
+    def steps(self, job: FineTuningJob) -> int:
+        now = self.client.fine_tuning.jobs.retrieve(job.id)
+        assert now.status not in {"failed", "succeeded"}, now
+        return x_hub(now)["steps_done"]
+
+    def wait_beyond(self, job: FineTuningJob, steps: int) -> int:
+        """Until more than these were told of."""
+        return wait_for(lambda: done if (done := self.steps(job)) > steps else None)
+
+    def end(self, job: FineTuningJob) -> FineTuningJob:
+        def over() -> FineTuningJob | None:
+            now = self.client.fine_tuning.jobs.retrieve(job.id)
+            return now if now.status in {"succeeded", "failed"} else None
+
+        return wait_for(over)
+
+    def check(self, job: FineTuningJob) -> None:
+        """The result is that of a run that nobody disturbed."""
+        now = self.end(job)
+        assert now.status == "succeeded", now.error
+        repo = x_hub(now)["target"]
+        to = Path(
+            snapshot_download(
+                repo,
+                endpoint=self.server.url,
+                token=self.server.token,
+                local_dir=self.shop.home / "pulled",
+            )
+        )
+        ours = load_file(to / "adapter_model.safetensors")
+        spec = {"seed": 1, "steps": STEPS, "adapter": {"r": 2, "dropout": 0.1}}
+        theirs = train_alone(self.shop.home, "sums.jsonl", **spec)
+        for name, expected in theirs.items():
+            found = ours[name.removeprefix("adapter.")]
+            assert torch.allclose(found.double(), expected.double(), rtol=0, atol=1e-6), name
+        commits = [each.title for each in self.api.list_repo_commits(repo)]
+        assert sum("Train" in title for title in commits) == 1
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    (tmp_path / "server").mkdir()
+    with (
+        embedded_server(tmp_path / "server", **SETTINGS) as server,
+        openai_client(server.url, server.token) as client,
+    ):
+        yield Owner(server, Workshop(tmp_path), client)
+
+
+def test_a_job_outlives_its_trainer_and_its_hub(owner: Owner) -> None:
+    job = owner.job()
+    done = owner.wait_beyond(job, 5)
+    [trainer] = trainers(owner.server)
+    trainer.send_signal(signal.SIGKILL)
+    done = owner.wait_beyond(job, done + 10)
+    below = psutil.Process(owner.server.process.pid).children(recursive=True)
+    owner.server.kill()
+    for orphan in below:  # they notice that nobody holds the other end of their input
+        orphan.wait(PATIENCE_S)
+    owner.server.start()
+    owner.check(job)
+    told = messages(owner.client, job)
+    assert any("trainer was lost" in each for each in told)
+    assert sum(each.startswith("Going on from the checkpoint") for each in told) >= 2

@@ -1,0 +1,43 @@
+"""What a trainer is told when it starts; `clade serve` has the same as settings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from training.sched.shape import Layout
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerOptions:
+    """``bases``: processes at a time. ``memory_gb``, ``most_jobs``, ``most_tokens``: of each.
+
+    ``idle_s``: how long a base is kept in memory without a job.
+    """
+
+    hub: str
+    cache: Path
+    bases: int = 1
+    device: str = "cpu"
+    dtype: Dtype = "auto"
+    layout: Layout = Layout.PACKED
+    memory_gb: float | None = None
+    most_jobs: int = 8
+    most_tokens: int = 4096
+    threads: int | None = None
+    idle_s: float = 60.0
+
+    @property
+    def policy_name(self) -> str:
+        """What suits the layout."""
+        return "packed" if self.layout is Layout.PACKED else "minpad"
+
+    def arguments(self) -> list[str]:
+        """The same for the command line of a child."""
+        own = {name: getattr(self, name) for name in self.__slots__} | {"layout": self.layout.value}
+        return [
+            f"--{name.removesuffix('_s').replace('_', '-')}={value}"
+            for name, value in own.items()
+            if value is not None
+        ]
