@@ -135,7 +135,7 @@ def list_files(
     return rows[:limit], len(rows) > limit
 
 
-def _files_of(caller: Principal, purpose: str | None) -> Select[tuple[TuningFile]]:
+def _files_of(caller: Principal, purpose: str | None) -> Select[TuningFile]:
     query = (
         select(TuningFile)
         .join(Repo, Repo.id == TuningFile.repo_id)

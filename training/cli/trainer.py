@@ -8,7 +8,7 @@ import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -123,7 +123,7 @@ def _dtype(text: str) -> Dtype:
     return text  # pyright: ignore[reportReturnType]
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     sys.stderr.write(f"clade: {message}\n")
     raise typer.Exit(1)
 

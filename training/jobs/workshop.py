@@ -72,15 +72,19 @@ class Workshop:
     def adapter(
         self, trainer: FusedTrainer, adapter: Adapter, track: Track, directory: Path
     ) -> Form:
-        """An adapter in PEFT's form. Raises NoRoom."""
+        """An adapter in PEFT's form, whose files are of float32. Raises NoRoom."""
         export_adapter(track, adapter, self.origin, directory)
 
-        def theirs(pulled: Path) -> Logits:
+        def answers(of: Adapter) -> Logits:
+            return lambda tokens: trainer.logits(of, tokens)
+
+        def read(pulled: Path) -> Logits:
             again = new_adapter(trainer.base.model, adapter.options, seed=0)
             load_adapter(again, pulled)
-            return lambda tokens: trainer.logits(again, tokens)
+            return answers(again)
 
-        return Form(directory, lambda tokens: trainer.logits(adapter, tokens), theirs)
+        is_rounded = any(side.dtype != torch.float32 for side in adapter.parameters)
+        return Form(directory, read(directory) if is_rounded else answers(adapter), read)
 
     def merged(self, adapter: Adapter, track: Track, directory: Path) -> Form:
         """The base, fresh from disk, with an adapter merged in. Raises NoRoom."""

@@ -72,7 +72,9 @@ class BaseTrainer:
         with self._desk:
             self._claim(full=True)
             workshop = self._open()
-            for held in self._desk.held if workshop is not None else ():
+            if workshop is None:
+                return
+            for held in self._desk.held:
                 with self._apart(held):
                     self._train_whole(workshop, held, is_stopping)
 

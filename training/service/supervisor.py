@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from client.errors import ClientError, LeaseLost, Unreachable
 from client.trainer import Claim, TrainerClient, Work
@@ -97,13 +98,16 @@ class Supervisor:
         """``wait``: sleeps for so many seconds, true once it is time to stop."""
         busy_at = time.monotonic()
         try:
-            while not wait(LOOK_S):
+            pause_s = 0.0
+            while not wait(pause_s):
                 self._bury()
+                has_looked, is_busy = False, True
                 try:
-                    is_busy = self._look_at_files() | self._start_children()
+                    has_looked = self._look_at_files()
+                    is_busy = self._start_children() or has_looked
                 except Unreachable as error:
                     log.warning("the hub cannot be asked for work: %s", error)
-                    continue
+                pause_s = 0.0 if has_looked else LOOK_S
                 if is_busy or self._children:
                     busy_at = time.monotonic()
                 elif self._leaves and time.monotonic() - busy_at >= self._options.idle_s:
@@ -130,7 +134,10 @@ class Supervisor:
 
     def _fault(self, claim: Claim) -> dict[str, str] | None:
         """What is wrong with a job's files."""
-        files = {"training": claim.training_file, "validation": claim.validation_file}
+        files: dict[Literal["training", "validation"], str | None] = {
+            "training": claim.training_file,
+            "validation": claim.validation_file,
+        }
         forms: dict[str, str] = {}
         for which, filename in files.items():
             if filename is None:

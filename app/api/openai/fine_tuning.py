@@ -8,7 +8,6 @@ from zlib import crc32
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -186,15 +185,12 @@ def checkpoints(
 def job_object(hub: Hub, session: Session, job: TuningJob) -> dict[str, Any]:
     """A job as the clients know it, with what only this hub has under ``x_hub``."""
     request = json.loads(job.request)
-    names = dict(
-        session.execute(
-            select(TuningFile.id, TuningFile.name).where(
-                TuningFile.id.in_(
-                    [job.training_file_id, job.validation_file_id, job.result_file_id]
-                )
-            )
-        ).all()
-    )
+
+    def name_of(file_id: int | None) -> str | None:
+        row = None if file_id is None else session.get(TuningFile, file_id)
+        return None if row is None else row.name
+
+    result_file = name_of(job.result_file_id)
     hyperparameters = request["hyperparameters"]
     is_over = job.finished_at is not None
     result = loaded(job.result)
@@ -207,9 +203,9 @@ def job_object(hub: Hub, session: Session, job: TuningJob) -> dict[str, Any]:
         "fine_tuned_model": job.target if job.status == "succeeded" else None,
         "organization_id": session.get_one(Account, job.owner_id).name,
         "status": job.status,
-        "training_file": names.get(job.training_file_id, ""),
-        "validation_file": names.get(job.validation_file_id),
-        "result_files": [names[job.result_file_id]] if job.result_file_id in names else [],
+        "training_file": name_of(job.training_file_id) or "",
+        "validation_file": name_of(job.validation_file_id),
+        "result_files": [result_file] if result_file else [],
         "hyperparameters": hyperparameters,
         "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "seed": request["seed"],

@@ -25,6 +25,7 @@ from tests.fixtures.api import running_server
 from tests.fixtures.training import Workshop
 from tests.fixtures.tuning import openai_client
 from tests.training.service.alone import train_alone
+from training.service import counter
 from training.service.one_base import BaseTrainer
 from training.service.options import TrainerOptions
 from training.service.supervisor import Supervisor
@@ -107,7 +108,8 @@ class Service:
 def serving(hub: Hub, home: Path, dtype: torch.dtype) -> Iterator[Service]:
     hub.clock = SystemClock()
     timers = Timers.model_validate(hub.settings.timers.model_dump() | {"tuning_lease_s": 30})
-    hub.settings = hub.settings.model_copy(update={"timers": timers})
+    jobs = hub.settings.jobs.model_copy(update={"threads": 0})
+    hub.settings = hub.settings.model_copy(update={"timers": timers, "jobs": jobs})
     create_user(hub, "alice", token="hf_alice")
     create_user(hub, "root", token="hf_root", admin=True)
     shop = Workshop(home)
@@ -116,6 +118,12 @@ def serving(hub: Hub, home: Path, dtype: torch.dtype) -> Iterator[Service]:
         api.create_repo(BASE)
         api.upload_folder(repo_id=BASE, folder_path=shop.base(dtype=dtype))
         yield Service(hub, url, shop, client)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compressed here while a result waits for it."""
+    monkeypatch.setattr(counter, "SETTLE_S", 0.0)
 
 
 @pytest.fixture

@@ -55,10 +55,8 @@ def test_two_ranks_join_one_trainer_and_each_is_as_if_it_were_alone(any_service:
     for job, expected in zip((wide, thin), alone, strict=True):
         assert distance(service.adapter(job), expected) <= 1e-12
     told = messages(service.client, wide)
-    assert told[2:4] == [
-        "Files validated, moving job to queued state",
-        "12 examples of 301 tokens, 0 of them cut at 256 tokens; 6 steps",
-    ]
+    assert told[2] == "Files validated, moving job to queued state"
+    assert "12 examples of 301 tokens, 0 of them cut at 256 tokens; 6 steps" in told
     assert told[-2:] == [
         f"New fine-tuned model created: {x_hub(wide)['target']}",
         "The job has successfully completed",
