@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
 
+from training.jobs.limits import RunLimits
 from training.jobs.spec import BadSpec
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
@@ -16,39 +16,10 @@ from training.lora.job import Failed, LoraJob, Stepped
 from training.lora.trainer import FusedTrainer, Outcome
 from training.sched.policy import create_policy
 from training.sched.room import Room
-from training.sched.shape import Layout, SequenceShape
+from training.sched.shape import SequenceShape
 
 Report = Callable[[Track], None]
 """Told of every step of a job."""
-
-
-class RunLimits(Protocol):
-    """What a run may take; a training file has it, and so has a trainer."""
-
-    @property
-    def layout(self) -> Layout:
-        """Of batches."""
-        ...
-
-    @property
-    def policy_name(self) -> str:
-        """Who steps: see ``training.sched.policy``."""
-        ...
-
-    @property
-    def most_jobs(self) -> int:
-        """In a step."""
-        ...
-
-    @property
-    def most_tokens(self) -> int:
-        """In a step of more than one job."""
-        ...
-
-    @property
-    def memory_gb(self) -> float | None:
-        """For base, adapters and batches; None: not bounded."""
-        ...
 
 
 class _Running:

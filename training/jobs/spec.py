@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from training.jobs.limits import RunLimits, policy_for
 from training.lora.job import AdamwOptions
 from training.lora.options import ALL_LINEAR, LoraOptions
 from training.optim import ZenFlowOptions
@@ -160,12 +161,12 @@ class JobSpec(Strict):
 
 
 class TrainSpec(Strict):
-    """The whole file. Paths are relative to it."""
+    """The whole file. Paths are relative to it. ``layout``: by default packed where that can be."""
 
     base: str
     revision: str = "main"
     output: Path
-    layout: Layout = Layout.PADDED
+    layout: Layout | None = None
     device: str = "cpu"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     policy: Literal["fifo", "minpad", "packed"] | None = None
@@ -184,10 +185,15 @@ class TrainSpec(Strict):
             raise ValueError(f"{full[0]} trains the whole model and needs a file of its own")
         return self
 
-    @property
-    def policy_name(self) -> str:
-        """The one that was asked for, or what suits the layout."""
-        return self.policy or ("packed" if self.layout is Layout.PACKED else "minpad")
+    def settled(self, layout: Layout) -> RunLimits:
+        """What a run in this layout may take, by the policy that suits it if none was asked for."""
+        return RunLimits(
+            layout=layout,
+            policy_name=self.policy or policy_for(layout),
+            most_jobs=self.most_jobs,
+            most_tokens=self.most_tokens,
+            memory_gb=self.memory_gb,
+        )
 
 
 def read_spec(path: Path) -> TrainSpec:

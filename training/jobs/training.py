@@ -15,6 +15,8 @@ from training.jobs.spec import TrainSpec
 from training.jobs.stopping import IsStopping
 from training.jobs.track import Status, Track
 from training.jobs.workshop import Form, Place, Workshop, hand_out
+from training.lora.packing import best_layout
+from training.sched.shape import Layout
 
 SETTLE_S = 30.0
 """How long a hub is given to compress what was published, to tell what it takes there."""
@@ -69,12 +71,12 @@ class Training:
         """
         first = self.tracks[0]
         if first.spec.is_full:
-            full = FullRun(self.spec.layout, self._workshop.model, first)
+            full = FullRun(self._layout(), self._workshop.model, first)
             full.run(report, is_stopping)
             results = [self._finish_full(full, first)]
             finished(results[0])
             return results
-        run = LoraRun(self.spec, self._workshop.model)
+        run = LoraRun(self.spec.settled(self._layout()), self._workshop.model)
         for track in self.tracks:
             run.add(track)
         run.run(report, is_stopping)
@@ -83,6 +85,9 @@ class Training:
             results.append(self._finish(run, track))
             finished(results[-1])
         return results
+
+    def _layout(self) -> Layout:
+        return self.spec.layout or best_layout(self._workshop.model)
 
     def _states(self, name: str) -> Checkpoints:
         return Checkpoints(self.spec.output / name / "checkpoints")

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 
 from client.errors import LeaseLost, Unreachable
 from client.trainer import TrainerClient
@@ -15,7 +14,7 @@ from training.jobs.origin import find_origin
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
 from training.jobs.workshop import Workshop
-from training.lora.attention import UnpackableModel
+from training.lora.packing import best_layout
 from training.sched.shape import Layout
 from training.service.counter import Counter
 from training.service.desk import Desk, Held
@@ -80,7 +79,7 @@ class BaseTrainer:
 
     def _train_whole(self, workshop: Workshop, held: Held, is_stopping: IsStopping) -> None:
         track = self._counter.track(workshop, held)
-        run = FullRun(Layout.PADDED, workshop.model, track)
+        run = FullRun(best_layout(workshop.model), workshop.model, track)
         try:
             run.run(held.stepped, lambda: is_stopping() or held.wanted != "run")
         except Interrupted:
@@ -127,10 +126,10 @@ class BaseTrainer:
         return None
 
     def _begin(self, workshop: Workshop) -> LoraRun:
-        try:
-            return LoraRun(self._options, workshop.model)
-        except UnpackableModel:
-            return LoraRun(replace(self._options, layout=Layout.PADDED), workshop.model)
+        layout = self._options.layout
+        if layout is Layout.PACKED:
+            layout = best_layout(workshop.model)
+        return LoraRun(self._options.limits(layout), workshop.model)
 
     def _read(self, workshop: Workshop, reader: ThreadPoolExecutor) -> None:
         """Have the data of new jobs read while others step."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from training.jobs.limits import RunLimits, policy_for
 from training.sched.shape import Layout
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -28,10 +29,15 @@ class TrainerOptions:
     threads: int | None = None
     idle_s: float = 60.0
 
-    @property
-    def policy_name(self) -> str:
-        """What suits the layout."""
-        return "packed" if self.layout is Layout.PACKED else "minpad"
+    def limits(self, layout: Layout) -> RunLimits:
+        """Of a run in this layout."""
+        return RunLimits(
+            layout=layout,
+            policy_name=policy_for(layout),
+            most_jobs=self.most_jobs,
+            most_tokens=self.most_tokens,
+            memory_gb=self.memory_gb,
+        )
 
     def arguments(self) -> list[str]:
         """The same for the command line of a child."""

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -127,6 +128,9 @@ def jobs(
         found, has_more = control.list_jobs(
             session, caller, after=after, limit=limit, metadata=wanted
         )
+        named = {each for job in found for each in _files_of(job)}
+        # Held by the session from here on, so that no job asks for its own.
+        _held = session.scalars(select(TuningFile).where(TuningFile.id.in_(named))).all()
         return page([job_object(hub, session, job) for job in found], has_more=has_more)
 
 
@@ -266,6 +270,11 @@ def _estimate(hub: Hub, job: TuningJob) -> int | None:
         return None
     now = hub.clock.now()
     return seconds(now + (now - job.running_at) / done * (job.total_steps - job.steps))
+
+
+def _files_of(job: TuningJob) -> set[int]:
+    ids = (job.training_file_id, job.validation_file_id, job.result_file_id)
+    return {each for each in ids if each is not None}
 
 
 def _event(job: TuningJob, row: TuningEvent) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.jobs.spec import BadSpec, read_spec
+from training.sched.shape import Layout
 
 GOOD = 'base = "alice/base"\noutput = "out"\n[[jobs]]\nname = "a"\ndata = "a.jsonl"\n'
 
@@ -24,10 +25,12 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 
 def test_defaults_suit_the_layout(tmp_path: Path) -> None:
-    assert read(tmp_path, GOOD).policy_name == "minpad"
-    assert read(tmp_path, 'layout = "packed"\n' + GOOD).policy_name == "packed"
-    assert read(tmp_path, 'policy = "fifo"\n' + GOOD).policy_name == "fifo"
-    job = read(tmp_path, GOOD).jobs[0]
+    spec = read(tmp_path, GOOD)
+    assert spec.layout is None
+    assert spec.settled(Layout.PADDED).policy_name == "minpad"
+    assert spec.settled(Layout.PACKED).policy_name == "packed"
+    assert read(tmp_path, 'policy = "fifo"\n' + GOOD).settled(Layout.PACKED).policy_name == "fifo"
+    job = spec.jobs[0]
     assert not job.is_full
     assert (job.total_steps(10), job.schedule(10).total_steps) == (30, 30)
     zen = read(tmp_path, GOOD + '[jobs.optimizer]\nkind = "zenflow"\n').jobs[0]

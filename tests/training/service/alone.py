@@ -10,6 +10,7 @@ from training.jobs.lora_run import LoraRun
 from training.jobs.origin import Origin
 from training.jobs.spec import JobSpec
 from training.jobs.workshop import Workshop
+from training.sched.shape import Layout
 from training.service.options import TrainerOptions
 
 
@@ -20,7 +21,7 @@ def train_alone(home: Path, data: str, **spec: Any) -> dict[str, torch.Tensor]:
     workshop = Workshop(origin, dtype="auto", device="cpu", cache=cache)
     job = JobSpec(name="alone", data=home / data, batch_size=4, **spec)
     track = workshop.track(job, Checkpoints(cache / data / "states"), 1000)
-    run = LoraRun(TrainerOptions(hub="", cache=cache), workshop.model)
+    run = LoraRun(TrainerOptions(hub="", cache=cache).limits(Layout.PACKED), workshop.model)
     run.add(track)
     run.run(lambda _: None, lambda: False)
     state = run.jobs["alone"].state()

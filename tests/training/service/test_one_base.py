@@ -56,7 +56,7 @@ def test_two_ranks_join_one_trainer_and_each_is_as_if_it_were_alone(any_service:
         assert distance(service.adapter(job), expected) <= 1e-12
     told = messages(service.client, wide)
     assert told[2] == "Files validated, moving job to queued state"
-    assert "12 examples of 301 tokens, 0 of them cut at 256 tokens; 6 steps" in told
+    assert "12 examples of 308 tokens, 0 of them cut at 256 tokens; 6 steps" in told
     assert told[-2:] == [
         f"New fine-tuned model created: {x_hub(wide)['target']}",
         "The job has successfully completed",
