@@ -10,7 +10,9 @@ COPY serving serving
 COPY training training
 COPY workers workers
 COPY migrations migrations
-RUN uv venv /opt/clade && uv pip install --python /opt/clade/bin/python -c constraints.txt .
+# "[train]" for trainers, "[serve]" for inference; the hub itself needs neither.
+ARG EXTRAS=""
+RUN uv venv /opt/clade && uv pip install --python /opt/clade/bin/python -c constraints.txt ".${EXTRAS}"
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/clade /opt/clade

@@ -31,7 +31,7 @@ from app.restore.homes import Home
 from app.tuning.creating import MERGED
 from app.tuning.fencing import fenced
 from app.tuning.naming import new_name
-from app.tuning.shelf import SHELF, have_shelf, put_on_shelf, release
+from app.tuning.shelf import SHELF, check_here, have_shelf, put_on_shelf, release
 from app.tuning.states import tell
 
 KEPT = 2
@@ -68,6 +68,7 @@ def keep_checkpoint(
 
     def work(session: Session) -> None:
         job, lease = fenced(session, hub, name, fence)
+        check_here(session, stored.file_id)
         of_job = select(TuningCheckpoint).where(TuningCheckpoint.job_id == job.id)
         for same in session.scalars(of_job.where(TuningCheckpoint.step == step)).all():
             drop_checkpoint(session, same)

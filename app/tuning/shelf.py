@@ -16,8 +16,8 @@ from app.accounts.permissions import can_read, can_write
 from app.accounts.tokens import Principal
 from app.accounts.usage import mark_stale
 from app.catalog.naming import repo_key
-from app.db.tables import FileGrant, Repo, TuningCheckpoint, TuningFile
-from app.errors import Conflict, ContentNotFound, Forbidden, InvalidRequest
+from app.db.tables import File, FileGrant, Repo, TuningCheckpoint, TuningFile
+from app.errors import Conflict, ContentNotFound, Forbidden, InvalidRequest, Unavailable
 from app.hub import Hub
 from app.ingest.creation import create_repo
 from app.ingest.stream import ingest_stream
@@ -80,6 +80,7 @@ def put_on_shelf(
     stored = ingest_stream(hub, chunks, nbytes=None, sha256=None, repo_id=repo_id)
 
     def work(session: Session) -> TuningFile:
+        check_here(session, stored.file_id)
         row = TuningFile(
             name=new_name("file"),
             owner_id=owner_id,
@@ -95,6 +96,17 @@ def put_on_shelf(
         return row
 
     return hub.db.run(work)
+
+
+def check_here(session: Session, file_id: int) -> None:
+    """Lock a file that a row is about to keep, and look at it in the next statement (rule W5).
+
+    Raises Unavailable if the collector was faster.
+    """
+    session.execute(select(File.id).where(File.id == file_id).with_for_update(read=True))
+    is_live = select(File.id).where(File.id == file_id, File.state == "live")
+    if session.scalar(is_live) is None:
+        raise Unavailable("the bytes were collected meanwhile; send them again")
 
 
 def check_filename(filename: str) -> None:

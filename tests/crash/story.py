@@ -29,6 +29,7 @@ from tests.crash.histories import (
 )
 from tests.crash.samples import BASE, CHUNKS, PARTS, TUNED, random_bytes
 from tests.crash.stage import Act
+from tests.crash.tuning import fine_tune
 from tests.crash.uploads import (
     abandoned_xorb,
     git_push,
@@ -74,6 +75,8 @@ ACTS: list[tuple[str, Act]] = [
     ("zombie", zombie),
     ("everything expires", everything_expires),
     ("jobs to the end", run_jobs),
+    ("fine-tune", fine_tune("three")),
+    ("collect what was trained on", collect_now),
     ("delete the other", delete("three")),
     ("start over", create("four")),
     ("a file", lfs_upload("four", WEIGHTS, TUNED[2])),

@@ -71,7 +71,10 @@ class FusedTrainer:
         return self.jobs.pop(name)
 
     def step(self, names: Iterable[str] | None = None) -> dict[str, Outcome]:
-        """One step of each of these jobs (default: all), together. Failed ones have left."""
+        """One step of each of these jobs (default: all), together. Failed ones have left.
+
+        Raises what a model's forward or backward pass raises; nobody has stepped then.
+        """
         jobs = [self.jobs[name] for name in (self.jobs if names is None else names)]
         entries = {job.name: job.entries() for job in jobs}
         targets = {
@@ -81,7 +84,10 @@ class FusedTrainer:
         self._pass_over([entry for own in entries.values() for entry in own], targets, gathered)
         outcomes: dict[str, Outcome] = {}
         for job in jobs:
-            outcomes[job.name] = self._conclude(job, entries[job.name], gathered)
+            try:
+                outcomes[job.name] = self._conclude(job, entries[job.name], gathered)
+            except (RuntimeError, ValueError) as error:
+                outcomes[job.name] = Failed(f"its step broke: {error}")
             if isinstance(outcomes[job.name], Failed):
                 self.leave(job.name)
         return outcomes

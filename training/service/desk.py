@@ -53,6 +53,8 @@ class Held:
 
     def stepped(self, track: Track) -> None:
         """The job took a step: the last one before a report is told, and every evaluation."""
+        if not track.curve.steps:  # it broke in its first
+            return
         row, total = track.curve.steps[-1], track.total_steps
         step, evaluations = row["step"], track.curve.evaluations
         metrics = {"step": step, "total_steps": total, "train_loss": row["loss"], "lr": row["lr"]}

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,9 @@ from app.tasks import HANDLERS
 from tests.fixtures.tuning import messages, x_hub
 from tests.training.service.conftest import BASE, Service
 from training.jobs import checkpoint
+from training.lora.batch import Entry
 from training.lora.job import LoraJob
+from training.lora.trainer import FusedTrainer
 from training.service.one_base import BaseTrainer
 
 Weights = Mapping[str, torch.Tensor]
@@ -168,14 +170,14 @@ def test_one_jobs_faults_are_told_and_do_not_touch_the_others(
         "broken": service.job(good, seed=66),
     }
     healthy = service.job(good, seed=7, n_epochs=2)
-    entries = LoraJob.entries
+    gradients = FusedTrainer._gradients
 
-    def poisoned(job: LoraJob) -> object:
-        if job.name == bad["broken"].id and job.num_steps == 1:
+    def broken(trainer: FusedTrainer, entries: Sequence[Entry], targets: dict[str, int]) -> object:
+        if any(entry.job == bad["broken"].id for entry in entries):
             raise ValueError("something unforeseen")
-        return entries(job)
+        return gradients(trainer, entries, targets)
 
-    monkeypatch.setattr(LoraJob, "entries", poisoned)
+    monkeypatch.setattr(FusedTrainer, "_gradients", broken)
     service.train()
     told = {name: fault(service, job) for name, job in bad.items()}
     shown = {name: (code, param) for name, (code, param, _) in told.items()}

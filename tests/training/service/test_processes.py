@@ -1,8 +1,12 @@
 """Trainers as processes: killed without warning, with their hub or without, in mid-job."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +18,8 @@ from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 from safetensors.torch import load_file
 
-from tests.fixtures.server import Server, embedded_server
+from app.settings import Settings
+from tests.fixtures.server import Server, embedded_server, production_stack
 from tests.fixtures.training import Workshop
 from tests.fixtures.tuning import messages, openai_client, x_hub
 from tests.training.service.alone import train_alone
@@ -134,3 +139,55 @@ def test_a_job_outlives_its_trainer_and_its_hub(owner: Owner) -> None:
     told = messages(owner.client, job)
     assert any("trainer was lost" in each for each in told)
     assert sum(each.startswith("Going on from the checkpoint") for each in told) >= 2
+
+
+@contextmanager
+def trainer_of(server: Server, home: Path) -> Iterator[psutil.Process]:
+    """`clade trainer` as an operator starts it."""
+    command = [str(Path(sys.executable).parent / "clade"), "trainer", "--hub", server.url]
+    options = ["--idle", "3", "--threads", "1", "--cache", str(home)]
+    with (home.parent / f"{home.name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, *options],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "HF_TOKEN": server.token},
+        )
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def each_process(trainer: psutil.Process) -> list[psutil.Process]:
+    return [trainer, *trainer.children(recursive=True)]
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(600)
+def test_who_slept_through_its_lease_changes_nothing(
+    production_settings: Settings, broker_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "server").mkdir()
+    lease = {"CLADE_TIMERS__TUNING_LEASE_S": "3"}
+    with (
+        production_stack(tmp_path / "server", production_settings, broker_url, **lease) as server,
+        openai_client(server.url, server.token) as client,
+    ):
+        owner = Owner(server, Workshop(tmp_path), client)
+        with trainer_of(server, tmp_path / "sleeper") as sleeper:
+            job = owner.job()
+            owner.wait_beyond(job, 5)
+            asleep = each_process(sleeper)
+            for each in asleep:
+                each.suspend()
+            with trainer_of(server, tmp_path / "other"):
+                owner.check(job)
+                said = messages(client, job)
+            for each in asleep:
+                each.resume()
+            [_, child] = asleep
+            child.wait(PATIENCE_S)  # finds that the job is gone, and has nothing else to do
+        assert messages(client, job) == said
+        owner.check(job)
