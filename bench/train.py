@@ -3,7 +3,7 @@
 All parts run in turns, ours beside the peer, several rounds; ratios are medians of the rounds' own.
 CPU seconds of one thread. Where fusing loses the table says so.
 
-    python -m bench.train [--only fused memory day zenflow] [--rounds N] [--quick]
+    python -m bench.train [--only fused memory day zenflow convergence] [--rounds N] [--quick]
 """
 
 import argparse
@@ -36,7 +36,7 @@ from training.sim.day import day_of_jobs
 from training.sim.simulator import StepTime, simulate
 
 VOCABULARY = 512
-PARTS = ("fused", "memory", "day", "zenflow")
+PARTS = ("fused", "memory", "day", "zenflow", "convergence")
 MEASURED = StepTime(base_s=0.0061, job_s=0.00258, token_s=0.0002, square_s=1.87e-07)
 """CPU seconds of the model below with d = 256 (AMD EPYC, one thread), as `fused` prints them."""
 TIMES = 8
@@ -305,6 +305,10 @@ def main() -> None:
         day(1 if options.quick else 2)
     if "zenflow" in options.only:
         zenflow()
+    if "convergence" in options.only:
+        from bench.zenflow import convergence
+
+        convergence(2 if options.quick else 3, 60 if options.quick else 200)
 
 
 if __name__ == "__main__":

@@ -228,12 +228,19 @@ def _note(session: Session, hub: Hub, job: TuningJob, lease: TuningLease, report
     if report.is_running and job.status == "queued":
         move(hub, job, "running")
         tell(session, hub, job, "Fine-tuning job started")
+    for said in report.said:
+        # What is done again after a crash was told of before.
+        if said.metrics is None or _step_of(said) > job.steps:
+            tell(session, hub, job, said.message, level=said.level, metrics=said.metrics)
     if report.steps > job.steps:
         job.steps, lease.attempts = report.steps, 0
         job.trained_tokens = max(job.trained_tokens, report.trained_tokens)
     job.total_steps = report.total_steps or job.total_steps
-    for said in report.said:
-        tell(session, hub, job, said.message, level=said.level, metrics=said.metrics)
+
+
+def _step_of(said: Said) -> int:
+    step = (said.metrics or {}).get("step")
+    return step if isinstance(step, int) else 0
 
 
 def validated(hub: Hub, name: str, fence: int) -> None:

@@ -1,5 +1,6 @@
 """LoRA jobs from their first step to their last, together over one base."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +18,12 @@ from training.lora.trainer import FusedTrainer, Outcome
 from training.sched.policy import create_policy
 from training.sched.room import Room
 from training.sched.shape import SequenceShape
+
+BREAKS = (RuntimeError, ValueError, IndexError, TypeError)
+DEVICE_LOST = getattr(torch, "AcceleratorError", ())
+"""After these nothing runs on the device any more, in this process."""
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[Track], None]
 """Told of every step of a job."""
@@ -137,14 +144,17 @@ class LoraRun:
         """Of a step together; if that breaks, each steps alone, and who breaks that has failed."""
         try:
             return self.trainer.step(names)
-        except (RuntimeError, ValueError, IndexError, TypeError):
-            if len(names) == 1 and len(self._running) == 1:
+        except BREAKS as error:
+            if isinstance(error, DEVICE_LOST):
                 raise
+            log.warning("a step of %d jobs broke; each steps alone", len(names), exc_info=error)
         outcomes: dict[str, Outcome] = {}
         for name in names:
             try:
                 outcomes |= self.trainer.step([name])
-            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            except BREAKS as error:
+                if isinstance(error, DEVICE_LOST):
+                    raise
                 outcomes[name] = Failed(f"its step broke: {type(error).__name__}: {error}")
         return outcomes
 

@@ -100,6 +100,10 @@ def test_a_job_runs_once_however_often_it_is_asked_for(tuning: Tuning) -> None:
         assert leasing.beat(tuning.hub, told) == "run"
     assert tuning.state(job).status == "running"
     assert tuning.said(job)[-2:] == ["Fine-tuning job started", "hello"]
+    steps = [Said(f"step {n}", metrics={"step": n}) for n in (2, 3)]
+    leasing.beat(tuning.hub, report(claim, 2, steps=3, said=steps))
+    assert tuning.said(job)[-1:] == ["step 3"]
+    assert "step 2" not in tuning.said(job)
     tuning.keep(claim, 2)
     leasing.end(tuning.hub, job.name, claim.fence, "succeeded", result={"published": []})
     assert tuning.state(job).status == "succeeded"
