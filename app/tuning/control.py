@@ -12,6 +12,7 @@ from app.db.tables import TuningCheckpoint, TuningEvent, TuningJob, TuningLease
 from app.errors import ContentNotFound, Forbidden, InvalidRequest
 from app.hub import Hub
 from app.tuning.fencing import is_held, release
+from app.tuning.naming import is_name
 from app.tuning.states import FINAL, move, tell
 
 SCANNED = 1_000
@@ -20,7 +21,8 @@ SCANNED = 1_000
 
 def find_job(session: Session, caller: Principal, name: str) -> TuningJob:
     """A job of the caller's. Raises ContentNotFound."""
-    job = session.scalar(select(TuningJob).where(TuningJob.name == name))
+    known = select(TuningJob).where(TuningJob.name == name)
+    job = session.scalar(known) if is_name(name, "ftjob") else None
     is_own = job is not None and job.owner_id == caller.account_id and _sees(caller)
     if job is None or not (is_own or caller.is_admin):
         raise ContentNotFound(f"Could not find fine tune: {name[:64]!a}")
@@ -81,7 +83,8 @@ def list_checkpoints(
     """The same of its checkpoints. Raises ContentNotFound."""
     query = select(TuningCheckpoint).where(TuningCheckpoint.job_id == job.id)
     if after is not None:
-        last = session.scalar(query.where(TuningCheckpoint.name == after))
+        known = query.where(TuningCheckpoint.name == after)
+        last = session.scalar(known) if is_name(after, "ftckpt") else None
         if last is None:
             raise ContentNotFound(f"after: no checkpoint {after[:64]!a}")
         query = query.where(TuningCheckpoint.step < last.step)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.db.tables import AccessToken, TuningJob, TuningLease
 from app.errors import LeaseLost
 from app.hub import Hub
+from app.tuning.naming import is_name
 
 
 def fenced(
@@ -22,7 +23,8 @@ def fenced(
 
     ``renewing``: a claim that ran out and that nobody took over counts, too. Raises LeaseLost.
     """
-    found = session.scalar(select(TuningJob.id).where(TuningJob.name == name))
+    known = select(TuningJob.id).where(TuningJob.name == name)
+    found = session.scalar(known) if is_name(name, "ftjob") else None
     lease = None if found is None else session.get(TuningLease, found, with_for_update=True)
     if found is None or lease is None or lease.holder is None or lease.fence != fence:
         raise LeaseLost(f"{name[:64]} is not yours any more")

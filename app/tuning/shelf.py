@@ -6,7 +6,7 @@ none of them. Who may read it may read them, with the owner's tokens.
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, get_args
 
 from sqlalchemy import Select, delete, exists, select
 from sqlalchemy.orm import Session
@@ -21,7 +21,7 @@ from app.errors import Conflict, ContentNotFound, Forbidden, InvalidRequest, Una
 from app.hub import Hub
 from app.ingest.creation import create_repo
 from app.ingest.stream import ingest_stream
-from app.tuning.naming import new_name
+from app.tuning.naming import is_name, new_name
 
 SHELF = "fine-tuning"
 MAX_FILENAME_NBYTES = 255
@@ -120,7 +120,8 @@ def check_filename(filename: str) -> None:
 
 def find_file(session: Session, caller: Principal, name: str) -> TuningFile:
     """A file of the caller's. Raises ContentNotFound."""
-    row = session.scalar(select(TuningFile).where(TuningFile.name == name))
+    known = select(TuningFile).where(TuningFile.name == name)
+    row = session.scalar(known) if is_name(name, "file") else None
     if row is None or not (caller.is_admin or row.owner_id == caller.account_id):
         raise ContentNotFound(f"No such File object: {name[:64]!a}")
     if not can_read(session, caller, session.get_one(Repo, row.repo_id)):
@@ -138,6 +139,8 @@ def list_files(
     order: Order,
 ) -> tuple[list[TuningFile], bool]:
     """A page of the caller's files, and whether more follow. Raises ContentNotFound."""
+    if purpose not in {None, *get_args(Purpose)}:
+        return [], False
     query = _files_of(caller, purpose)
     if after is not None:
         last = find_file(session, caller, after).id
