@@ -146,7 +146,8 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
         del responses["422"]
     forbidden = {403} if asked & {require_admin, check_trainer} else set[int]()
     upstream = {502, 504} if _is_mirrored(route, method) else set[int]()
-    for status in _error_statuses(operation, method) | forbidden | upstream:
+    lost = {409} if check_trainer in asked else set[int]()
+    for status in _error_statuses(operation, method) | forbidden | upstream | lost:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     if get_repo_name in asked:
         responses["307"] = MOVED

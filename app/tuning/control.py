@@ -42,10 +42,13 @@ def list_jobs(
     limit: int,
     metadata: Mapping[str, str],
 ) -> tuple[list[TuningJob], bool]:
-    """A page of the caller's jobs, newest first, and whether more follow. ContentNotFound."""
+    """A page of the caller's jobs, newest first, and whether more follow. InvalidRequest."""
     if not _sees(caller):
         return [], False
-    before = None if after is None else find_job(session, caller, after).id
+    try:
+        before = None if after is None else find_job(session, caller, after).id
+    except ContentNotFound as error:
+        raise InvalidRequest(f"after: {error.message}") from None
     found: list[TuningJob] = []
     while len(found) <= limit:
         query = select(TuningJob).where(TuningJob.owner_id == caller.account_id)

@@ -138,16 +138,24 @@ def list_files(
     limit: int,
     order: Order,
 ) -> tuple[list[TuningFile], bool]:
-    """A page of the caller's files, and whether more follow. Raises ContentNotFound."""
+    """A page of the caller's files, and whether more follow. Raises InvalidRequest."""
     if purpose not in {None, *get_args(Purpose)}:
         return [], False
     query = _files_of(caller, purpose)
     if after is not None:
-        last = find_file(session, caller, after).id
+        last = _last(session, caller, after)
         query = query.where(TuningFile.id < last if order == "desc" else TuningFile.id > last)
     query = query.order_by(TuningFile.id.desc() if order == "desc" else TuningFile.id)
     rows = list(session.scalars(query.limit(limit + 1)))
     return rows[:limit], len(rows) > limit
+
+
+def _last(session: Session, caller: Principal, name: str) -> int:
+    """Id of the last file of the page before."""
+    try:
+        return find_file(session, caller, name).id
+    except ContentNotFound as error:
+        raise InvalidRequest(f"after: {error.message}") from None
 
 
 def _files_of(caller: Principal, purpose: str | None) -> Select[TuningFile]:

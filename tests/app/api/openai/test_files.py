@@ -70,7 +70,7 @@ def test_pages_follow_one_another_in_both_orders(alice: OpenAI) -> None:
     assert [each.filename for each in alice.files.list(limit=2)] == names[::-1]
     assert [each.filename for each in alice.files.list(limit=2, order="asc")] == names
     assert list(alice.files.list(purpose="batch")) == []
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.BadRequestError, match="after: No such File"):
         alice.files.list(after="file-none")
 
 
