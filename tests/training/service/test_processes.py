@@ -64,9 +64,9 @@ class Owner:
         with path.open("rb") as file:
             self.file = client.files.create(file=file, purpose="fine-tune").id
 
-    def job(self) -> FineTuningJob:
+    def job(self, steps: int = STEPS) -> FineTuningJob:
         hyper = {"batch_size": 4}
-        wishes = {"steps": STEPS, "checkpoint_every": 5, "adapter": {"r": 2, "dropout": 0.1}}
+        wishes = {"steps": steps, "checkpoint_every": 5, "adapter": {"r": 2, "dropout": 0.1}}
         return self.client.fine_tuning.jobs.create(
             model="clade/base",
             training_file=self.file,
@@ -91,7 +91,7 @@ class Owner:
 
         return wait_for(over)
 
-    def check(self, job: FineTuningJob) -> None:
+    def check(self, job: FineTuningJob, steps: int = STEPS) -> None:
         """The result is that of a run that nobody disturbed."""
         now = self.end(job)
         assert now.status == "succeeded", now.error
@@ -105,7 +105,7 @@ class Owner:
             )
         )
         ours = load_file(to / "adapter_model.safetensors")
-        spec = {"seed": 1, "steps": STEPS, "adapter": {"r": 2, "dropout": 0.1}}
+        spec = {"seed": 1, "steps": steps, "adapter": {"r": 2, "dropout": 0.1}}
         theirs = train_alone(self.shop.home, "sums.jsonl", **spec)
         for name, expected in theirs.items():
             found = ours[name.removeprefix("adapter.")]
@@ -124,6 +124,12 @@ def owner(tmp_path: Path) -> Iterator[Owner]:
         yield Owner(server, Workshop(tmp_path), client)
 
 
+def test_a_hub_on_its_own_trains_what_it_is_asked_for(owner: Owner) -> None:
+    owner.check(owner.job(3), 3)
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(600)
 def test_a_job_outlives_its_trainer_and_its_hub(owner: Owner) -> None:
     job = owner.job()
     done = owner.wait_beyond(job, 5)
