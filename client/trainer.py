@@ -20,6 +20,9 @@ from client.hub import RETRIED, checked_endpoint
 from client.patience import Patience
 
 CHUNK_NBYTES = 1 << 20
+CONNECT_S = 10.0
+SLOWEST_NBYTES_S = 10e6
+"""At which a hub is expected to store a file at least."""
 
 Wanted = Literal["run", "pause", "gone"]
 Ending = Literal["queued", "paused", "succeeded", "failed"]
@@ -91,9 +94,8 @@ class TrainerClient:
     ) -> None:
         self.endpoint = checked_endpoint(endpoint)
         self._headers = {"authorization": f"Bearer {token}", "user-agent": "clade-trainer"}
-        self._pool = urllib3.PoolManager(
-            maxsize=8, timeout=urllib3.Timeout(connect=10, read=timeout_s)
-        )
+        self._pool = urllib3.PoolManager(maxsize=8)
+        self._timeout_s = timeout_s
         self._patience = patience or Patience()
 
     def __enter__(self) -> Self:
@@ -230,6 +232,7 @@ class TrainerClient:
                     url,
                     body=source if file is not None else body and json.dumps(body),
                     headers=headers,
+                    timeout=urllib3.Timeout(connect=CONNECT_S, read=self._patience_s(file)),
                     retries=False,
                     redirect=False,
                     preload_content=False,
@@ -237,10 +240,16 @@ class TrainerClient:
                 try:
                     _check(answer, url)
                     read(answer)
-                finally:
-                    answer.release_conn()
+                except BaseException:
+                    answer.close()  # what is unread of it must not answer the next request
+                    raise
+                answer.release_conn()
         except HTTPError as error:
             raise Unreachable(f"{self.endpoint} does not answer: {error}") from error
+
+    def _patience_s(self, file: Path | None) -> float:
+        """The hub answers to a file when it has it on disk and has read it back."""
+        return self._timeout_s + (file.stat().st_size / SLOWEST_NBYTES_S if file else 0.0)
 
 
 def _check(answer: urllib3.BaseHTTPResponse, url: str) -> None:
