@@ -21,6 +21,7 @@ def best_layout(model: PreTrainedModel) -> Layout:
     causal scores. The model is left as it was.
     """
     before = model.config._attn_implementation
+    assert before is not None
     device = next(model.parameters()).device
     rows = [torch.tensor([probe], device=device) for probe in PROBES]
     alone = torch.cat([model(input_ids=row, use_cache=False).logits[0] for row in rows]).float()
