@@ -2,13 +2,14 @@
 
     python -m bench.bound [--pair lm-full-3e-3] [--elements 150000] [--quick]
 
-Every difference to the base (as in CTX) is cut into binary decisions: is it 0, how long, its sign,
-its bits from the top. Six models foretell each decision from what a decoder knows by then, and are
-mixed in the logistic domain with weights that are learnt on the way (Mahoney, "Adaptive weighing of
-context models", 2005). The first model is that of CTX; the others know the mantissa and the sign of
-the base, how far its column, its row, its neighbours and the last sixteen elements have moved. The
-mean step of every 256 elements is known to all of them and not counted, so what is printed is
-rather too short. What no model knows is the noise of the training itself: no coder removes it.
+Every difference to the base, away from zero as in CTX16, is cut into binary decisions: is it 0, how
+long, its sign, its bits from the top. Six models foretell each decision from what a decoder knows
+by then, and are mixed in the logistic domain with weights that are learnt on the way (Mahoney,
+"Adaptive weighing of context models", 2005). The first model is that of CTX; the others know the
+mantissa and the sign of the base, how far its column, its row, its neighbours and the last sixteen
+elements have moved. The mean step of every 256 elements is known to all of them and not counted, so
+what is printed is rather too short. What no model knows is the noise of the training itself: no
+coder removes it.
 """
 
 import argparse
@@ -151,7 +152,8 @@ def _octaves(values: np.ndarray, unit: np.ndarray, parts: int) -> np.ndarray:
 
 def bound_nbytes(target: np.ndarray, base: np.ndarray, models: slice = slice(None)) -> float:
     """Bytes of a matrix of BF16 words beside its base, under a mixture of models."""
-    differences = (places(target) - places(base)).reshape(-1)
+    away = np.where(base >> 15, -1, 1)
+    differences = (away * (places(target) - places(base))).reshape(-1)
     contexts = np.ascontiguousarray(contexts_of(target, base)[:, models])
     return mixed_bits(differences, contexts) / 8
 

@@ -14,7 +14,7 @@ from app.hub import Hub
 if TYPE_CHECKING:
     import codec
 
-ENCODER = 1
+ENCODER = 2
 """Generation of what is written here: one more whenever something would be written smaller than
 before. What an older generation decided on is then coded again (``app.deltas.reencode``)."""
 

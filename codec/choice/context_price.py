@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Bytes
+from codec.context.alphabet import STRIDE, Alphabet, raw_bits, written
 from codec.context.block import GROUP, pack_context
 from codec.context.slots import CONTEXTS
-from codec.context.training import count_symbols, slot_step, tables_of
+from codec.context.training import count_symbols, rows_of, slot_step, tables_of
 from codec.elements.dtypes import Layout
 from codec.steps import STEPS
 
@@ -28,9 +29,9 @@ _NATS: Final = math.log(2)
 
 def whole_nbytes(target: Bytes, base: Bytes, layout: Layout) -> int:
     """Tables and block of a content that is sampled whole and fits a block."""
-    counts = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32)
+    counts = np.zeros(CONTEXTS * STRIDE, np.uint32)
     count_symbols(target, base, layout, counts)
-    tables = tables_of(counts, 1.0)
+    tables = tables_of(counts, 1.0, written(layout))
     return len(tables) + len(pack_context(layout, target, base, tables))
 
 
@@ -49,18 +50,19 @@ def sampled_nbytes(
     ``run`` is the number of elements of a run, ``blocks`` in how many blocks they stand;
     ``closely`` makes the tables for it, which takes some milliseconds.
     """
-    counts = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32)
+    counts = np.zeros(CONTEXTS * STRIDE, np.uint32)
     group = max(_SMALLEST_GROUP, min(run, GROUP))
     scales = count_symbols(target, base, layout, counts, group)
     weight = raw_nbytes / max(target.size, 1)
-    rows = counts.reshape(CONTEXTS, -1)
-    bits = _symbol_bits(rows) * _TABLES_LOSS[slot_step(rows)]
+    alphabet = written(layout)
+    rows = rows_of(counts, alphabet)
+    bits = _symbol_bits(rows, alphabet) * _TABLES_LOSS[slot_step(rows)]
     scale_bits = _scale_bits(scales) * group / GROUP
-    tables_nbytes = len(tables_of(counts, weight)) if closely else _TABLES_NBYTES
+    tables_nbytes = len(tables_of(counts, weight, alphabet)) if closely else _TABLES_NBYTES
     return tables_nbytes + blocks * _BLOCK_OVERHEAD + weight * (bits + scale_bits) / 8
 
 
-def _symbol_bits(counts: NDArray[np.uint32]) -> float:
+def _symbol_bits(counts: NDArray[np.uint32], alphabet: Alphabet) -> float:
     """Bits of sampled symbols and their raw bytes, in tables made for all symbols.
 
     Contexts of which the sample shows little are foretold as if the symbols of a narrow range were
@@ -68,7 +70,7 @@ def _symbol_bits(counts: NDArray[np.uint32]) -> float:
     """
     starts, extra = _ranges(counts.shape[1])
     ranges = np.add.reduceat(counts, starts, axis=1)
-    raws = counts.sum(axis=0) @ (np.arange(counts.shape[1]) >> 8) * 8.0
+    raws = float(counts.sum(axis=0) @ raw_bits(alphabet))
     well_known = counts.sum(axis=1) >= _WELL_KNOWN * np.count_nonzero(counts, axis=1)
     within = (ranges[~well_known] * extra).sum()
     return float(_code_bits(counts[well_known]) + _code_bits(ranges[~well_known]) + within + raws)

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Bytes
+from codec.context.alphabet import STRIDE, Alphabet, written
 from codec.context.slots import load_tables
 from codec.context.streams import GROUP, STATES_NBYTES, STREAM_HEADER, BlockStreams
 from codec.elements.casts import close_up, spread
 from codec.elements.dtypes import Layout
 from codec.errors import CorruptFrame
-from codec.plane.streams import Coding, pack_stream
+from codec.plane.streams import Coding, pack_plane, pack_stream
 from codec.scratch import SCRATCH
 
 UNCHANGED: Final = 255
@@ -30,7 +31,7 @@ _LIFT: Final = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CodeTables:
-    """What encoding needs of the tables of a frame, flat over contexts and symbols."""
+    """What encoding needs of the tables of a frame, flat over cells."""
 
     folds: NDArray[np.uint16]
     frequencies: NDArray[np.uint32]
@@ -39,16 +40,18 @@ class CodeTables:
 
 
 @lru_cache(maxsize=8)
-def code_tables(tables: bytes, width: int) -> CodeTables:
+def code_tables(tables: bytes, alphabet: Alphabet) -> CodeTables:
     """Tables as the encoder uses them; CorruptFrame if they are none."""
     from codec.context.training import folds_of
 
-    rows = load_tables(tables, width)
+    rows = load_tables(tables, alphabet)
     if not rows[:, -1].all():
         raise CorruptFrame("the tables lack an escape, so cannot code every block")
+    folds = folds_of(rows, alphabet)
+    rows = np.pad(rows, ((0, 0), (0, STRIDE - alphabet.symbols)))
     firsts = np.cumsum(rows, axis=1, dtype=np.uint32) - rows
     return CodeTables(
-        folds=folds_of(rows),
+        folds=folds,
         frequencies=rows.reshape(-1).astype(np.uint32),
         firsts=firsts.reshape(-1).astype(np.uint32),
         inverses=1.0 / np.maximum(rows.reshape(-1), 1),
@@ -83,7 +86,7 @@ def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> b
 
     width, count = layout.width, target.size // layout.width
     whole = count * width
-    codes = code_tables(tables, width)
+    codes = code_tables(tables, written(layout))
     scales = np.empty(-(-count // GROUP), np.uint8)
     cells = SCRATCH.buffer("cells", 2 * count).view(np.uint16)
     raws = SCRATCH.buffer("raws", width * (count + 1))
@@ -93,12 +96,13 @@ def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> b
     kernels.symbolise(
         *words, *shape_of(layout), gain_of(layout), codes.folds, scales, cells, raws, ends
     )
-    room = SCRATCH.buffer("words", 2 * (count + STATES_NBYTES // 2 + 1)).view(np.uint16)
+    room = SCRATCH.buffer("context words", 2 * (count + STATES_NBYTES // 2 + 1)).view(np.uint16)
     at = kernels.encode(cells, scales, codes.frequencies, codes.firsts, codes.inverses, room)
     if np.all(scales == UNCHANGED):
         at = room.size
     streams = [scales, *(raws[start:end] for start, end in zip(starts, ends, strict=True))]
-    packed = [_pack_lightly(stream) for stream in streams]
+    pack_raw = pack_plane if width == 2 else _pack_lightly
+    packed = [_pack_lightly(streams[0]), *map(pack_raw, streams[1:])]
     headers = [
         STREAM_HEADER.pack(coding, len(stored), stream.size)
         for stream, (coding, stored) in zip(streams, packed, strict=True)
@@ -108,22 +112,25 @@ def pack_context(layout: Layout, target: Bytes, base: Bytes, tables: bytes) -> b
     )
 
 
-def unpack_context(layout: Layout, stored: Bytes, base: Bytes, tables: bytes, out: Bytes) -> None:
+def unpack_context(
+    layout: Layout, alphabet: Alphabet, stored: Bytes, base: Bytes, tables: bytes, out: Bytes
+) -> None:
     """Write the block to ``out``; CorruptFrame unless ``stored`` is one and its streams fit."""
     from codec.context.decode import decode
 
     if layout.width == 1:
         spread_out = SCRATCH.buffer("spread out", 2 * out.size)
-        unpack_context(layout.in_contexts, stored, spread(base, "base"), tables, spread_out)
+        under = spread(base, "base")
+        unpack_context(layout.in_contexts, alphabet, stored, under, tables, spread_out)
         close_up(spread_out, out)
         return
     width, (count, tail) = layout.width, divmod(out.size, layout.width)
-    streams = BlockStreams.cut(stored, width, count, tail)
+    streams = BlockStreams.cut(stored, alphabet, count, tail)
     whole = count * width
     target = out[:whole].view(_WORD[width])
     words = target if target.flags.aligned else np.empty(count, _WORD[width])
     below = words_of(base[:whole], layout)
-    fits = decode(streams.arguments, tables, below, words, *shape_of(layout))
+    fits = decode(streams.arguments, tables, alphabet, below, words, *shape_of(layout))
     if not fits or not streams.are_spent():
         raise CorruptFrame("the streams of a block do not end where its elements do")
     if words is not target:

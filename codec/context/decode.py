@@ -5,6 +5,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from codec.context import portable
+from codec.context.alphabet import Alphabet
 from codec.context.kernels import GROUP
 from codec.context.slots import decode_slots, dense_slots
 from codec.machine.instructions import instruction_set
@@ -25,19 +26,26 @@ WIDE: Final = _wide_kernels()
 
 
 def decode(
-    streams: tuple[Any, ...], tables: bytes, base: NDArray[Any], out: NDArray[Any], *shape: Any
+    streams: tuple[Any, ...],
+    tables: bytes,
+    alphabet: Alphabet,
+    base: NDArray[Any],
+    out: NDArray[Any],
+    *shape: Any,
 ) -> bool:
     """As :func:`codec.context.portable.decode16` from the start, for words of any width.
 
     ``streams`` are its first seven arguments. Raises CorruptFrame if ``tables`` are none.
     """
     start, width = 0, out.itemsize
+    turn = (alphabet.turn,) if width == 2 else ()
     wide = WIDE.get(width)
     if wide is not None:
         start = out.size - out.size % GROUP
-        slots, shift = dense_slots(tables, width)
-        if not wide(*streams, slots, base, out, 0, *shape, shift):
+        slots, shift = dense_slots(tables, alphabet)
+        if not wide(*streams, slots, base, out, 0, *shape, shift, *turn):
             return False
     if start == out.size:
         return True
-    return PORTABLE[width](*streams, decode_slots(tables, width), base, out, start, *shape)
+    slots = decode_slots(tables, alphabet)
+    return PORTABLE[width](*streams, slots, base, out, start, *shape, *turn)

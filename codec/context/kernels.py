@@ -6,7 +6,9 @@ Kernels trust the lengths of what they are given and nothing inside it. How it i
 ``codec.context.portable`` and, where there are vectors, ``codec.context.wide16`` and ``32``.
 ``tests/codec/context/naive.py`` says in plain Python what each means.
 
-``mantissa`` is the number of mantissa bits of a word, ``exponents`` the mask of its exponent.
+``mantissa`` is the number of mantissa bits of a word, ``exponents`` the mask of its exponent. Words
+of 16 bits are written in the alphabet with signs, of 32 in the one by length
+(``codec.context.alphabet``).
 Every operation on words is wrapped in ``_U32``, which keeps Numba from widening it.
 """
 
@@ -16,6 +18,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from codec.context.alphabet import MARK
 from codec.machine.compiling import njit
 
 GROUP: Final = 256
@@ -30,7 +33,8 @@ _ZERO, _ONE = _U32(0), _U32(1)
 _FREQUENCY_SHIFT, _BIAS_SHIFT = _U32(10), _U32(21)
 _LOWEST, _WORD_BITS, _WORD_MASK = _U32(LOWEST_STATE), _U32(16), _U32(0xFFFF)
 _MIDDLE_SCALE = 127
-_RAISED = np.uint64(0x0100010001000100)
+_MARK = _U32(MARK)
+_RAISED = np.uint64(0x0300030003000300)
 """Of four cells of 16-bit words, the bits that those with raw bytes have."""
 _HALF_OCTAVE = _U32(0x3504F3)
 """Mantissa of the square root of two, from which a mean is rounded up to the next exponent."""
@@ -129,7 +133,10 @@ def _raws_of(z: Any) -> Any:
 
 
 @njit(inline="always")
-def _symbol(z: Any) -> Any:
+def _symbol(z: Any, top: Any) -> Any:
+    if top == _U32(15):
+        far = _U32(_U32(256) + _U32(_U32(_U32(z >> _U32(8)) << _ONE) | _U32(z & _ONE)))
+        return far if z > _U32(255) else z
     raws = _raws_of(z)
     return _U32(_U32(raws << _U32(8)) + _U32(z >> _U32(raws << _U32(3))))
 
@@ -139,12 +146,13 @@ def _differences(
     target: Any, base: Any, top: Any, mantissa: Any, exponents: Any, lift: Any, zs: Any, cells: Any
 ) -> None:
     """Of every element of a group the difference, and the cell before folding."""
-    symbols = _U32(target.itemsize << 8)
+    turn = _U32(0x8000) if top == _U32(15) else _ZERO
     for i in range(target.size):
-        z = _difference(_U32(target[i]), _U32(base[i]), top)
+        flip = _U32(_U32(base[i]) & turn)
+        z = _difference(_U32(_U32(target[i]) ^ flip), _U32(_U32(base[i]) ^ flip), top)
         context = context_of(_U32(base[i]), mantissa, exponents, lift)
         zs[i] = z
-        cells[i] = _U32(_U32(context * symbols) + _symbol(z))
+        cells[i] = _U32(_U32(context << _U32(10)) | _symbol(z, top))
 
 
 @njit(inline="always")
@@ -200,11 +208,12 @@ def _put_raws16(folded: Any, fours: Any, zs: Any, raws: Any, cursors: Any) -> No
         if fours[four] & _RAISED == np.uint64(0):
             continue
         for i in range(np.uint64(4 * four), np.uint64(4 * four + 4)):
-            symbol, z = _U32(_U32(folded[i]) & _U32(511)), zs[i]
-            raws[first] = _U8(z)
+            symbol, z = _U32(_U32(folded[i]) & _U32(1023)), zs[i]
+            whole = _U32(symbol == _U32(767))
+            raws[first] = _U8(_U32(z & _U32(_U32(0xFE) | whole)) ^ _MARK)
             first += np.uint64(symbol > _U32(255))
             raws[second] = _U8(z >> _U32(8))
-            second += np.uint64(symbol == _U32(511))
+            second += np.uint64(whole)
     cursors[0], cursors[1] = np.int64(first), np.int64(second)
 
 
@@ -242,7 +251,7 @@ def symbolise(
 ) -> None:
     """The scale of every group, and for the elements of the changed ones cell and raw bytes.
 
-    A cell is context · symbols + symbol, the symbol being what ``folds`` has in its place. Raw
+    A cell is context · 1,024 + symbol, the symbol being what ``folds`` has in its place. Raw
     stream k grows from ``cursors[k]``, which ends behind it; each has room for all elements.
     """
     width = target.itemsize
@@ -273,14 +282,14 @@ def symbolise(
             _put_raws32(folded, words.size, zs, raws, cursors)
 
 
-@njit(types.void(types.Array(types.uint16, 2, "C"), _u32), **_compiled)
-def fill_slots(frequencies: Any, slots: Any) -> None:
+@njit(types.void(types.Array(types.uint16, 2, "C"), _in16, _u32), **_compiled)
+def fill_slots(frequencies: Any, names: Any, slots: Any) -> None:
     """Entries of all contexts from rows that each sum to 2,048; see ``slots.decode_slots``."""
     at = 0
     for context in range(frequencies.shape[0]):
         for symbol in range(frequencies.shape[1]):
             frequency = _U32(frequencies[context, symbol])
-            entry = _U32(_U32(symbol) | _U32(frequency << _FREQUENCY_SHIFT))
+            entry = _U32(_U32(names[symbol]) | _U32(frequency << _FREQUENCY_SHIFT))
             for within in range(frequency):
                 slots[at] = _U32(entry | _U32(_U32(within) << _BIAS_SHIFT))
                 at += 1

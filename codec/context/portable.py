@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from codec.context.alphabet import MARK
 from codec.context.kernels import GROUP, LANES, LOWEST_STATE, UNCHANGED, context_of, ordered
 from codec.machine.compiling import njit
 
@@ -19,8 +20,8 @@ AHEAD: Final = 2 * GROUP + 64
 """Bytes of words that a group may read, and vectors beyond it."""
 
 _U16, _I16, _U32, _I32, _U64 = np.uint16, np.int16, np.uint32, np.int32, np.uint64
-_ZERO, _ONE = _U32(0), _U32(1)
-_RAISED = _U64(0xFF00FF00FF00FF00)
+_ZERO, _ONE, _MARK = _U32(0), _U32(1), _U32(MARK)
+_RAISED = _U64(0x0200020002000200)
 """Of four symbols, the bits that those with raw bytes have."""
 _u8, _u16, _u32, _i64 = (
     types.Array(kind, 1, "C") for kind in (types.uint8, types.uint16, types.uint32, types.int64)
@@ -139,12 +140,14 @@ def _take_raws16(symbols: Any, fours: Any, raws: Any, cursors: Any) -> None:
             continue
         for i in range(_U64(4 * four), _U64(4 * four + 4)):
             symbol = _U32(symbols[i])
-            some = _U32(symbol > _U32(255))
+            some = _U32(symbol >> _U32(9))
             raw = _U32(_U32(raws[first]) & _U32(_ZERO - some))
-            if symbol == _U32(511):
-                symbol = _U32(raws[cursors[2]])
+            swapped = _U32(_U32(symbol << _U32(8)) | _U32(symbol >> _U32(8)))
+            z = _choose(some != _ZERO, swapped, symbol)
+            if symbol == _U32(1023):
+                z = _U32(_U32(_U32(raws[cursors[2]]) << _U32(8)) | _MARK)
                 cursors[2] += 1
-            symbols[i] = _U16(_U32(symbol << _U32(some << _U32(3))) | raw)
+            symbols[i] = _U16(z ^ raw)
             first += _U64(some)
     cursors[1] = np.int64(first)
 
@@ -177,14 +180,23 @@ def _ordered16(word: Any) -> Any:
 
 
 @njit(inline="always")
-def _restore16(differences: Any, length: int, below: Any, start: int, out: Any) -> None:
-    """The words of differences and their base."""
+def _step16(z: Any) -> Any:
+    return _U16(_U16(z >> _U16(1)) ^ _U16(_U16(0) - _U16(z & _U16(1))))
+
+
+@njit(inline="always")
+def _restore16(differences: Any, length: int, below: Any, start: int, turn: Any, out: Any) -> None:
+    """The words of differences and their base; ``turn`` is that of the alphabet."""
+    if turn:
+        for i in range(length):
+            under = below[_U64(start) + _U64(i)]
+            place = _U16(_U16(under & _U16(0x7FFF)) + _step16(differences[i]))
+            out[_U64(start) + _U64(i)] = _U16(_ordered16(place) ^ _U16(under & _U16(0x8000)))
+        return
     for i in range(length):
-        z = differences[i]
-        step = _U16(_U16(z >> _U16(1)) ^ _U16(_U16(0) - _U16(z & _U16(1))))
-        out[_U64(start) + _U64(i)] = _ordered16(
-            _U16(_ordered16(below[_U64(start) + _U64(i)]) + step)
-        )
+        under = below[_U64(start) + _U64(i)]
+        place = _U16(_ordered16(under) + _step16(differences[i]))
+        out[_U64(start) + _U64(i)] = _ordered16(place)
 
 
 @njit(inline="always")
@@ -203,7 +215,7 @@ def _copy(base: Any, start: int, length: int, out: Any) -> None:
         out[i] = base[i]
 
 
-@compiled(_in16, _u16)
+@compiled(_in16, _u16, types.uint32)
 def groups16(
     stored: Any,
     safe: int,
@@ -220,12 +232,13 @@ def groups16(
     mantissa: Any,
     exponents: Any,
     lift: Any,
+    turn: Any,
 ) -> int:
     """Restore groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
     ``cursors`` and ``ends`` are places of words in ``stored``, and of each raw stream in ``raws``,
     of which 256 bytes behind each end must be readable. Words end at ``end``; no group is begun
-    once they go on behind ``safe``.
+    once they go on behind ``safe``. ``turn`` is that of the alphabet.
     """
     at = cursors[0]
     symbols = np.zeros(GROUP, np.uint16)
@@ -249,12 +262,12 @@ def groups16(
         _take_raws16(symbols, fours, raws, cursors)
         if at > end or cursors[1] > ends[1] or cursors[2] > ends[2]:
             return -1
-        _restore16(symbols, length, base, first, out)
+        _restore16(symbols, length, base, first, _U16(turn), out)
     cursors[0] = at
     return out.size
 
 
-@compiled_whole(_in16, _u16)
+@compiled_whole(_in16, _u16, types.uint32)
 def decode16(
     stored: Any,
     room: Any,
@@ -270,12 +283,13 @@ def decode16(
     mantissa: Any,
     exponents: Any,
     lift: Any,
+    turn: Any,
 ) -> bool:
     """Restore the words from ``start`` on, a multiple of 256; False if a stream is too short.
 
     As :func:`groups16`; ``room`` has 2,048 bytes.
     """
-    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift)
+    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift, turn)
     return in_two(groups16, stored, room, ends, cursors, start, out.size, rest)
 
 

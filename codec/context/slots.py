@@ -1,8 +1,8 @@
 """Code tables of CTX: how often each symbol is expected in each context, and their stored form.
 
-A table gives every symbol of an alphabet a number of the 2,048 slots of its context; the byte
-format is described in ``docs/formats/frame.md`` §2.3. Frequencies are stored as codes of coarse
-steps, so that a table of some thousand symbols takes some hundred bytes.
+A table gives every symbol of an alphabet (``codec.context.alphabet``) a number of the 2,048 slots
+of its context; the byte format is described in ``docs/formats/frame.md`` §2.3. Frequencies are
+stored as codes of coarse steps, so that a table of some thousand symbols takes some hundred bytes.
 """
 
 import struct
@@ -13,6 +13,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from codec.context.alphabet import Alphabet, entries
 from codec.errors import CorruptFrame
 from codec.steps import SLOTS, STEPS
 
@@ -46,12 +47,12 @@ def store_tables(frequencies: NDArray[np.uint16]) -> bytes:
     return compressor.compress(b"".join([*headers, *rows]))
 
 
-def load_tables(tables: bytes, width: int) -> NDArray[np.uint16]:
-    """The 16 rows of frequencies of an alphabet of ``256 · width`` symbols.
+def load_tables(tables: bytes, alphabet: Alphabet) -> NDArray[np.uint16]:
+    """The 16 rows of frequencies of the symbols of an alphabet.
 
     Raises CorruptFrame for anything that is not the stored form of such rows.
     """
-    symbols = 256 * width
+    symbols = alphabet.symbols
     content = _unpack(tables, _HEADERS_NBYTES + CONTEXTS * (symbols - 1))
     frequencies = np.zeros((CONTEXTS, symbols), np.uint16)
     position = _HEADERS_NBYTES
@@ -83,8 +84,10 @@ def load_tables(tables: bytes, width: int) -> NDArray[np.uint16]:
 
 
 @lru_cache(maxsize=32)
-def decode_slots(tables: bytes, width: int) -> NDArray[np.uint32]:
+def decode_slots(tables: bytes, alphabet: Alphabet) -> NDArray[np.uint32]:
     """For every context and slot: symbol (10 bits), its frequency (11), slot within it (11).
+
+    Symbols are named as :func:`codec.context.alphabet.entries` says.
 
     Raises CorruptFrame as :func:`load_tables`. The last few are kept, since all blocks of a frame
     need the same; 128 KiB each.
@@ -92,21 +95,21 @@ def decode_slots(tables: bytes, width: int) -> NDArray[np.uint32]:
     from codec.context import kernels
 
     slots = np.empty(CONTEXTS * SLOTS, np.uint32)
-    kernels.fill_slots(load_tables(tables, width), slots)
+    kernels.fill_slots(load_tables(tables, alphabet), entries(alphabet), slots)
     slots.flags.writeable = False
     return slots
 
 
 @lru_cache(maxsize=32)
-def dense_slots(tables: bytes, width: int) -> tuple[NDArray[np.uint32], np.uint32]:
+def dense_slots(tables: bytes, alphabet: Alphabet) -> tuple[NDArray[np.uint32], np.uint32]:
     """Every 2^n-th entry of :func:`decode_slots`, and n: as few as the tables allow.
 
     Where all frequencies are multiples of 2^n, so is the first slot of every symbol; the entries
     between differ by nothing but the low n bits of their slot. The fewer there are, the more of
     them the first cache holds.
     """
-    slots = decode_slots(tables, width)
-    step = int(np.gcd.reduce(load_tables(tables, width), axis=None))
+    slots = decode_slots(tables, alphabet)
+    step = int(np.gcd.reduce(load_tables(tables, alphabet), axis=None))
     dense = np.ascontiguousarray(slots[::step])
     dense.flags.writeable = False
     return dense, np.uint32(step.bit_length() - 1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Bytes
+from codec.context.alphabet import MARK, Alphabet
 from codec.errors import CorruptFrame
 from codec.plane.streams import unpack_stream
 from codec.scratch import SCRATCH
@@ -45,8 +46,9 @@ class BlockStreams:
     ends: NDArray[np.int64]
 
     @classmethod
-    def cut(cls, stored: Bytes, width: int, count: int, tail: int) -> Self:
+    def cut(cls, stored: Bytes, alphabet: Alphabet, count: int, tail: int) -> Self:
         """Take a block of ``count`` words apart; CorruptFrame if that cannot be done."""
+        width = alphabet.width
         header = _HEADERS[width]
         if stored.size < header.size:
             raise CorruptFrame("a block is shorter than its stream headers")
@@ -60,11 +62,14 @@ class BlockStreams:
         if words_nbytes % 2 or (words_nbytes != 0 and words_nbytes < STATES_NBYTES):
             raise CorruptFrame("a block is shorter than its streams")
         scales = unpack_stream(codings[0], stored[cuts[0] : cuts[1]], nbytes[0], "scales")
-        plain = not any(codings[1:]) and stored_nbytes[1:] == nbytes[1:]
+        marked = width == 2 and not alphabet.has_signs
+        plain = not marked and not any(codings[1:]) and stored_nbytes[1:] == nbytes[1:]
         if plain and stored.size - cuts[-1] >= _ROOM:
             raws, bounds = stored, cuts[1:]
         else:
             raws, bounds = _unpacked(stored, codings, cuts, nbytes)
+            if marked:
+                raws[: bounds[1]] ^= MARK
         states = np.frombuffer(_STARTS, np.uint32).copy()
         at = cuts[-1]
         if words_nbytes:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codec.buffers import Buffer, Bytes, byte_view
+from codec.context.alphabet import STRIDE, Alphabet, onward, written
 from codec.context.block import GROUP, gain_of, shape_of, words_of
 from codec.context.slots import CONTEXTS, store_tables
 from codec.elements.casts import spread
@@ -68,7 +69,7 @@ def train(
     layout = layout_of(dtype_of(dtype))
     if not is_contextual(dtype):
         raise ValueError(f"CTX does not code {dtype}")
-    counts, seen = np.zeros(CONTEXTS * 256 * layout.in_contexts.width, np.uint32), 0
+    counts, seen = np.zeros(CONTEXTS * STRIDE, np.uint32), 0
     for target, base in pairs:
         words, below = byte_view(target), byte_view(base)
         if words.size != below.size:
@@ -76,15 +77,16 @@ def train(
         count_symbols(words, below, layout, counts)
         seen += words.size
     weight = 1.0 if raw_nbytes is None or not seen else max(1.0, raw_nbytes / seen)
-    return tables_of(counts, weight)
+    return tables_of(counts, weight, written(layout))
 
 
 def count_symbols(
     target: Bytes, base: Bytes, layout: Layout, counts: NDArray[np.uint32], group: int = GROUP
 ) -> Bytes:
-    """Add the symbols of the whole words of a target to flat ``counts``; the scales of its groups.
+    """Add the symbols of the whole words of a target to ``counts``; the scales of its groups.
 
-    ``group`` is the number of elements that share a scale, 256 in frames.
+    ``counts`` has 1,024 cells for every context (:func:`rows_of`). ``group`` is the number of
+    elements that share a scale, 256 in frames.
     """
     from codec.context import kernels
 
@@ -99,13 +101,18 @@ def count_symbols(
     return scales
 
 
-def tables_of(counts: NDArray[np.uint32], weight: float) -> bytes:
+def rows_of(counts: NDArray[np.uint32], alphabet: Alphabet) -> NDArray[np.uint32]:
+    """Counts of the symbols of an alphabet, a row for every context."""
+    return counts.reshape(CONTEXTS, STRIDE)[:, : alphabet.symbols]
+
+
+def tables_of(counts: NDArray[np.uint32], weight: float, alphabet: Alphabet) -> bytes:
     """Stored tables for symbol counts that stand for ``weight`` times as many."""
-    rows = counts.reshape(CONTEXTS, -1).astype(np.float64)
+    rows = rows_of(counts, alphabet).astype(np.float64)
     frequencies = np.empty(rows.shape, np.uint16)
     step = slot_step(rows)
     for contexts, row in _clusters(rows, weight):
-        frequencies[contexts] = _frequencies(row, step)
+        frequencies[contexts] = _frequencies(row, step, alphabet)
     return store_tables(frequencies)
 
 
@@ -119,16 +126,13 @@ def slot_step(rows: NDArray[Any]) -> int:
     return next((step for step, most in _STEP_OF_BUSY if busy <= most), _COARSEST)
 
 
-def folds_of(frequencies: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """For every context and symbol the cell that codes it: the first in its chain with a slot."""
-    contexts, symbols = frequencies.shape
-    folds = np.arange(contexts * symbols, dtype=np.uint16).reshape(contexts, symbols)
-    for klass in reversed(range(symbols >> 8)):
-        onward = symbols - 1 if klass == (symbols >> 8) - 1 else (klass + 1) << 8
-        here = slice(klass << 8, (klass + 1) << 8)
-        cells = folds[:, here]
-        missing = frequencies[:, here] == 0
-        cells[missing] = np.broadcast_to(folds[:, onward, None], cells.shape)[missing]
+def folds_of(frequencies: NDArray[np.uint16], alphabet: Alphabet) -> NDArray[np.uint16]:
+    """For every cell the one that codes it: the first in the chain of its symbol with a slot."""
+    folds = np.arange(CONTEXTS * STRIDE, dtype=np.uint16).reshape(CONTEXTS, STRIDE)
+    next_symbols = onward(alphabet)
+    for tier in reversed(alphabet.tiers):
+        missing = frequencies[:, tier] == 0
+        folds[:, tier][missing] = folds[:, next_symbols[tier]][missing]
     return folds.reshape(-1)
 
 
@@ -161,13 +165,13 @@ def _cost(row: Counts, weight: float) -> float:
     return float(code * weight + _TABLE_BITS + _SYMBOL_BITS * (used * SLOTS > _RARE * total).sum())
 
 
-def _frequencies(row: Counts, step: int) -> NDArray[np.uint16]:
+def _frequencies(row: Counts, step: int, alphabet: Alphabet) -> NDArray[np.uint16]:
     """Slots of each symbol: rare ones folded, each on a step but the most frequent, sum 2,048.
 
     All are multiples of ``step``.
     """
     rare, steps = _RARE * step, STEPS[STEPS % step == 0]
-    while (slots := _quantised(*_fold(row, rare, steps), steps)) is None:
+    while (slots := _quantised(*_fold(row, rare, steps, alphabet), steps)) is None:
         rare *= 2
     return slots
 
@@ -195,20 +199,17 @@ def _quantised(folded: Counts, escape: int, steps: NDArray[np.uint16]) -> NDArra
     return None
 
 
-def _fold(row: Counts, rare: float, steps: NDArray[np.uint16]) -> tuple[Counts, int]:
-    """Counts without the rare ones, which have joined the next class or the escape; its slots."""
-    counts = row[:-1].copy()
+def _fold(
+    row: Counts, rare: float, steps: NDArray[np.uint16], alphabet: Alphabet
+) -> tuple[Counts, int]:
+    """Counts without the rare ones, which have joined a later symbol or the last; slots of that."""
+    counts = row.copy()
     limit = rare * row.sum() / SLOTS
-    escaped = row[-1]
-    classes = -(-row.size >> 8)
-    for klass in range(classes):
-        here = counts[klass << 8 : (klass + 1) << 8]
-        folded = here < limit
-        lost = here[folded].sum()
-        here[folded] = 0
-        if klass + 1 < classes:
-            counts[(klass + 1) << 8] += lost
-        else:
-            escaped += lost
-    share = escaped / max(row.sum(), 1.0) * SLOTS
-    return counts, int(steps[max(1, np.searchsorted(steps, share, side="right") - 1)])
+    next_symbols = onward(alphabet)
+    for tier in alphabet.tiers:
+        here = counts[tier]
+        lost = np.where(here < limit, here, 0.0)
+        here -= lost
+        counts += np.bincount(next_symbols[tier], lost, counts.size)
+    share = counts[-1] / max(row.sum(), 1.0) * SLOTS
+    return counts[:-1], int(steps[max(1, np.searchsorted(steps, share, side="right") - 1)])

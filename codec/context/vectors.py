@@ -52,6 +52,12 @@ def _build_narrowed(builder: Any, values: list[Any]) -> Any:
     return builder.shuffle_vector(low, high, _lanes(0, LANES))
 
 
+def _build_swapped(builder: Any, values: list[Any]) -> Any:
+    kind = ir.FunctionType(_WORDS, [_WORDS])
+    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.bswap.v32i16")
+    return builder.call(call, values)
+
+
 def _build_spread_bytes(builder: Any, at: Any, _array: Any, chosen: Any) -> Any:
     if not _SHUFFLES:
         return _spread_by_eighths(builder, at, chosen)
@@ -111,6 +117,8 @@ repeat_top: Any = operation(
     words, (words,), lambda b, v: b.ashr(v[0], ir.Constant(_WORDS, [15] * LANES))
 )
 """The top bit of each word in all its bits."""
+swap_bytes: Any = operation(words, (words,), _build_swapped)
+"""The two bytes of each word change places."""
 beyond: Any = operation(mask, (words, words), lambda b, v: b.icmp_unsigned(">", *v))
 is_any: Any = operation(
     types.boolean, (mask,), lambda b, v: b.icmp_unsigned("!=", b.bitcast(v[0], _I32), _I32(0))

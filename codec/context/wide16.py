@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 
 from codec.context import vectors as pair
+from codec.context.alphabet import MARK
 from codec.context.kernels import GROUP, UNCHANGED
 from codec.context.portable import compiled, compiled_whole, in_two
 from codec.context.wide32 import next_states
@@ -58,18 +59,19 @@ def _entries(states: Any, contexts: Any, slots: Any, shift: Any) -> Any:
 @njit(inline="always")
 def _joined(symbols: Any, raws: Any, first: Any) -> Any:
     """Differences of 32 symbols with at most one raw byte each, those bytes, and what follows."""
-    some = pair.beyond(symbols, half.splat(_U16(255)))
+    some = pair.beyond(symbols, half.splat(_U16(511)))
     lower = pair.spread_bytes(raws, first, some)
-    shifted = half.choose(some, half.shift_up(symbols, half.splat(_U16(8))), symbols)
-    return half.either(shifted, lower), lower, first + half.count(some)
+    known = half.choose(some, pair.swap_bytes(symbols), symbols)
+    return pair.differ(known, lower), lower, first + half.count(some)
 
 
 @njit(inline="always")
 def _escaped(symbols: Any, joined: Any, lower: Any, raws: Any, second: Any) -> Any:
     """Differences where some are all raw."""
-    both = half.equal(symbols, half.splat(_U16(511)))
+    both = half.equal(symbols, half.splat(_U16(1023)))
     upper = half.shift_up(pair.spread_bytes(raws, second, both), half.splat(_U16(8)))
-    return half.choose(both, half.either(upper, lower), joined), second + half.count(both)
+    whole = half.either(upper, pair.differ(lower, half.splat(_U16(MARK))))
+    return half.choose(both, whole, joined), second + half.count(both)
 
 
 @njit(inline="always")
@@ -78,9 +80,12 @@ def _ordered(words: Any) -> Any:
 
 
 @njit(inline="always")
-def _restored(z: Any, under: Any) -> Any:
+def _restored(z: Any, under: Any, turn: Any) -> Any:
     odd = pair.subtract(half.splat(_U16(0)), half.both(z, half.splat(_U16(1))))
     step = pair.differ(half.shift_down(z, half.splat(_U16(1))), odd)
+    if turn:
+        place = half.add(half.both(under, half.splat(_U16(0x7FFF))), step)
+        return pair.differ(_ordered(place), half.both(under, half.splat(_U16(0x8000))))
     return _ordered(half.add(_ordered(under), step))
 
 
@@ -90,7 +95,7 @@ def _copy(base: Any, out: Any, start: int) -> None:
         half.store(out, i, half.load(base, i))
 
 
-@compiled(_in16, _u16, types.uint32)
+@compiled(_in16, _u16, types.uint32, types.uint32)
 def groups(
     stored: Any,
     safe: int,
@@ -108,11 +113,13 @@ def groups(
     exponents: Any,
     lift: Any,
     shift: Any,
+    turn: Any,
 ) -> int:
     """Restore whole groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
     As :func:`codec.context.portable.groups16`, and 48 bytes more of raw streams must be readable.
-    ``slots`` and ``shift`` are what :func:`codec.context.slots.dense_slots` says.
+    ``slots`` and ``shift`` are what :func:`codec.context.slots.dense_slots` says, ``turn`` is that
+    of the alphabet.
     """
     x0, x1 = full.load(states, 0), full.load(states, 16)
     x2, x3 = full.load(states, 32), full.load(states, 48)
@@ -143,11 +150,11 @@ def groups(
             y1 = half.both(pair.narrow(t2, t3), half.splat(_U16(1023)))
             z0, r0, first = _joined(y0, raws, first)
             z1, r1, first = _joined(y1, raws, first)
-            if pair.is_any(half.equal(pair.larger(y0, y1), half.splat(_U16(511)))):
+            if pair.is_any(half.equal(pair.larger(y0, y1), half.splat(_U16(1023)))):
                 z0, second = _escaped(y0, z0, r0, raws, second)
                 z1, second = _escaped(y1, z1, r1, raws, second)
-            half.store(out, i, _restored(z0, b0))
-            half.store(out, i + _LANES, _restored(z1, b1))
+            half.store(out, i, _restored(z0, b0, turn))
+            half.store(out, i + _LANES, _restored(z1, b1, turn))
             x0, at = next_states(x0, t0, stored, at, shift)
             x1, at = next_states(x1, t1, stored, at, shift)
             x2, at = next_states(x2, t2, stored, at, shift)
@@ -162,7 +169,7 @@ def groups(
     return stopped
 
 
-@compiled_whole(_in16, _u16, types.uint32)
+@compiled_whole(_in16, _u16, types.uint32, types.uint32)
 def decode(
     stored: Any,
     room: Any,
@@ -179,8 +186,9 @@ def decode(
     exponents: Any,
     lift: Any,
     shift: Any,
+    turn: Any,
 ) -> bool:
     """Restore all whole groups from ``start`` on; False if a stream is too short."""
-    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift, shift)
+    rest = raws, states, scales, slots, base, out, (mantissa, exponents, lift, shift, turn)
     whole = out.size - out.size % GROUP
     return in_two(groups, stored, room, ends, cursors, start, whole, rest)

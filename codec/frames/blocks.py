@@ -6,10 +6,11 @@ from itertools import pairwise
 import numpy as np
 
 from codec.buffers import Bytes
+from codec.context.alphabet import Alphabet
 from codec.context.block import pack_context, unpack_context
 from codec.elements.dtypes import Layout
 from codec.errors import CorruptFrame
-from codec.frames.head import NEEDS_BASE, Method
+from codec.frames.head import IN_CONTEXTS, NEEDS_BASE, Method
 from codec.plane import planes
 from codec.plane.rans import merge_rans
 from codec.plane.streams import (
@@ -45,8 +46,8 @@ def pack_block(
     elif codec is not Method.RAW:
         if codec in NEEDS_BASE and base is not None and base.size:
             below = padded(base, target.size)
-            if codec is Method.CTX and tables:
-                method, packed = Method.CTX, pack_context(layout, target, below, tables)
+            if codec in IN_CONTEXTS and tables:
+                method, packed = codec, pack_context(layout, target, below, tables)
             elif codec is Method.SPARSE and tables:
                 method, packed = _pack_changes(layout, target, below, tables)
             else:
@@ -78,8 +79,9 @@ def unpack_block(
     else:
         assert base is not None
         below = padded(base, out.size)
-        if method is Method.CTX:
-            unpack_context(layout, stored, below, tables, out)
+        if method in IN_CONTEXTS:
+            alphabet = Alphabet(layout.in_contexts.width, method is Method.CTX16)
+            unpack_context(layout, alphabet, stored, below, tables, out)
         elif method is Method.SPARSE:
             unpack_sparse(layout, stored, below, tables, out)
         else:

@@ -3,13 +3,13 @@
 import numpy as np
 
 from codec.buffers import Buffer, Bytes, byte_view, checksum, writable_view
+from codec.context.alphabet import written
 from codec.context.block import code_tables
 from codec.elements.casts import cast, cast_base, narrowed
 from codec.elements.words import Words
 from codec.errors import BaseMismatch, CorruptFrame
 from codec.frames.blocks import pack_block, unpack_block
 from codec.frames.head import (
-    DECODABLE,
     HAS_TABLES,
     NEEDS_BASE,
     BlockInfo,
@@ -60,6 +60,8 @@ class FrameEncoder:
             whole = self.words.base_span(0, raw_nbytes, MAX_RAW_NBYTES)[1]
             self.base_nbytes = whole if base_nbytes is None else base_nbytes
         layout = self.words.layout
+        if self.codec is Method.CTX and written(layout).has_signs:
+            self.codec = Method.CTX16
         if bool(tables) != (self.codec in HAS_TABLES and raw_nbytes > 0):
             raise ValueError("CTX and SPARSE need tables, and no other codec has any")
         if self.words.is_narrow and raw_nbytes % 4:
@@ -69,7 +71,7 @@ class FrameEncoder:
         elif tables:
             if not layout.exponent:
                 raise ValueError(f"CTX does not code {dtype}")
-            code_tables(tables, layout.in_contexts.width)
+            code_tables(tables, written(layout))
         self._tables = tables
         self._block_log2 = block_log2
         self._blocks: list[BlockInfo | None] = [None] * -(-raw_nbytes >> block_log2)
@@ -150,7 +152,7 @@ class FrameEncoder:
 def method_of(codec: str) -> Method:
     """The method of a codec name in any case; ValueError if this version cannot encode it."""
     method = Method.__members__.get(codec.upper())
-    if method is None or method not in DECODABLE:
+    if method is None or method.label != method.name:
         raise ValueError(f"unknown codec {codec!r}")
     return method
 

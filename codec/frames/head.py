@@ -45,14 +45,21 @@ class Method(IntEnum):
     BITX = 3
     CTX = 4
     SPARSE = 5
+    CTX16 = 6
+
+    @property
+    def label(self) -> str:
+        """The public name: which of two alphabets CTX has is told by the width of its words."""
+        return "CTX" if self is Method.CTX16 else self.name
 
 
 DECODABLE: Final = frozenset(Method)
 """What this version decodes."""
-NEEDS_BASE: Final = frozenset({Method.BITX, Method.CTX, Method.SPARSE})
+IN_CONTEXTS: Final = frozenset({Method.CTX, Method.CTX16})
+NEEDS_BASE: Final = IN_CONTEXTS | {Method.BITX, Method.SPARSE}
 _METHODS: Final = tuple(Method)
 _READS_BASE: Final = tuple(method in NEEDS_BASE for method in Method)
-HAS_TABLES: Final = frozenset({Method.CTX, Method.SPARSE})
+HAS_TABLES: Final = IN_CONTEXTS | {Method.SPARSE}
 """Codecs whose blocks share tables in the head."""
 
 
@@ -170,7 +177,7 @@ class FrameHead:
         """The public description of the frame."""
         counts = np.bincount(self.index["method"], minlength=len(Method))
         return FrameInfo(
-            codec=self.codec.name,
+            codec=self.codec.label,
             dtype=self.dtype.name,
             raw_nbytes=self.raw_nbytes,
             stored_nbytes=self.stored_nbytes,
@@ -178,7 +185,7 @@ class FrameHead:
             base_nbytes=self.base_nbytes,
             block_nbytes=1 << self.block_log2,
             blocks=self.block_count,
-            methods={method.name: int(counts[method]) for method in Method if counts[method]},
+            methods={method.label: int(counts[method]) for method in Method if counts[method]},
             base_dtype=None if self.words.base is None else self.words.base.name,
             narrow=self.words.coded.name if self.words.is_narrow else None,
         )
@@ -263,8 +270,10 @@ class _Fixed:
             raise CorruptFrame("the number of blocks does not fit the raw length")
         if self.block_count > MAX_BLOCKS:
             raise CorruptFrame(f"{self.block_count} blocks are beyond the limit of the format")
-        if self.codec is Method.CTX and not self.words.layout.exponent:
+        if self.codec in IN_CONTEXTS and not self.words.layout.exponent:
             raise CorruptFrame(f"codec CTX does not code {self.words.coded.name}")
+        if self.codec is Method.CTX16 and self.words.layout.in_contexts.width != 2:
+            raise CorruptFrame(f"codec CTX16 does not code {self.words.coded.name}")
         if self.words.is_narrow and self.raw_nbytes % layout_of(self.words.content).width:
             raise CorruptFrame("a narrow content is not a whole number of words")
         if self.tables_nbytes > (MAX_TABLES_NBYTES if self.codec in HAS_TABLES else 0):

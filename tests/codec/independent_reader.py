@@ -38,7 +38,7 @@ def read(frame: bytes, base: bytes | None = None) -> bytes:
     block_log2, base_dtype, narrow, zero, tables_nbytes, count, fixed_check = struct.unpack_from(
         "<4B3I", frame, 24
     )
-    require(magic == b"CLDF" and version == 1 and codec in range(6))
+    require(magic == b"CLDF" and version == 1 and codec in range(7))
     require(flags == (codec >= 3) and zero == 0)
     require(tables_nbytes <= 1 << 16 if codec >= 4 else tables_nbytes == 0)
     require(narrow == 0 or (dtype == F32 and narrow in (BF16, F16) and raw_nbytes % 4 == 0))
@@ -74,8 +74,10 @@ def read(frame: bytes, base: bytes | None = None) -> bytes:
             else:
                 part = base[start:stop]
             part = part.ljust(nbytes, b"\0")
-        if method == 4:
-            block = read_context(coded, stored, part, read_tables(tables, coded))
+        if method in (4, 6):
+            require(method == 4 or width_of(coded) < 4)
+            rows = read_tables(tables, symbols_of(method, coded))
+            block = read_context(method, coded, stored, part, rows)
         elif method == 5:
             block = read_changes(coded, stored, part, *read_sparse_tables(tables, coded))
         else:
@@ -219,8 +221,11 @@ def read_zstd(stored, nbytes):
     return zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
 
 
-def read_tables(tables, dtype):
-    symbols = 1024 if dtype in WIDTHS[4] else 512
+def symbols_of(method, dtype):
+    return 768 if method == 6 else 1024 if dtype in WIDTHS[4] else 512
+
+
+def read_tables(tables, symbols):
     content = read_zstd(tables, zstandard.frame_content_size(tables))
     rows, position = [], 80
     for context in range(16):
@@ -242,7 +247,7 @@ def read_tables(tables, dtype):
     return rows
 
 
-def read_context(dtype, stored, base, rows):
+def read_context(method, dtype, stored, base, rows):
     width, is_byte = width_of(dtype), dtype in WIDTHS[1]
     if is_byte:
         width, base = 2, bytes(b for byte in base for b in (byte & 127, byte & 128))
@@ -261,8 +266,10 @@ def read_context(dtype, stored, base, rows):
     states = [next(words)[0] + 65536 * next(words)[0] for _ in range(64)] if position < end else []
     slots = [[symbol for symbol, n in enumerate(row) for _ in range(n)] for row in rows]
     content, top = b"", 1 << (8 * width - 1)
+    last = symbols_of(method, dtype) - 1
     for i in range(count):
         below = int.from_bytes(base[i * width : (i + 1) * width], "little")
+        flip = below & top if method == 6 else 0
         step = 0
         if scales[i // 256] != 255:
             level = ((below >> mantissa) % (1 << exponent)) + lift - scales[i // 256]
@@ -272,12 +279,18 @@ def read_context(dtype, stored, base, rows):
             within = slot - slots[context].index(symbol)
             state = rows[context][symbol] * (state // 2048) + within
             states[i % 64] = state if state >= 65536 else state * 65536 + next(words)[0]
-            taken, z = divmod(symbol, 256) if symbol != 256 * width - 1 else (width, 0)
-            z = (z << 8 * taken) + sum(next(raws[k]) << 8 * k for k in range(taken))
+            if method == 6 and 256 <= symbol < last:
+                z = (symbol - 256) // 2 * 256 ^ symbol % 2 ^ next(raws[0]) ^ 2
+            else:
+                taken, z = divmod(symbol, 256) if symbol != last else (width, 0)
+                z = (z << 8 * taken) + sum(next(raws[k]) << 8 * k for k in range(taken))
+                z ^= 2 if method == 6 and symbol == last else 0
             step = z // 2 if z % 2 == 0 else -(z + 1) // 2
+        below ^= flip
         place = below if below < top else 3 * top - 1 - below
         place = (place + step) % (2 * top)
-        content += (place if place < top else 3 * top - 1 - place).to_bytes(width, "little")
+        word = place if place < top else 3 * top - 1 - place
+        content += (word ^ flip).to_bytes(width, "little")
     require(all(state == 65536 for state in states))
     require(not list(words) and not any(list(raw) for raw in raws))
     if is_byte:

@@ -19,6 +19,8 @@ FOLDER = Path(__file__).parent / "golden" / f"v{codec.frames.head.VERSION}"
 CODECS = ("RAW", "ZSTD", "PLANE", "BITX", "CTX")
 SPARSE_DTYPES = ("U8", "F8_E4M3", "I16", "BF16", "F16", "F32", "I64", "F64")
 """Every width, as integers and as floats."""
+SIGN_DTYPES = ("BF16", "F16", "F8_E4M3", "F8_E5M2")
+"""Words of one and two bytes that CTX codes."""
 PLANE_DTYPES = ("BF16", "F32", "F64", "F8_E4M3")
 """Few values in a plane and many, with fields and without."""
 
@@ -175,6 +177,12 @@ def busy(dtype: str) -> tuple[bytes, bytes]:
     return target.tobytes(), base.tobytes()
 
 
+def heavy() -> tuple[bytes, bytes]:
+    """Target and base that moved as far as they are large: thousands of raw bytes."""
+    base, target = tensors.pair("BF16", 16_000, drift=0.015, seed=11)
+    return target.tobytes(), base.tobytes()
+
+
 def planes(dtype: str) -> bytes:
     """Words whose upper bytes are mostly alike, among them every awkward one, and bytes left over.
 
@@ -234,6 +242,12 @@ def main() -> None:
         target, base = busy(dtype)
         frame = codec.encode(target, dtype=dtype, base=base, codec="CTX")
         write(f"busy-{dtype}", {"target": target, "base": base, "ctx.frame": frame})
+    signs = {dtype: content(dtype) for dtype in SIGN_DTYPES}
+    signs |= {"busy-BF16": busy("BF16"), "heavy-BF16": heavy()}
+    for case, (target, base) in signs.items():
+        dtype = case.rpartition("-")[2]
+        frame = codec.encode(target, dtype=dtype, base=base, codec="CTX")
+        write(f"signs-{case}", {"target": target, "base": base, "ctx.frame": frame})
     for case, (target, base, words) in conversions().items():
         frames = {
             f"{name.lower()}.frame": converted(target, base, name, words)

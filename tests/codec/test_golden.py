@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import codec
+from codec.context.alphabet import Alphabet
 from codec.context.slots import load_tables
 from codec.elements.dtypes import DType, layout_of
+from codec.frames.head import Method
 from codec.plane.streams import Coding
 from tests.codec import independent_reader
-from tests.codec.make_golden import COARSE
+from tests.codec.make_golden import COARSE, SIGN_DTYPES
 
 GOLDEN = Path(__file__).parent / "golden"
 FRAMES = sorted(GOLDEN.glob("*/*/*.frame"))
@@ -47,8 +49,17 @@ def test_context_frames_have_golden_ones_too(dtype):
 @pytest.mark.parametrize(("dtype", "step"), COARSE.items())
 def test_tables_of_busy_contexts_have_golden_frames(dtype, step):
     head = codec.FrameHead.parse((GOLDEN / "v1" / f"busy-{dtype}" / "ctx.frame").read_bytes())
-    frequencies = load_tables(head.tables, layout_of(head.words.coded).width)
+    alphabet = Alphabet(layout_of(head.words.coded).width, has_signs=False)
+    frequencies = load_tables(head.tables, alphabet)
     assert np.gcd.reduce(frequencies, axis=None) == step
+
+
+@pytest.mark.parametrize("case", [*SIGN_DTYPES, "busy-BF16", "heavy-BF16"])
+def test_alphabets_of_both_kinds_have_golden_frames(case):
+    head = codec.FrameHead.parse((GOLDEN / "v1" / f"signs-{case}" / "ctx.frame").read_bytes())
+    assert {head.block(index).method for index in range(head.block_count)} == {Method.CTX16}
+    before = codec.FrameHead.parse((GOLDEN / "v1" / "BF16" / "ctx.frame").read_bytes())
+    assert before.codec is Method.CTX
 
 
 @pytest.mark.parametrize("dtype", ["U8", "F8_E4M3", "I16", "BF16", "F16", "F32", "I64", "F64"])

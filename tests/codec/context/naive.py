@@ -29,10 +29,44 @@ def context(below, scale, dtype):
     return min(max(exponent + GAP[dtype] + 3 - scale, 0), 15)
 
 
-def symbol(z, width):
-    """Class and top byte, the escape for what has none."""
+def turned(word, below, bits, signs):
+    """A word as it would be if its base were positive; undoes itself."""
+    return word ^ (1 << (bits - 1)) if signs and below >> (bits - 1) else word
+
+
+def symbols(width, signs):
+    """How many symbols there are; the last one says that all is raw."""
+    return 768 if signs else 256 * width
+
+
+def symbol(z, signs):
+    """Of a difference; with signs upper byte and lowest bit, otherwise class and top byte."""
+    if signs:
+        return z if z < 256 else 256 + 2 * (z // 256) + z % 2
     raws = (max(z.bit_length(), 1) - 1) // 8
     return raws * 256 + (z >> (8 * raws))
+
+
+def rest(chosen, z, width, signs):
+    """The raw bytes behind a symbol."""
+    mark = 2 if signs else 0
+    if chosen == symbols(width, signs) - 1:
+        return [((z ^ mark) >> (8 * k)) & 255 for k in range(width)]
+    if signs:
+        return [z & 254 ^ mark] if chosen > 255 else []
+    return [(z >> (8 * k)) & 255 for k in range(chosen // 256)]
+
+
+def whole(chosen, raws, width, signs):
+    """The difference of a symbol and the raw bytes that ``raws`` have for it."""
+    if chosen == symbols(width, signs) - 1:
+        return sum(next(raws[k]) << (8 * k) for k in range(width)) ^ (2 if signs else 0)
+    if signs:
+        if chosen < 256:
+            return chosen
+        return (chosen - 256) // 2 * 256 ^ chosen % 2 ^ next(raws[0]) ^ 2
+    taken, top = divmod(chosen, 256)
+    return (top << (8 * taken)) + sum(next(raws[k]) << (8 * k) for k in range(taken))
 
 
 def values(words, dtype):
@@ -63,10 +97,9 @@ def scale(target, base, dtype):
     return min(max(exponent + ((bits & 0x7FFFFF) > 0x3504F3), 1), 250)
 
 
-def symbolise(target, base, dtype, folds):
+def symbolise(target, base, dtype, folds, signs):
     """Scales, cells by element (None where unchanged) and raw streams."""
     width, bits = WIDTH[dtype], 8 * WIDTH[dtype]
-    last = 256 * width - 1
     scales, cells, raws = [], [], [bytearray() for _ in range(width)]
     for start in range(0, len(target), 256):
         group, under = target[start : start + 256], base[start : start + 256]
@@ -75,11 +108,11 @@ def symbolise(target, base, dtype, folds):
             if scales[-1] == 255:
                 cells.append(None)
                 continue
-            z = difference(word, below, bits)
-            cell = int(folds[context(below, scales[-1], dtype) * (last + 1) + symbol(z, width)])
-            chosen = cell % (last + 1)
-            for k in range(width if chosen == last else chosen // 256):
-                raws[k].append((z >> (8 * k)) & 255)
+            pair = (turned(each, below, bits, signs) for each in (word, below))
+            z = difference(*pair, bits)
+            cell = int(folds[context(below, scales[-1], dtype) * 1024 + symbol(z, signs)])
+            for raw, byte in zip(raws, rest(cell % 1024, z, width, signs), strict=False):
+                raw.append(byte)
             cells.append(cell)
     return scales, cells, [bytes(raw) for raw in raws]
 
@@ -91,7 +124,7 @@ def encode(cells, rows):
     for i, cell in reversed(list(enumerate(cells))):
         if cell is None:
             continue
-        row, at = rows[cell // len(rows[0])], cell % len(rows[0])
+        row, at = rows[cell // 1024], cell % 1024
         state = states[i % 64]
         if state >= row[at] << 21:
             words.append(state & 0xFFFF)
@@ -101,11 +134,10 @@ def encode(cells, rows):
     return halves + words[::-1]
 
 
-def decode(words, raws, scales, rows, base, dtype):
+def decode(words, raws, scales, rows, base, dtype, signs):
     """The words of the target; StopIteration if a stream ends early."""
     width, bits = WIDTH[dtype], 8 * WIDTH[dtype]
-    last = 256 * width - 1
-    symbols = [np.repeat(np.arange(last + 1), row).tolist() for row in rows]
+    runs = [np.repeat(np.arange(len(row)), row).tolist() for row in rows]
     states = [words[2 * k] | words[2 * k + 1] << 16 for k in range(64)]
     words, raws = iter(words[128:]), [iter(raw) for raw in raws]
     target = []
@@ -115,12 +147,12 @@ def decode(words, raws, scales, rows, base, dtype):
             continue
         row = context(below, scales[i // 256], dtype)
         slot = states[i % 64] % 2048
-        chosen = symbols[row][slot]
+        chosen = runs[row][slot]
         first = int(rows[row][:chosen].sum())
         states[i % 64] = int(rows[row][chosen]) * (states[i % 64] // 2048) + slot - first
         if states[i % 64] < 1 << 16:
             states[i % 64] = states[i % 64] << 16 | next(words)
-        taken, top = (width, 0) if chosen == last else divmod(chosen, 256)
-        z = (top << (8 * taken)) + sum(next(raws[k]) << (8 * k) for k in range(taken))
-        target.append(restored(z, below, bits))
+        z = whole(chosen, raws, width, signs)
+        under = turned(below, below, bits, signs)
+        target.append(turned(restored(z, under, bits), below, bits, signs))
     return target

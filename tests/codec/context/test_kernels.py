@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from codec.context import decode as context_decode
 from codec.context import kernels as context_kernels
 from codec.context import training
+from codec.context.alphabet import MARK, Alphabet, written
 from codec.context.block import code_tables, gain_of, shape_of
 from codec.context.slots import decode_slots, load_tables
 from codec.elements.dtypes import DType, layout_of
@@ -33,10 +34,15 @@ def pair_of(data: bytes, seed: int, dtype: str) -> tuple[np.ndarray, np.ndarray]
     return target, np.choose(kind, [target, near, far]).astype(target.dtype)
 
 
-def portable(streams, tables, base, out, *shape):
+def alphabet_of(dtype: str) -> Alphabet:
+    return written(layout_of(DType[dtype]))
+
+
+def portable(streams, tables, alphabet, base, out, *shape):
     """The portable kernel with the arguments of the fastest one."""
-    slots = decode_slots(tables, out.itemsize)
-    return context_decode.PORTABLE[out.itemsize](*streams, slots, base, out, 0, *shape)
+    slots = decode_slots(tables, alphabet)
+    turn = (alphabet.turn,) if alphabet.width == 2 else ()
+    return context_decode.PORTABLE[out.itemsize](*streams, slots, base, out, 0, *shape, *turn)
 
 
 def symbolise(target, base, dtype, folds):
@@ -50,7 +56,7 @@ def symbolise(target, base, dtype, folds):
     return scales, cells, [raws[k * room : end].tobytes() for k, end in enumerate(cursors)]
 
 
-def decode(words, raws, scales, tables, base, dtype, kernel=context_decode.decode):
+def decode(words, raws, scales, tables, alphabet, base, dtype, kernel=context_decode.decode):
     """What a decoder restores, and whether all streams were used up."""
     layout = layout_of(DType[dtype])
     stored = words.astype("<u2").tobytes()
@@ -63,7 +69,7 @@ def decode(words, raws, scales, tables, base, dtype, kernel=context_decode.decod
         *(np.frombuffer(stored, np.uint8), np.zeros(2048, np.uint8)),
         *(np.frombuffer(b"".join(raws) + bytes(512), np.uint8), ends, cursors, states, scales),
     )
-    fits = kernel(streams, tables, base, out, *shape_of(layout))
+    fits = kernel(streams, tables, alphabet, base, out, *shape_of(layout))
     return out, bool(fits and np.array_equal(cursors, ends) and np.all(states == 1 << 16))
 
 
@@ -72,10 +78,10 @@ def decode(words, raws, scales, tables, base, dtype, kernel=context_decode.decod
 def test_kernels_equal_their_twins(data, seed, dtype):
     target, base = pair_of(data, seed, dtype)
     tables = training.train([(target[: seed * 9], base[: seed * 9])], dtype=dtype)
-    codes = code_tables(tables, target.itemsize)
-    rows = load_tables(tables, target.itemsize)
+    alphabet = alphabet_of(dtype)
+    codes, rows = code_tables(tables, alphabet), load_tables(tables, alphabet)
     scales, cells, raws = symbolise(target, base, dtype, codes.folds)
-    twin = naive_context.symbolise(target, base, dtype, codes.folds)
+    twin = naive_context.symbolise(target, base, dtype, codes.folds, alphabet.has_signs)
     assert (scales.tolist(), raws) == (twin[0], twin[2])
     assert all(b in (None, a) for a, b in zip(cells.tolist(), twin[1], strict=True))
     room = np.zeros(target.size + 129, np.uint16)
@@ -85,10 +91,33 @@ def test_kernels_equal_their_twins(data, seed, dtype):
     assert room[at:].tolist() == naive_context.encode(twin[1], rows)
     words = room[at:].copy()
     for kernel in (context_decode.decode, portable):
-        out, spent = decode(words, raws, scales, tables, base, dtype, kernel)
+        out, spent = decode(words, raws, scales, tables, alphabet, base, dtype, kernel)
         assert spent
         assert out.tobytes() == target.tobytes()
-    assert naive_context.decode(words.tolist(), raws, twin[0], rows, base, dtype) == out.tolist()
+    told = naive_context.decode(
+        words.tolist(), raws, twin[0], rows, base, dtype, alphabet.has_signs
+    )
+    assert told == out.tolist()
+
+
+@given(data=st.binary(max_size=3000), seed=st.integers(0, 99), dtype=st.sampled_from(DTYPES[:2]))
+@settings(max_examples=100, deadline=None)
+def test_words_of_sixteen_bits_are_read_in_the_alphabet_they_had_before(data, seed, dtype):
+    target, base = pair_of(data, seed, dtype)
+    alphabet = Alphabet(2, has_signs=False)
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 2000, (16, 1)) * rng.exponential(1, (16, 1024)) ** 9
+    tables = training.tables_of(counts.clip(0, 1e9).astype(np.uint32), 1.0, alphabet)
+    rows = load_tables(tables, alphabet)
+    folds = training.folds_of(rows, alphabet)
+    scales, cells, raws = naive_context.symbolise(target, base, dtype, folds, signs=False)
+    words = np.array(naive_context.encode(cells, rows), np.uint16)
+    raws[0] = bytes(byte ^ MARK for byte in raws[0])  # as kernels take them
+    for kernel in (context_decode.decode, portable):
+        streams = words, raws, np.array(scales, np.uint8), tables, alphabet, base, dtype
+        out, spent = decode(*streams, kernel)
+        assert spent
+        assert out.tobytes() == target.tobytes()
 
 
 @given(data=st.binary(min_size=600, max_size=3000), seed=st.integers(0, 99), dtype=dtypes)
@@ -100,22 +129,22 @@ def test_streams_of_any_bytes_are_read_no_further_than_their_room(data, seed, dt
     words = rng.integers(0, 1 << 16, 128 + rng.integers(0, 400)).astype(np.uint16)
     raws = [rng.bytes(rng.integers(0, 200)) for _ in range(target.itemsize)]
     scales = rng.integers(0, 256, -(-target.size // 256)).astype(np.uint8)
-    decode(words, raws, scales, tables, base, dtype)
+    decode(words, raws, scales, tables, alphabet_of(dtype), base, dtype)
 
 
 @given(data=st.binary(max_size=1500), seed=st.integers(0, 99), dtype=dtypes)
 @settings(deadline=None)
 def test_counts_are_those_of_the_twins_symbols(data, seed, dtype):
     target, base = pair_of(data, seed, dtype)
-    symbols = 256 * target.itemsize
-    counts = np.zeros(16 * symbols, np.uint32)
+    counts = np.zeros(16 * 1024, np.uint32)
     layout = layout_of(DType[dtype])
     scales = np.empty(-(-target.size // 256), np.uint8)
     context_kernels.count(target, base, *shape_of(layout), gain_of(layout), counts, scales, 256)
-    twin, cells, _ = naive_context.symbolise(target, base, dtype, np.arange(16 * symbols))
+    signs = alphabet_of(dtype).has_signs
+    twin, cells, _ = naive_context.symbolise(target, base, dtype, np.arange(counts.size), signs)
     assert scales.tolist() == twin
     present = [cell for cell in cells if cell is not None]
-    assert np.array_equal(counts, np.bincount(present, minlength=16 * symbols).astype(np.uint32))
+    assert np.array_equal(counts, np.bincount(present, minlength=counts.size).astype(np.uint32))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

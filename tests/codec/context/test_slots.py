@@ -6,37 +6,46 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec.context.alphabet import Alphabet, entries
 from codec.context.slots import decode_slots, dense_slots, load_tables, store_tables
 from codec.context.training import folds_of, tables_of
 from codec.errors import CorruptFrame
 from codec.steps import SLOTS, STEPS
 
+SIGNS, LENGTHS = Alphabet(2, has_signs=True), Alphabet(4, has_signs=False)
+ALPHABETS = (SIGNS, LENGTHS, Alphabet(2, has_signs=False))
 
-def trained(seed: int, width: int, spread: float) -> bytes:
+
+def trained(seed: int, alphabet: Alphabet, spread: float) -> bytes:
     rng = np.random.default_rng(seed)
-    counts = rng.exponential(1, (16, 256 * width)) ** spread * rng.integers(0, 2000, (16, 1))
-    return tables_of(counts.clip(0, 1e9).astype(np.uint32).reshape(-1), 1.0)
+    counts = rng.exponential(1, (16, 1024)) ** spread * rng.integers(0, 2000, (16, 1))
+    return tables_of(counts.clip(0, 1e9).astype(np.uint32).reshape(-1), 1.0, alphabet)
 
 
-@given(seed=st.integers(0, 1000), width=st.sampled_from([2, 4]), spread=st.floats(0, 30, width=16))
-def test_any_counts_give_tables_that_code_everything(seed, width, spread):
-    rows = load_tables(trained(seed, width, spread), width)
+@given(
+    seed=st.integers(0, 1000),
+    alphabet=st.sampled_from(ALPHABETS),
+    spread=st.floats(0, 30, width=16),
+)
+def test_any_counts_give_tables_that_code_everything(seed, alphabet, spread):
+    rows = load_tables(trained(seed, alphabet, spread), alphabet)
     assert np.all(rows.sum(axis=1) == SLOTS)
     assert rows.max() < SLOTS
     assert np.all(rows[:, -1] > 0)
-    cells = folds_of(rows)
-    assert np.all(rows.reshape(-1)[cells] > 0)
-    contexts = np.arange(cells.size) // rows.shape[1]
-    assert np.array_equal(cells // rows.shape[1], contexts)
-    assert load_tables(store_tables(rows), width).tolist() == rows.tolist()
+    cells = folds_of(rows, alphabet).reshape(16, 1024)[:, : alphabet.symbols]
+    contexts = np.arange(16)[:, None]
+    assert np.all(rows[contexts, cells % 1024] > 0)
+    assert np.all(cells // 1024 == contexts)
+    assert load_tables(store_tables(rows), alphabet).tolist() == rows.tolist()
 
 
-def test_slots_are_consecutive_runs_of_each_symbol():
-    tables = trained(1, 2, 2.0)
-    slots = decode_slots(tables, 2).reshape(16, SLOTS)
-    for row, frequencies in zip(slots, load_tables(tables, 2), strict=True):
-        symbols = np.repeat(np.arange(512), frequencies)
-        assert np.array_equal(row & 1023, symbols)
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_slots_are_consecutive_runs_of_each_symbol(alphabet):
+    tables = trained(1, alphabet, 2.0)
+    slots = decode_slots(tables, alphabet).reshape(16, SLOTS)
+    for row, frequencies in zip(slots, load_tables(tables, alphabet), strict=True):
+        symbols = np.repeat(np.arange(alphabet.symbols), frequencies)
+        assert np.array_equal(row & 1023, entries(alphabet)[symbols])
         assert np.array_equal(row >> 10 & 2047, frequencies[symbols])
         within = np.concatenate([np.arange(n) for n in frequencies])
         assert np.array_equal(row >> 21, within)
@@ -44,43 +53,43 @@ def test_slots_are_consecutive_runs_of_each_symbol():
 
 @pytest.mark.parametrize(("busy", "step"), [(1, 1), (2, 2), (3, 2), (4, 4), (16, 4)])
 def test_the_more_contexts_are_in_use_the_fewer_entries_their_tables_have(busy, step):
-    counts = np.zeros((16, 512), np.uint32)
-    counts[:busy] = np.random.default_rng(0).zipf(1.5, (busy, 512)).clip(0, 9999)
-    tables = tables_of(counts.reshape(-1), 1.0)
-    slots, shift = dense_slots(tables, 2)
+    counts = np.zeros((16, 1024), np.uint32)
+    counts[:busy, :768] = np.random.default_rng(0).zipf(1.5, (busy, 768)).clip(0, 9999)
+    tables = tables_of(counts.reshape(-1), 1.0, SIGNS)
+    slots, shift = dense_slots(tables, SIGNS)
     assert 1 << int(shift) >= step
     assert slots.size << int(shift) == 16 * SLOTS
-    assert not np.any(load_tables(tables, 2) % step)
+    assert not np.any(load_tables(tables, SIGNS) % step)
 
 
 @given(seed=st.integers(0, 1000), spread=st.floats(0, 30, width=16))
 def test_entries_left_out_are_told_by_the_low_bits_of_their_slots(seed, spread):
-    tables = trained(seed, 2, spread)
-    slots, shift = dense_slots(tables, 2)
+    tables = trained(seed, SIGNS, spread)
+    slots, shift = dense_slots(tables, SIGNS)
     places = np.arange(16 * SLOTS)
     low = (places & ((1 << int(shift)) - 1)).astype(np.uint32)
-    assert np.array_equal(slots[places >> int(shift)] + (low << 21), decode_slots(tables, 2))
+    assert np.array_equal(slots[places >> int(shift)] + (low << 21), decode_slots(tables, SIGNS))
 
 
 def test_an_empty_sample_makes_the_smallest_difference_the_likeliest():
-    rows = load_tables(tables_of(np.zeros(16 * 512, np.uint32), 1.0), 2)
+    rows = load_tables(tables_of(np.zeros(16 * 1024, np.uint32), 1.0, SIGNS), SIGNS)
     assert rows[:, 0].tolist() == [2047] * 16
     assert STEPS.tolist() == sorted(set(STEPS.tolist()))
 
 
-@given(data=st.binary(max_size=400), width=st.sampled_from([2, 4]))
-def test_arbitrary_bytes_are_no_tables(data, width):
+@given(data=st.binary(max_size=400), alphabet=st.sampled_from(ALPHABETS))
+def test_arbitrary_bytes_are_no_tables(data, alphabet):
     for tables in (data, zstandard.compress(data), zstandard.compress(bytes(80) + data)):
         with pytest.raises(CorruptFrame):
-            load_tables(tables, width)
+            load_tables(tables, alphabet)
 
 
 @given(position=st.integers(0, 10_000), value=st.integers(0, 255))
 def test_altered_tables_are_refused_or_still_fill_their_slots(position, value):
-    content = bytearray(zstandard.decompress(trained(3, 2, 3.0)))
+    content = bytearray(zstandard.decompress(trained(3, SIGNS, 3.0)))
     content[position % len(content)] = value
     try:
-        rows = load_tables(zstandard.compress(bytes(content)), 2)
+        rows = load_tables(zstandard.compress(bytes(content)), SIGNS)
     except CorruptFrame:
         return
     assert np.all(rows.sum(axis=1) == SLOTS)
@@ -89,4 +98,4 @@ def test_altered_tables_are_refused_or_still_fill_their_slots(position, value):
 
 def test_tables_that_announce_more_than_they_may_hold_are_not_unpacked():
     with pytest.raises(CorruptFrame, match="length"):
-        load_tables(zstandard.compress(bytes(1 << 26)), 2)
+        load_tables(zstandard.compress(bytes(1 << 26)), SIGNS)

@@ -5,10 +5,13 @@ import struct
 import numpy as np
 import pytest
 
+from codec.context.alphabet import Alphabet
 from codec.context.streams import BlockStreams
 from codec.errors import CorruptFrame
 
 STATES = np.full(64, 1 << 16, "<u4").tobytes()
+
+SIGNS = Alphabet(2, has_signs=True)
 
 
 def block(raws: list[bytes], words: bytes, *, scales: bytes = b"\x64", tail: bytes = b"") -> bytes:
@@ -18,7 +21,7 @@ def block(raws: list[bytes], words: bytes, *, scales: bytes = b"\x64", tail: byt
 
 
 def cut(stored: bytes, count: int = 200, tail: int = 0) -> BlockStreams:
-    return BlockStreams.cut(np.frombuffer(stored, np.uint8), 2, count, tail)
+    return BlockStreams.cut(np.frombuffer(stored, np.uint8), SIGNS, count, tail)
 
 
 def test_raw_streams_with_enough_behind_them_are_read_where_they_lie():

@@ -189,7 +189,7 @@ def test_context_frames_of_integers_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("offset", "value"), [(4, 2), (5, 6), (5, 250), (25, 24), (26, 16), (26, 250)]
+    ("offset", "value"), [(4, 2), (5, 7), (5, 250), (25, 24), (26, 16), (26, 250)]
 )
 def test_later_versions_and_codecs_are_told_from_damage(offset, value):
     with pytest.raises(codec.UnsupportedFrame):
