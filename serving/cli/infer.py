@@ -18,7 +18,6 @@ from serving.api.app import create_app
 from serving.cli.assemble import Options, assemble
 from serving.engine.attention import UnservableModel
 from serving.engine.lora import BadAdapter
-from serving.sched.named import UnknownPolicy
 from serving.weights.header import BadCheckpoint
 from serving.weights.hub_models import HubModels
 
@@ -28,7 +27,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-REFUSALS = (BadAdapter, BadCheckpoint, ClientError, UnknownPolicy, UnservableModel, ValueError)
+REFUSALS = (BadAdapter, BadCheckpoint, ClientError, UnservableModel, ValueError)
 GRACE_S = 30
 """For answers that are under way when the server is stopped."""
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

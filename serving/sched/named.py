@@ -47,6 +47,9 @@ POLICIES: dict[str, Named] = {
     policy.name: Named(policy, needs_oracle=policy is ShortestFirstOracle) for policy in _CLASSES
 }
 
+SERVED = tuple(name for name, policy in POLICIES.items() if not policy.needs_oracle)
+"""What a real engine can run."""
+
 
 class UnknownPolicy(ValueError):
     """No policy has this name."""
@@ -55,12 +58,27 @@ class UnknownPolicy(ValueError):
         super().__init__(f"no policy {name!r}; there are {', '.join(POLICIES)}")
 
 
-def create_policy(name: str, limits: Limits, latency: LatencyModel) -> Policy:
-    """A fresh policy for one engine.
+class NeedsOracle(ValueError):
+    """A policy that only a simulation can have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} goes by how long answers will be in truth, which only `clade sim slo` knows; "
+            f"{name.removesuffix('-oracle')} goes by predictions"
+        )
+
+
+def create_policy(
+    name: str, limits: Limits, latency: LatencyModel, *, oracle: bool = False
+) -> Policy:
+    """A fresh policy for one engine. ``oracle``: predictions of its requests are the truth.
 
     Raises:
         UnknownPolicy: nothing is called so.
+        NeedsOracle: it is of no use without one.
     """
     if name not in POLICIES:
         raise UnknownPolicy(name)
+    if POLICIES[name].needs_oracle and not oracle:
+        raise NeedsOracle(name)
     return POLICIES[name].make(limits, latency)

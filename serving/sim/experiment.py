@@ -93,7 +93,7 @@ def run(
     latency = _fitted(setting.times, rng)
     end_s = simulate(
         requests,
-        create_policy(policy_name, setting.limits, latency),
+        create_policy(policy_name, setting.limits, latency, oracle=is_oracle),
         Machine(setting.limits, setting.num_blocks),
         NoisySteps(setting.times, rng),
         predictor=None if is_oracle else _predictor(setting.predictor),

@@ -150,6 +150,7 @@ def test_chat_command(running: Running) -> None:
     [
         (["alice/none"], "not found"),
         (["alice/base", "--policy", "best"], "no policy"),
+        (["alice/base", "--policy", "sjf-oracle"], "sjf goes by predictions"),
         (["alice/base", "--hub", "http://127.0.0.1:9"], "127.0.0.1:9"),
         (["alice/base", "--kv-memory", "lots"], "amount of memory"),
         (["alice/base", "--kv-memory", "1"], "block"),

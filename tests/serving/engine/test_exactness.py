@@ -5,7 +5,7 @@ import torch
 
 from serving.sched.decision import Decision
 from serving.sched.engine import EngineView, Limits
-from serving.sched.named import POLICIES, create_policy
+from serving.sched.named import SERVED, create_policy
 from tests.fixtures.engines import (
     Scripted,
     answers_of,
@@ -81,7 +81,7 @@ def test_skipped_steps_change_nothing() -> None:
     assert answers_of(engine, prompts, 10) == generated(model, prompts, 10)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", SERVED)
 @pytest.mark.parametrize("num_blocks", [16, 64])
 def test_every_policy(name: str, num_blocks: int) -> None:
     model = tiny_model()

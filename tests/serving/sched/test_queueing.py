@@ -50,7 +50,7 @@ requests_strategy = st.lists(
 def test_every_request_ends_once_within_all_limits(
     name: str, requests: list[SimRequest], num_blocks: int, **limits: int
 ) -> None:
-    policy = create_policy(name, make_limits(block_size=4, **limits), TEN_MS_STEPS)
+    policy = create_policy(name, make_limits(block_size=4, **limits), TEN_MS_STEPS, oracle=True)
     machine = Machine(policy.limits, num_blocks)
 
     simulate(requests, policy, machine, TEN_MS_STEPS.step_s)
