@@ -57,11 +57,13 @@ def pull(
     ignore: Sequence[str] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
+    planned_nbytes: int = PLANNED_NBYTES,
 ) -> PullResult:
     """Make ``to`` hold the files of a revision, each verified against its SHA-256.
 
     ``repo_id`` is ``owner/name`` (or ``datasets/owner/name``). ``allow`` and ``ignore`` are shell
-    patterns on paths. Files that are there already stay; other files in ``to`` are not touched. A
+    patterns on paths. Files below ``planned_nbytes`` come as they are, without a codec. Files that
+    are there already stay; other files in ``to`` are not touched. A
     pull that was interrupted, even by a kill, goes on where it was. Raises ClientError.
     """
     repo = RepoName.parse(repo_id) if repo_type == "model" else RepoName(repo_type, repo_id)
@@ -73,7 +75,7 @@ def pull(
     ):
         commit = hub.commit_of(repo, revision)
         files = [f for f in hub.files(repo, commit) if is_wanted(f.path, allow, ignore)]
-        pulling = _Pull(hub, repo, commit, to, local, pool, progress)
+        pulling = _Pull(hub, repo, commit, to, local, pool, progress, planned_nbytes)
         skipped = pulling.run(files)
         return PullResult(
             repo=repo.id,
@@ -101,7 +103,9 @@ class _Pull:
         local: LocalContents,
         pool: ThreadPoolExecutor,
         progress: Progress | None,
+        planned_nbytes: int,
     ) -> None:
+        self._planned_nbytes = planned_nbytes
         self._hub = hub
         self._repo = repo
         self._commit = commit
@@ -122,7 +126,7 @@ class _Pull:
         todo = [file for file in files if not self._complete.holds(targets[file.path], file)]
         for file in set(files) - set(todo):
             self._advance(file.nbytes, files=1)
-        small = [file for file in todo if file.sha256 is None or file.nbytes < PLANNED_NBYTES]
+        small = [file for file in todo if file.sha256 is None or file.nbytes < self._planned_nbytes]
         for _ in self._pool.map(lambda file: self._fetch(file, targets[file.path]), small):
             pass
         for file in sorted(set(todo) - set(small), key=lambda file: file.path):

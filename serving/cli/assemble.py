@@ -1,12 +1,9 @@
 """From a model's name and a few numbers to a service: what ``clade infer`` puts together."""
 
-import json
 import logging
 import secrets
 import time
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
-from hashlib import sha256
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +13,7 @@ from serving.api.service import Served, Service
 from serving.api.text import Prompts
 from serving.engine.attention import UnservableModel
 from serving.engine.engine import Engine
+from serving.engine.kept import KeptLatency
 from serving.engine.profile import fitted, measure
 from serving.engine.runner import Runner
 from serving.sched.engine import Limits
@@ -59,7 +57,7 @@ class Options:
 def assemble(model: str, options: Options, hub: HubModels | None) -> Service:
     """A service over a model of the hub, or of a directory if ``hub`` is None.
 
-    Raises ClientError, BadCheckpoint, UnservableModel, UnknownPolicy.
+    Raises ClientError, BadCheckpoint, UnservableModel, UnknownPolicy, NeedsOracle.
     """
     live = None
     if hub is None:
@@ -110,17 +108,13 @@ def latency_of(runner: Runner, limits: Limits, options: Options) -> FittedLatenc
     facts = [
         *(config, str(runner.model.dtype), device, torch.get_num_threads(), asdict(limits)),
         runner.pool.num_blocks,
-        [field.name for field in fields(FittedLatency)],
     ]
-    key = sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    path = options.cache / "serving" / "profiles" / f"{key}.json"
-    if not options.profile:
-        with suppress(OSError, ValueError, TypeError):
-            return FittedLatency(**json.loads(path.read_text()))
+    kept = KeptLatency(options.cache, facts)
+    if not options.profile and (known := kept.read()) is not None:
+        return known
     latency, told = fitted(measure(runner, limits, repeats=5 if options.profile else 2))
     log.info("profiled: %s, %s", asdict(latency), asdict(told))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(latency)))
+    kept.write(latency)
     return latency
 
 

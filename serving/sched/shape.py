@@ -25,12 +25,20 @@ class StepShape:
         """Count a request that takes part with so many tokens, before they are computed."""
         computed = request.num_computed_tokens
         if is_decoding(request):
-            self.num_decodes += 1
-            self.context_tokens += computed + 1
+            self.add_decode(computed + 1)
         else:
-            self.prefill_tokens += num_tokens
-            self.pairs_within += num_tokens * num_tokens / 2
-            self.pairs_behind += num_tokens * computed
+            self.add_prefill(num_tokens, computed)
+
+    def add_decode(self, length: int) -> None:
+        """Count a sequence of so many tokens that decodes."""
+        self.num_decodes += 1
+        self.context_tokens += length
+
+    def add_prefill(self, num_tokens: int, computed: int) -> None:
+        """Count a chunk of so many tokens behind ``computed`` ones."""
+        self.prefill_tokens += num_tokens
+        self.pairs_within += num_tokens * num_tokens / 2
+        self.pairs_behind += num_tokens * computed
 
     @property
     def mean_context(self) -> float:

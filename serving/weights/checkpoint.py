@@ -64,6 +64,8 @@ class Checkpoint:
             for file in hub.files(self.repo, self.commit)
             if file.path.endswith(SUFFIX) and "/" not in file.path
         ]
+        # Mistral's own form of the same weights, under other names.
+        files = [file for file in files if not file.path.startswith("consolidated")] or files
         if not files:
             raise BadCheckpoint(
                 f"{repo} has no safetensors weights at its root; GGUF, pickles and ONNX are not "

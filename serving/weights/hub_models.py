@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 from client.hub import HubClient, RepoName
 from client.local import LocalContents, default_cache_dir
-from client.pull import pull
 from serving.engine.lora import Adapter
 from serving.weights.adapter import CONFIG, WEIGHTS, read_adapter
 from serving.weights.checkpoint import Checkpoint
 from serving.weights.fetch import Fetcher
 from serving.weights.live import LiveWeights, Staged
-from serving.weights.model import SMALL_FILES, Around, build, read_around
+from serving.weights.model import Around, build, read_around
+from serving.weights.small_files import SMALL_FILES, pull_small_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +110,14 @@ class HubModels:
         return read_adapter(directory, f"{repo}@{commit[:12]}")
 
     def _small_files(self, repo: str, commit: str, patterns: Sequence[str]) -> tuple[int, Path]:
-        directory = self._cache / "serving" / repo.replace("/", "--") / commit
-        pulled = pull(
+        return pull_small_files(
             repo,
-            to=directory,
-            revision=commit,
-            token=self._token,
+            commit,
             endpoint=self._endpoint,
-            allow=patterns,
-            ignore=("*/*",),
+            token=self._token,
             cache=self._cache,
+            patterns=patterns,
         )
-        return pulled.wire_nbytes, directory
 
 
 def root_of(checkpoint: Checkpoint) -> str:

@@ -12,7 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from serving.weights.checkpoint import Checkpoint
 from serving.weights.fetch import Fetcher, Tensors
-from serving.weights.placing import Placer, layers_of
+from serving.weights.layers import layers_of
+from serving.weights.placing import Placer
 
 _UNIMPORTANT = {
     *("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"),

@@ -22,9 +22,6 @@ from serving.engine.attention import UnservableModel
 
 log = logging.getLogger(__name__)
 
-SMALL_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""What a model needs beside its weights."""
-
 
 @dataclass(frozen=True, slots=True)
 class Around:

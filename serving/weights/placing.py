@@ -4,9 +4,8 @@ One parameter may be made of several tensors (experts that are stacked): those b
 are called a unit. A model may be running: nothing but the named parameters is touched.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,8 +21,6 @@ from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import logging
 
 from serving.weights.header import BadCheckpoint
-
-_NUMBER = re.compile(r"\.(\d+)\.")
 
 
 class Placer:
@@ -101,17 +98,3 @@ def _no_bar() -> Iterator[None]:
 
 def _loadable(mapping: Iterable[object]) -> list[WeightConverter | WeightRenaming]:
     return [each for each in mapping if isinstance(each, WeightConverter | WeightRenaming)]
-
-
-def layers_of(units: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Names of tensors by layer, in the order of the model: what precedes, each layer, the rest."""
-    before: list[str] = []
-    layers: defaultdict[int, list[str]] = defaultdict(list)
-    after: list[str] = []
-    for target, names in units.items():
-        number = _NUMBER.search(target)
-        if number is not None:
-            layers[int(number[1])] += names
-        else:
-            (before if "embed" in target or "wte" in target else after).extend(names)
-    return [group for group in (before, *(layers[n] for n in sorted(layers)), after) if group]

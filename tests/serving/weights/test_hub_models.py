@@ -187,6 +187,20 @@ def test_what_is_no_model_is_refused(
         load(hub, "alice/empty")
 
 
+def test_mistrals_own_form_of_the_same_weights_is_passed_over(
+    served: tuple[ModelRepos, str], family: dict[str, PreTrainedModel], tmp_path: Path
+) -> None:
+    both = tmp_path / "both"
+    family["alice/other"].save_pretrained(both)
+    (both / "consolidated.safetensors").write_bytes((both / "model.safetensors").read_bytes())
+    served[0].push_folder("alice/both", both)
+
+    with HubClient(served[1]) as client:
+        shards = Checkpoint(client, "alice/both").shards
+
+    assert [shard.source.file.path for shard in shards] == ["model.safetensors"]
+
+
 def test_a_hub_that_goes_away_is_a_client_error(tmp_path: Path) -> None:
     absent = HubModels("http://127.0.0.1:9", token=None, cache=tmp_path)
     with absent as models, pytest.raises(ClientError):
