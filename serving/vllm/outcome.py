@@ -108,5 +108,8 @@ def _is_opening(choice: dict[str, Any]) -> bool:
 
 def _refusal_in(choices: list[dict[str, Any]]) -> Refusal | None:
     """The first one, if all that is told is refusals."""
-    found = [Refusal.parse(choice.get("stop_reason")) for choice in choices]
+    found = [
+        Refusal.parse(choice.get("stop_reason")) if choice.get("finish_reason") == "abort" else None
+        for choice in choices
+    ]  # a stop string of a client's may read like a refusal
     return found[0] if found and all(found) else None

@@ -120,7 +120,7 @@ class ScorpioScheduler(AsyncScheduler):
     def shutdown(self) -> None:
         """Keep what was learned about this engine."""
         if self._observe.is_known:
-            self._kept.write(self._latency)
+            self._keep()
         super().shutdown()
 
     # What vLLM's scheduler tells itself.
@@ -268,7 +268,13 @@ class ScorpioScheduler(AsyncScheduler):
 
     def _told(self, latency: FittedLatency) -> None:
         log.info("calibrated on the first steps: %s", asdict(latency))
-        self._kept.write(latency)
+        self._keep()
+
+    def _keep(self) -> None:
+        try:
+            self._kept.write(self._latency)
+        except OSError as error:
+            log.warning("what was learned of this engine is not kept: %s", error)
 
 
 def _filler(params: Any) -> dict[str, Any]:
