@@ -11,7 +11,7 @@ from tests.model.sameness import canonical
 from tests.model.state import Actor, Encoding, State
 
 DRAINED_EVERY = 50
-"""Of so many states one is collected to the end, to see that no garbage stays."""
+"""After one of so many steps a collector runs alone to the end, to see that no garbage stays."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +68,27 @@ def explore(scenario: Scenario, *, without: Collection[Rule] = (), at_most: int 
     """Visit states, nearest first, until one is wrong, all were seen or so many were."""
     protocol, codes = Protocol(without), _Codes()
     actors = tuple(map(Actor, scenario.actors))
-    first = codes.code(canonical(scenario.start._replace(actors=actors)))
+    first = codes.code(canonical(scenario.start._replace(actors=actors), without))
     came_from: dict[bytes, bytes | None] = {first: None}
     waiting = deque([first])
-    seen = 0
+    seen = taken = 0
     while waiting and seen < at_most:
         code = waiting.popleft()
         state = codes.state(code)
         seen += 1
         fault = fault_of(state)
-        if fault is None and not without and seen % DRAINED_EVERY == 0:
-            fault = garbage_left(protocol, state)
-        if fault is not None:
-            path = tuple(_path(protocol, codes, came_from, code))
-            return Verdict(seen, complete=False, violation=fault, path=path)
-        for _, then in protocol.steps(state):
-            reached = codes.code(canonical(then))
+        for label, then in protocol.steps(state) if fault is None else ():
+            reached = codes.code(canonical(then, without))
             if reached not in came_from:
                 came_from[reached] = code
                 waiting.append(reached)
+            taken += 1
+            if not without and taken % DRAINED_EVERY == 0:
+                left = garbage_left(protocol, then)
+                fault = left and f"{left}, after {label}"
+        if fault is not None:
+            path = tuple(_path(protocol, codes, came_from, code, without))
+            return Verdict(seen, complete=False, violation=fault, path=path)
     return Verdict(seen, complete=not waiting)
 
 
@@ -163,12 +165,17 @@ def _is_shown(state: State) -> bool:
 
 
 def _path(
-    protocol: Protocol, codes: _Codes, came_from: dict[bytes, bytes | None], code: bytes
+    protocol: Protocol,
+    codes: _Codes,
+    came_from: dict[bytes, bytes | None],
+    code: bytes,
+    without: Collection[Rule],
 ) -> list[str]:
     """Labels of the transitions that lead to a state."""
     labels: list[str] = []
     while (before := came_from[code]) is not None:
         steps = protocol.steps(codes.state(before))
-        labels.append(next(label for label, then in steps if codes.code(canonical(then)) == code))
+        reached = ((label, codes.code(canonical(then, without))) for label, then in steps)
+        labels.append(next(label for label, then in reached if then == code))
         code = before
     return labels[::-1]

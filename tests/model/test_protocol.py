@@ -10,7 +10,7 @@ from tests.model.explorer import SCENARIOS, explore
 from tests.model.rules import Rule
 from tests.torture.budget import Ledger, Summary, told
 
-STATES = int(os.environ.get("MODEL_STATES", "4000"))
+STATES = int(os.environ.get("MODEL_STATES", "5000"))
 """Of each scenario, the nearest to its start; 0: all."""
 
 NEEDED_IN = {
