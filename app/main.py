@@ -108,6 +108,7 @@ def create_app(hub: Hub) -> FastAPI:
             for runner in runners:
                 await run_in_threadpool(runner.stop)
             await run_in_threadpool(downloads.flush)
+            await run_in_threadpool(meter.close)
             if isinstance(buckets, SharedBuckets):
                 await buckets.aclose()
             if mirror is not None:

@@ -28,6 +28,9 @@ from app.hub import Hub
 MEASURING_SHARE = 100
 """A measurement stays good for this many times what it took."""
 
+CLOSE_S = 5.0
+"""How long a hub that ends waits for a measurement."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -116,6 +119,13 @@ class Meter:
             measuring = self._measuring
         measuring.join(wait_s)
         return self._latest
+
+    def close(self) -> None:
+        """Wait for a measurement that goes on, though not for ever: it dies with the process."""
+        with self._lock:
+            measuring = self._measuring
+        if measuring is not None:
+            measuring.join(CLOSE_S)
 
     def _measure(self) -> None:
         began, now = time.monotonic(), self._hub.clock.now()

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db import faults, outcomes
 from app.errors import Unavailable
@@ -39,6 +41,10 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 20) -> None:
         self.engine = _create_engine(url, pool_size=pool_size)
         self.dialect = self.engine.dialect.name
+        self._pools = 0
+        """How many there were; a connection knows of which it is."""
+        event.listen(self.engine, "connect", self._opened)
+        event.listen(self.engine, "checkin", self._came_back)
         self._turn = threading.RLock() if self.dialect == "sqlite" else None
 
     def __enter__(self) -> Self:
@@ -140,8 +146,17 @@ class Database:
                 raise
 
     def dispose(self) -> None:
-        """Close all pooled connections."""
+        """Close all connections; one that is in use, when it comes back."""
+        self._pools += 1
         self.engine.dispose()
+
+    def _opened(self, _connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["pool"] = self._pools
+
+    def _came_back(self, connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        """Close what belongs to a pool that was disposed of: nobody else would."""
+        if connection is not None and record.info.get("pool") != self._pools:
+            connection.close()
 
 
 def after_commit(session: Session, hook: Callable[[], None]) -> None:

@@ -60,6 +60,21 @@ def test_only_patient_readers_have_no_statement_timeout(postgres: str):
     database.dispose()
 
 
+def test_connection_in_use_is_closed_when_it_comes_back(any_database: Database):
+    """After the database was disposed of: a thread that a hub did not wait for has one yet."""
+    with any_database.read() as session:
+        session.execute(text("SELECT 1"))
+        raw = session.connection().connection.driver_connection
+        any_database.dispose()
+        assert session.scalar(text("SELECT 1")) == 1
+    with pytest.raises(Exception, match="closed"):
+        raw.execute("SELECT 1")  # type: ignore[union-attr]
+    for _ in range(3):
+        assert count(any_database) == 0, "it may be used again"
+    with any_database.read() as session:
+        assert session.connection().connection.driver_connection is not raw
+
+
 def test_store_access_inside_a_transaction_raises(any_database: Database):
     for section in (any_database.read, any_database.write):
         with section(), pytest.raises(RuntimeError, match=r"store\.read inside"):
