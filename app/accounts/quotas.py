@@ -4,8 +4,8 @@ Logical, because what deduplication saves would tell what others have. A version
 once in each repository whose history, or whose writers' uploads, hold it, until it is collected.
 Pull requests of readers count for who proposes, not for the owner, until they are merged. Checks
 run in the transaction that adds, with the account's row locked: uploads side by side do not pass
-together what each would pass alone. What repositories hold is not counted but kept up
-(``app.accounts.usage``).
+together what each would pass alone. What repositories hold and accounts propose is not counted but
+kept up (``app.accounts.usage``, ``app.accounts.proposing``).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
 from app.accounts.names import name_key
+from app.accounts.proposing import proposed_nbytes, read_proposed
 from app.accounts.usage import Held, read_usage, usage_of
 from app.accounts.users import find_account
-from app.db.tables import Account, File, ProposedFile, Quota, Repo
+from app.db.tables import Account, Quota, Repo
 from app.errors import InvalidRequest, NotFound, QuotaExceeded
 from app.hub import Hub
 
@@ -113,8 +114,7 @@ def _check_proposals(session: Session, hub: Hub, proposer: int, nbytes: int) -> 
     account = session.get_one(Account, proposer)
     most = _bounds_of_account(session, hub, account).proposed_nbytes
     if most is not None:
-        _lock(session, proposer)
-        used = _proposed_nbytes(session, proposer)
+        used = proposed_nbytes(session, proposer, room=most - nbytes)
         _compare(f"{account.name}, bytes in pull requests", used + nbytes, most)
 
 
@@ -156,21 +156,12 @@ def _used_by_account(session: Session, account_id: int) -> Amounts:
         nbytes=held.nbytes,
         files=held.files,
         repos=int(session.scalar(select(func.count()).select_from(repos.subquery())) or 0),
-        proposed_nbytes=_proposed_nbytes(session, account_id),
+        proposed_nbytes=read_proposed(session, account_id),
     )
 
 
 def _repos_of(account_id: int) -> Select[int]:
     return select(Repo.id).where(Repo.namespace_id == account_id)
-
-
-def _proposed_nbytes(session: Session, account_id: int) -> int:
-    total = (
-        select(func.sum(File.size))
-        .join(ProposedFile, ProposedFile.file_id == File.id)
-        .where(ProposedFile.account_id == account_id)
-    )
-    return int(session.scalar(total) or 0)
 
 
 def _find(session: Session, target: str) -> tuple[Account | None, Repo | None]:

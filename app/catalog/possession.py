@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
+from app.accounts.proposing import count_proposed
 from app.accounts.usage import count_granted, mark_stale
 from app.db.inserting import batches, upsert
 from app.db.tables import FileGrant, ProposedFile
@@ -24,8 +25,10 @@ def grant_files(
         # Many rows by one statement of one row, which is compiled once for all commits.
         if proposer is not None:
             rows = [row | {"account_id": proposer} for row in rows]
-            session.execute(upsert(session, ProposedFile).on_conflict_do_nothing(), rows)
+            new = upsert(session, ProposedFile).on_conflict_do_nothing()
+            proposed = session.scalars(new.returning(ProposedFile.file_id), rows).all()
             mark_stale(session, [repo_id])
+            count_proposed(session, proposer, proposed)
             continue
         grant = upsert(session, FileGrant).on_conflict_do_nothing()
         granted = session.scalars(grant.returning(FileGrant.file_id), rows).all()

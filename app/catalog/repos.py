@@ -10,13 +10,23 @@ from app.accounts.audit import note
 from app.accounts.domains import owe_sharing
 from app.accounts.names import check_name
 from app.accounts.permissions import can_create, can_open, can_read
+from app.accounts.proposing import mark_proposers_stale
 from app.accounts.quotas import check_new_repo
 from app.accounts.tokens import Principal
 from app.accounts.usage import begin_usage
 from app.accounts.users import find_account
 from app.catalog.naming import RepoType, find_by_former_name, repo_key, take_name
 from app.db.inserting import insert_if_absent
-from app.db.tables import Account, Commit, FamilyMember, Ref, Repo, Tree, TreeEntry
+from app.db.tables import (
+    Account,
+    Commit,
+    FamilyMember,
+    ProposedFile,
+    Ref,
+    Repo,
+    Tree,
+    TreeEntry,
+)
 from app.errors import Conflict, Forbidden, GatedRepo, RepoMoved, RepoNotFound
 from app.hub import Hub
 from app.jobs.outbox import enqueue
@@ -167,6 +177,7 @@ def delete_repo(hub: Hub, repo: Repo) -> None:
         session.execute(select(Ref.name).where(Ref.repo_id == repo.id).with_for_update())
         for table in (Ref, Commit, TreeEntry, Tree):
             session.execute(delete(table).where(table.repo_id == repo.id))
+        mark_proposers_stale(session, ProposedFile.repo_id == repo.id)
         session.execute(delete(Repo).where(Repo.id == repo.id))
         note(session, hub, "repo.delete", repo.key)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
+from app.accounts.proposing import mark_proposers_stale
 from app.accounts.usage import mark_stale
 from app.catalog.discussions import follow_rewrite
 from app.catalog.git_objects import DIRECTORY_MODE, object_oid
@@ -47,6 +48,9 @@ def forget_files(hub: Hub, repo: Repo, digests: Iterable[bytes]) -> int:
                 enqueue(session, hub, "family", key=f"repo:{repo.id}", payload={"repo_id": repo.id})
         mark_stale(session, [repo.id])
         for some in batches(ids):
+            mark_proposers_stale(
+                session, ProposedFile.repo_id == repo.id, ProposedFile.file_id.in_(some)
+            )
             for table in (FileGrant, ProposedFile):
                 session.execute(
                     delete(table).where(table.repo_id == repo.id, table.file_id.in_(some))

@@ -31,7 +31,7 @@ KINDS = (
     "damaged-part",  # a part of a multipart upload, or of a file that a mirror fetches, in flight
     "lost-object",  # an object is not in the store, or not with its size
     "unreadable-object",  # the store answers, yet not for this object
-    "usage",  # the figures that quotas go by are not what the repo holds
+    "usage",  # the figures that quotas go by are not what the repo holds, or the account proposes
     "unknown-object",  # the store has an object that no row knows: waste, nothing lost
 )
 """Every kind of finding, and what it means."""
@@ -53,6 +53,7 @@ class Found:
     key: str | None = None
     """Of an object; names it where there is no row."""
     repo_id: int | None = None
+    account_id: int | None = None
 
     @property
     def subject(self) -> str:
@@ -61,6 +62,8 @@ class Found:
             return f"file:{self.file_id}"
         if self.content_id is not None:
             return f"content:{self.content_id}"
+        if self.account_id is not None:
+            return f"account:{self.account_id}"
         return f"object:{self.key}" if self.repo_id is None else f"repo:{self.repo_id}"
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from app.accounts.proposing import mark_proposers_stale
 from app.accounts.usage import mark_stale
 from app.contents import objects
 from app.db.instants import Deadline, is_over
@@ -205,6 +206,7 @@ def kill_files(hub: Hub, *, condemned_before: datetime, at_most: int) -> int:
             # Clients remember xorbs per epoch: one that is forgotten must not be named again.
             session.execute(delete(XorbTerm).where(XorbTerm.file_id.in_(doomed)))
             bump_cas_epoch(session)
+        mark_proposers_stale(session, ProposedFile.file_id.in_(doomed))
         for table in (FileGrant, ProposedFile):
             mark_stale(session, select(table.repo_id).where(table.file_id.in_(doomed)))
         session.execute(delete(Segment).where(Segment.file_id.in_(doomed)))

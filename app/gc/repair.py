@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from app.accounts.proposing import recount_proposed
 from app.accounts.usage import recount
 from app.contents import objects
 from app.contents.findings import LOST, clear
@@ -79,7 +80,8 @@ def _mend(hub: Hub, report: RepairReport, finding: Finding) -> bool:
 
 def _recount(hub: Hub, finding: Finding) -> bool:
     def work(session: Session) -> None:
-        recount(session, int(finding.subject.removeprefix("repo:")))
+        kind, _, number = finding.subject.partition(":")
+        (recount if kind == "repo" else recount_proposed)(session, int(number))
         clear(session, ["usage"], [finding.subject])
 
     hub.db.run(work)

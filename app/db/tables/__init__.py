@@ -16,7 +16,7 @@ from app.db.tables.contents import (
 )
 from app.db.tables.discussions import Discussion, DiscussionEvent
 from app.db.tables.families import Family, FamilyMember
-from app.db.tables.governance import AuditEvent, FileScan, Quota, RepoUsage
+from app.db.tables.governance import AuditEvent, FileScan, ProposerUsage, Quota, RepoUsage
 from app.db.tables.instance import Instance
 from app.db.tables.jobs import Job
 from app.db.tables.keeping import Bookmark, Finding, Hold, Rejection
@@ -73,6 +73,7 @@ __all__ = [
     "MirroredRepo",
     "NameSuffix",
     "ProposedFile",
+    "ProposerUsage",
     "Quota",
     "Ref",
     "Rejection",

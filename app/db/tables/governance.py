@@ -73,6 +73,20 @@ class RepoUsage(Table):
     """Something went since it was counted: the figures are at most too high."""
 
 
+class ProposerUsage(Table):
+    """What an account has in pull requests to others, see ``app.accounts.proposing``."""
+
+    __tablename__ = "proposer_usage"
+
+    account_id: Mapped[int] = mapped_column(
+        ForeignKey("account.id", ondelete="CASCADE"), primary_key=True
+    )
+    nbytes: Mapped[int | None]
+    """Logical bytes; null until they are counted."""
+    stale: Mapped[bool] = mapped_column(default=False)
+    """Something went since: the figure is at most too high."""
+
+
 class FileScan(Table):
     """The verdict on a file that frameworks would unpickle."""
 

@@ -6,9 +6,19 @@ from typing import Any
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from app.accounts.proposing import proposer_misfit
 from app.accounts.usage import misfit
 from app.contents.findings import LOST, Found
-from app.db.tables import Content, Encoding, File, Finding, Repo, Segment, StoredObject
+from app.db.tables import (
+    Content,
+    Encoding,
+    File,
+    Finding,
+    ProposerUsage,
+    Repo,
+    Segment,
+    StoredObject,
+)
 from app.db.windows import id_windows
 from app.digest import CHECK_BYTES, PIECE_BYTES
 from app.gc.marking import file_is_kept
@@ -48,7 +58,7 @@ def check_contents(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
 
 
 def check_usage(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
-    """Repos whose figures for quotas are not what they hold."""
+    """Repos and proposers whose figures for quotas are not what they hold."""
     for low, high in id_windows(hub.db, Repo.id, PAGE):
         check()
         with hub.db.read() as session:
@@ -58,6 +68,13 @@ def check_usage(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
         for repo_id in suspects:
             if told := hub.db.run(lambda session, repo_id=repo_id: misfit(session, repo_id)):
                 yield Found("usage", told, repo_id=repo_id)
+    with hub.db.read() as session:
+        proposers = session.scalars(select(ProposerUsage.account_id)).all()
+        suspects = [each for each in proposers if proposer_misfit(session, each, lock=False)]
+    for account in suspects:
+        check()
+        if told := hub.db.run(lambda session, account=account: proposer_misfit(session, account)):
+            yield Found("usage", told, account_id=account)
 
 
 def _unsound_files(session: Session, low: int, high: int) -> Iterator[Found]:
