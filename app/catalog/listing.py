@@ -83,6 +83,10 @@ _AT_PLACES = {
 }
 
 
+Version = tuple[str, str]
+"""What an entry holds, as git compares it: mode and id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A file or directory at its path."""
@@ -154,10 +158,10 @@ def find_entries(
 
 def find_versions(
     session: Session, repo_id: int, roots: Iterable[str], paths: Iterable[str]
-) -> dict[str, dict[str, str]]:
-    """Root tree -> path -> git id of the entry there; a directory of many roots is read once."""
+) -> dict[str, dict[str, Version]]:
+    """Root tree -> path -> the entry there; a directory of many roots is read once."""
     asked = set(paths)
-    found: dict[str, dict[str, str]] = {root: {} for root in roots}
+    found: dict[str, dict[str, Version]] = {root: {} for root in roots}
     trees: dict[str, dict[str, str]] = {"": {root: root for root in found}}
     for directory, names in _names_by_directory(asked):
         here = trees.get(directory, {})
@@ -166,7 +170,7 @@ def find_versions(
             for name, mode, oid in entries.get(tree, ()):
                 path = f"{directory}/{name}" if directory else name
                 if path in asked:
-                    found[root][path] = oid
+                    found[root][path] = mode, oid
                 if mode == DIRECTORY_MODE:
                     trees.setdefault(path, {})[root] = oid
     return found

@@ -15,7 +15,7 @@ from app.api.json_body import read_form_or_json
 from app.api.pages import cursor_position, set_next_page
 from app.api.request_bodies import FORM, JSON, takes
 from app.catalog.git_objects import lfs_pointer
-from app.catalog.history import last_changes
+from app.catalog.last_changes import last_changes
 from app.catalog.listing import Entry, find_entries, find_entry, list_tree
 from app.catalog.refs import resolve_revision
 from app.catalog.scanning import load_scans

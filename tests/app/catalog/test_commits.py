@@ -11,8 +11,8 @@ from app.accounts.tokens import Principal, authenticate
 from app.accounts.users import create_user
 from app.catalog.commits import apply_commit
 from app.catalog.git_objects import blob_oid, object_oid
-from app.catalog.history import ancestors, last_changes
 from app.catalog.listing import list_files
+from app.catalog.logs import Position, read_log
 from app.catalog.operations import AddFile, AddLfsFile, DeleteFile
 from app.catalog.refs import create_branch, create_tag, resolve_revision
 from app.catalog.repos import delete_repo, find_readable_repo
@@ -65,10 +65,8 @@ def test_commit_objects_hash_to_their_ids(any_hub: Hub, ada: Principal, repo: Re
     assert object_oid("commit", commit.body) == commit.oid
     assert head(any_hub, repo).oid == commit.oid
     with any_hub.db.read() as session:
-        assert [each.oid for each in ancestors(session, commit, limit=10)] == [
-            commit.oid,
-            commit.parent_oid,
-        ]
+        listed, _ = read_log(session, repo.id, Position((commit.oid,)), limit=10)
+        assert [each.oid for each in listed] == [commit.oid, commit.parent_oid]
 
 
 def test_commit_owes_jobs_and_drops_upload_leases(any_hub: Hub, ada: Principal, repo: Repo):
@@ -230,26 +228,6 @@ def test_revisions_resolve_by_every_name(any_hub: Hub, ada: Principal, repo: Rep
             create_branch(any_hub, repo, name, None)
 
 
-def test_last_changes_follow_history_beyond_one_read(
-    any_hub: Hub, ada: Principal, repo: Repo, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("app.catalog.history.FIRST_RUN", 2)
-    monkeypatch.setattr("app.catalog.history.LAST_RUN", 4)
-    made = {}
-    for number in range(14):
-        path = f"{number % 3}.txt" if number < 5 else "busy.txt"
-        operation = put(any_hub, repo, path, b"%d" % number)
-        made[path] = apply_commit(any_hub, ada, repo, MAIN, [operation], title=f"{number}")
-    commit = head(any_hub, repo)
-    with any_hub.db.read() as session:
-        entries = list_files(session, repo.id, commit.tree_oid)
-        changes = last_changes(session, commit, entries)
-    assert changes.pop(".gitattributes").title == "initial commit"
-    assert {path: each.oid for path, each in changes.items()} == {
-        path: each.oid for path, each in made.items()
-    }
-
-
 def test_deleting_a_repo_leaves_no_rows_and_frees_the_name(
     any_hub: Hub, ada: Principal, repo: Repo
 ):
@@ -292,7 +270,7 @@ def test_racing_commits_are_all_kept(any_hub: Hub, ada: Principal, repo: Repo):
     assert not failures
     commit = head(any_hub, repo)
     with any_hub.db.read() as session:
-        assert len(ancestors(session, commit, limit=100)) == 9
+        assert len(read_log(session, repo.id, Position((commit.oid,)), limit=100)[0]) == 9
         assert len(list_files(session, repo.id, commit.tree_oid)) == 9
 
 

@@ -10,7 +10,7 @@ import pytest
 from app.catalog.commits import apply_commit
 from app.catalog.discussions import change_status, open_discussion
 from app.catalog.git_objects import blob_oid
-from app.catalog.history import ancestors
+from app.catalog.logs import Position, read_log
 from app.catalog.merging import find_conflicts, merge_pull_request, proposed_changes
 from app.catalog.refs import create_branch, delete_branch, resolve_revision
 from app.catalog.squash import squash
@@ -217,5 +217,6 @@ def test_merges_and_commits_at_once_lose_nothing(forum: Forum):
     assert forum.files() == {name: blob_oid(b"1") for name in ("one", "two", "three")}
     with forum.hub.db.read() as session:
         head = resolve_revision(session, forum.repo, "main")
-        titles = [each.title for each in ancestors(session, head, limit=9)]
+        line, _ = read_log(session, forum.repo.id, Position((head.oid,)), limit=9)
+        titles = [each.title for each in line]
     assert sorted(titles) == ["initial commit", "propose one (#1)", "propose two (#2)", "three"]

@@ -12,9 +12,9 @@ from app.accounts.users import create_user
 from app.catalog.commits import apply_commit, record_commit
 from app.catalog.copies import grant_copies
 from app.catalog.git_objects import blob_oid, commit_parents, object_oid
-from app.catalog.history import ancestors
 from app.catalog.lfs_files import list_lfs_files
 from app.catalog.listing import list_files
+from app.catalog.logs import Position, read_log
 from app.catalog.operations import AddFile, AddLfsFile
 from app.catalog.refs import create_branch, create_tag, delete_branch, resolve_revision
 from app.catalog.rewriting import forget_files
@@ -109,7 +109,7 @@ def test_forgotten_files_are_in_no_commit(any_hub: Hub, ada: Principal, repo: Re
         paths(any_hub, repo, old.oid)
     with any_hub.db.read() as session:
         head = resolve_revision(session, repo, "main")
-        line = ancestors(session, head, limit=10)
+        line, _ = read_log(session, repo.id, Position((head.oid,)), limit=10)
         assert [each.title for each in line][1:] == [old.title, "initial commit"]
         assert all(object_oid("commit", each.body) == each.oid for each in line)
         assert all(commit_parents(a.body) == (b.oid,) for a, b in itertools.pairwise(line))
