@@ -53,6 +53,7 @@ from app.api.openai import files as tuning_files
 from app.api.openai import fine_tuning
 from app.api.openapi import document
 from app.api.rate_limits import RateLimits
+from app.api.route_index import RouteIndex
 from app.api.routing import QuotedPath
 from app.api.small_files import SmallFiles
 from app.hub import Hub
@@ -86,6 +87,7 @@ ROUTERS = (
     # Wide patterns last: api/{type}/{namespace}/{name}, then ids of one segment, then pages.
     *(listings.router, info.router, one_segment.router, docs.router, pages.router),
 )
+ROUTES = RouteIndex([route for router in ROUTERS for route in router.routes])
 
 
 def create_app(hub: Hub) -> FastAPI:
@@ -123,7 +125,7 @@ def create_app(hub: Hub) -> FastAPI:
         redoc_url=None,
     )
     app.state.hub = hub
-    app.state.routers = ROUTERS
+    app.state.routes = ROUTES
     app.state.small_files = SmallFiles(hub)
     app.state.downloads = downloads
     app.state.meter = meter
@@ -140,9 +142,8 @@ def create_app(hub: Hub) -> FastAPI:
     app.add_middleware(RequestId)
     app.add_middleware(Forwarded, settings=hub.settings)
     install_error_responses(app)
-    for router in ROUTERS:
-        app.include_router(router)
-    app.openapi = cache(lambda: document(app, ROUTERS))
+    app.router.routes.append(ROUTES)
+    app.openapi = cache(lambda: document(app, ROUTES.routes))
     return app
 
 

@@ -11,13 +11,13 @@ from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
+from starlette.routing import Match, get_route_path
 
 from app import errors
 from app.api.moved import moved_location
+from app.api.route_index import RouteIndex
 
 log = logging.getLogger(__name__)
 
@@ -148,11 +148,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> set[str]:
     """What is allowed on a path: several routes may answer it, each with methods of its own."""
-    routes = (route for router in request.app.state.routers for route in router.routes)
+    routes: RouteIndex = request.app.state.routes
     return {
         method
-        for route in routes
-        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+        for route in routes.candidates(get_route_path(request.scope))
+        if route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
 

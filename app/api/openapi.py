@@ -8,7 +8,7 @@ log in from a route's dependencies.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -88,24 +88,19 @@ REPLACED = ("HTTPValidationError", "ValidationError")
 """FastAPI's own errors, which nobody is answered here."""
 
 
-def document(app: FastAPI, routers: Sequence[APIRouter]) -> Json:
-    """The whole document of an app that consists of ``routers``."""
+def document(app: FastAPI, routes: Sequence[APIRoute]) -> Json:
+    """The whole document of an app that answers by ``routes``."""
+    told = [route for route in routes if route.include_in_schema]
     found = get_openapi(
         title=app.title,
         version=app.version,
         description=DESCRIPTION,
-        routes=app.routes,
+        routes=told,
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
-    routes = [
-        route
-        for router in routers
-        for route in router.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
-    ]
     paths: Json = {}
     names: dict[str, int] = {}
-    for route in routes:
+    for route in told:
         for method in sorted(route.methods or ()):
             operation = found["paths"][route.path_format][method.lower()]
             _complete(operation, route, method)
@@ -118,7 +113,7 @@ def document(app: FastAPI, routers: Sequence[APIRouter]) -> Json:
     seen: Json = found.get("components", {}).get("schemas", {})
     kept = {name: schema for name, schema in seen.items() if name not in REPLACED}
     found["components"] = {
-        "schemas": kept | _schemas(routes) | {"Error": ERROR},
+        "schemas": kept | _schemas(told) | {"Error": ERROR},
         "responses": {str(status): _error_response(status) for status in _statuses()},
         "securitySchemes": SECURITY_SCHEMES,
     }
