@@ -8,6 +8,7 @@ import base64
 import binascii
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -43,17 +44,38 @@ async def hub_of(request: Request) -> Hub:
 HubDep = Annotated[Hub, Depends(hub_of)]
 
 
-def get_caller(request: Request) -> Principal | None:
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whoever sent a request: he is looked up in the very transaction that answers him.
+
+    For routes that are asked for every file; others are handed :data:`Caller`, looked up before.
+    """
+
+    hub: Hub
+    credentials: str
+    """The Authorization header."""
+
+    def principal(self, session: Session) -> Principal | None:
+        """Who is asking; None without credentials. Raises Unauthorized for wrong ones."""
+        if not self.credentials:
+            return None
+        principal = authenticate(session, _token_in(self.credentials), now=self.hub.clock.now())
+        acts_as(principal)
+        return principal
+
+
+async def get_asker(request: Request, hub: HubDep) -> Asker:
+    """Whoever sent this request."""
+    return Asker(hub, request.headers.get("authorization", ""))
+
+
+AskerDep = Annotated[Asker, Depends(get_asker)]
+
+
+def get_caller(asker: AskerDep) -> Principal | None:
     """Who is asking; None without credentials. Raises Unauthorized for wrong ones."""
-    header = request.headers.get("authorization")
-    if not header:
-        return None
-    token = _token_in(header)
-    hub = get_hub(request)
-    with hub.db.read() as session:
-        principal = authenticate(session, token, now=hub.clock.now())
-    acts_as(principal)
-    return principal
+    with asker.hub.db.read() as session:
+        return asker.principal(session)
 
 
 Caller = Annotated[Principal | None, Depends(get_caller)]
@@ -167,14 +189,15 @@ def parse_repo_name(repo_type: RepoType, namespace: str, name: str) -> RepoName:
 
 
 async def get_repo_name(
-    request: Request, caller: Caller, repo_type: RepoType, namespace: str, name: str
+    request: Request, asker: AskerDep, repo_type: RepoType, namespace: str, name: str
 ) -> RepoName:
     """The repo of the path parameters; if it is on the upstream of a mirror, it is here as well.
 
     Raises RepoNotFound for names that no repo can have, and as ``app.mirror.freshness`` does.
     """
     parsed = parse_repo_name(repo_type, namespace, name)
-    await keep_mirrored(request, caller, parsed.repo_type, parsed.namespace, parsed.name)
+    look_up = partial(get_caller, asker)
+    await keep_mirrored(request, look_up, parsed.repo_type, parsed.namespace, parsed.name)
     return parsed
 
 

@@ -13,11 +13,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, get_route_path
 
 from app import errors
 from app.api.moved import moved_location
-from app.api.route_index import RouteIndex
 
 log = logging.getLogger(__name__)
 
@@ -137,24 +135,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
         case 404:
             return _plain_error(404, "NotFound", f"no such page: {request.method} {path}")
         case 405:
-            allowed = ", ".join(sorted(_methods(request)))
+            allowed = ", ".join(sorted(request.app.state.routes.methods(request.scope)))
             message = f"{request.method} is not allowed here; use {allowed}"
             response = _plain_error(405, "MethodNotAllowed", message)
             response.headers["Allow"] = allowed
             return response
         case status:
             return _plain_error(status, "HttpError", str(error.detail))
-
-
-def _methods(request: Request) -> set[str]:
-    """What is allowed on a path: several routes may answer it, each with methods of its own."""
-    routes: RouteIndex = request.app.state.routes
-    return {
-        method
-        for route in routes.candidates(get_route_path(request.scope))
-        if route.matches(request.scope)[0] is not Match.NONE
-        for method in route.methods or ()
-    }
 
 
 def _plain_error(status: int, code: str, message: str) -> Response:

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
 from app.accounts.tokens import Principal
 from app.api.body import with_body
-from app.api.deps import Caller, HubDep, RepoName, SignedIn, get_repo_name
+from app.api.deps import AskerDep, Caller, HubDep, RepoName, SignedIn, get_repo_name
 from app.api.pace import Pace
 from app.api.request_bodies import sends, takes_bytes
 from app.api.routing import RepoType
@@ -37,10 +37,10 @@ INFLATE_NBYTES = 1 << 20
 
 
 async def get_git_name(
-    request: Request, caller: Caller, repo_type: RepoType, namespace: str, name: str
+    request: Request, asker: AskerDep, repo_type: RepoType, namespace: str, name: str
 ) -> RepoName:
     """The repo of an address that may end in ``.git``. Raises as ``get_repo_name`` does."""
-    return await get_repo_name(request, caller, repo_type, namespace, name.removesuffix(".git"))
+    return await get_repo_name(request, asker, repo_type, namespace, name.removesuffix(".git"))
 
 
 GitName = Annotated[RepoName, Depends(get_git_name)]

@@ -39,11 +39,16 @@ def get_mirror(request: Request) -> Mirror | None:
 
 
 async def keep_mirrored(
-    request: Request, caller: Principal | None, repo_type: RepoType, namespace: str, name: str
+    request: Request,
+    look_up: Callable[[], Principal | None],
+    repo_type: RepoType,
+    namespace: str,
+    name: str,
 ) -> None:
     """Have a repo that is asked for, with the revision in the URL, if the upstream has it.
 
-    Raises as :meth:`Mirror.keep` does.
+    ``look_up``: who is asking, if it comes to asking the upstream. Raises as that and as
+    :meth:`Mirror.keep` do.
     """
     mirror = get_mirror(request)
     if mirror is None or not _reads(request):
@@ -55,7 +60,7 @@ async def keep_mirrored(
         return
     if state is None or state.stale:
         via = request.headers.get(VIA, "")
-        state = await waiting_apart(lambda: mirror.keep(address, revision, caller, via=via))
+        state = await waiting_apart(lambda: mirror.keep(address, revision, look_up(), via=via))
     if state is not None:
         request.scope["state"]["mirror"] = state
 

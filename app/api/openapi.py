@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.deps import check_trainer, get_caller, get_repo_name, require_admin, require_signed_in
+from app.api.deps import check_trainer, get_asker, get_repo_name, require_admin, require_signed_in
 from app.api.errors import RESPONSES
 from app.api.mirroring import reads_repo
 from app.api.request_bodies import BINARY, JSON, RequestBody, body_of
@@ -134,7 +134,7 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
     asked = set(_calls(route.dependant))
     if asked & {require_signed_in, check_trainer}:
         operation["security"] = LOGIN
-    elif get_caller in asked:
+    elif get_asker in asked:
         operation["security"] = [{}, *LOGIN]
     responses: Json = operation["responses"]
     if responses.get("422", {}).get("description") == "Validation Error":

@@ -42,7 +42,8 @@ def restore_plan(
     request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str, path: str
 ) -> dict[str, Any]:
     """The restore plan of a file."""
-    found = find_file(hub, caller, name, revision, path)
+    with hub.db.read() as session:
+        found = find_file(session, caller, name, revision, path)
     plan = load_plan(hub, fetched_id(hub, found.repo_id, found.entry))
     with hub.db.read() as session:
         open_refs = _open_refs(session, caller, plan)

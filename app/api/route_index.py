@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Match, get_route_path
+from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
+
+from app.api.routing import hub_path
 
 NO_WORD = ""
 """Every path has it in front of its first slash."""
@@ -38,13 +40,19 @@ class RouteIndex(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         partial: Scope | None = None
-        for route in self.candidates(get_route_path(scope)):
+        for route in self.candidates(hub_path(scope)):
             match, found = route.matches(scope)
             if match is Match.FULL:
                 return match, found
             if match is Match.PARTIAL and partial is None:
                 partial = found
         return (Match.NONE, {}) if partial is None else (Match.PARTIAL, partial)
+
+    def methods(self, scope: Scope) -> set[str]:
+        """What is allowed on the path of a request, by all routes that take it."""
+        routes = self.candidates(hub_path(scope))
+        takers = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+        return {method for route in takers for method in route.methods or ()}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the route that matched, which Starlette has put into the scope."""

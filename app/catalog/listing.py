@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby, product
 from operator import itemgetter
 from typing import Any
@@ -21,7 +22,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import JSON
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from app.catalog.git_objects import DIRECTORY_MODE
 from app.catalog.mirrored import awaited_clause
@@ -60,6 +61,9 @@ def _select_places(
     return _select_entries(join(places, TreeEntry, is_there, isouter=True))
 
 
+MOST_JOINED = 8
+"""Names of a path that one query follows; databases plan joins of more by guess."""
+
 _OF_REPO = TreeEntry.repo_id == bindparam("repo_id")
 _PAIRS = func.json_each(bindparam("places")).table_valued("value", name="place")
 _PG_PAIRS = (
@@ -81,6 +85,22 @@ _AT_PLACES = {
         _PG_PAIRS, _PG_PAIRS.c.value.op("->>")(0), _PG_PAIRS.c.value.op("->>")(1)
     ),
 }
+
+
+@cache
+def _descent(levels: int) -> Select[*tuple[Any, ...]]:
+    """The entry at a path of so many names, one look along the primary key after the other."""
+    above = [aliased(TreeEntry) for _ in range(levels - 1)]
+    query = _select_entries(TreeEntry)
+    tree: ColumnElement[str] | InstrumentedAttribute[str] = bindparam("tree")
+    for level, entry in enumerate([*above, TreeEntry]):
+        query = query.where(
+            entry.repo_id == bindparam("repo_id"),
+            entry.tree_oid == tree,
+            entry.name == bindparam(f"name{level}"),
+        )
+        tree = entry.oid
+    return query
 
 
 Version = tuple[str, str]
@@ -129,7 +149,14 @@ class Page:
 
 def find_entry(session: Session, repo_id: int, tree: str, path: str) -> Entry | None:
     """The entry at ``path`` below the root tree ``tree``; None if there is none."""
-    return find_entries(session, repo_id, tree, [path]).get(path)
+    names = path.split("/")
+    if len(names) > MOST_JOINED or not _may_exist(path):
+        return find_entries(session, repo_id, tree, [path]).get(path)
+    places = {f"name{level}": name for level, name in enumerate(names)}
+    row = session.execute(
+        _descent(len(names)), {"repo_id": repo_id, "tree": tree, **places}
+    ).one_or_none()
+    return None if row is None else _entry_at(path, row)
 
 
 def find_entries(

@@ -15,6 +15,7 @@ from app.hub import Hub
 BRANCH = "refs/heads/"
 TAG = "refs/tags/"
 PULL_REQUEST = "refs/pr/"
+OID_LENGTH = 40
 MIN_PREFIX_LENGTH = 7
 """Shortest abbreviation of a commit id that is looked up."""
 
@@ -30,6 +31,15 @@ _NAMED = (
     .where(Ref.repo_id == bindparam("repo_id"), Ref.name.in_(bindparam("names", expanding=True)))
 )
 
+# What clients ask for once they know it: the commit itself, unless a ref has its id for a name.
+_BY_OID = select(Commit).where(
+    Commit.repo_id == bindparam("repo_id"),
+    Commit.oid == bindparam("oid"),
+    ~select(Ref.name)
+    .where(Ref.repo_id == bindparam("repo_id"), Ref.name.in_(bindparam("names", expanding=True)))
+    .exists(),
+)
+
 
 def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
     """The commit that a branch, tag, full ref name, commit id or its unique prefix names.
@@ -38,6 +48,11 @@ def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
     """
     names = [revision] if revision.startswith("refs/") else []
     names += [BRANCH + revision, TAG + revision]
+    if len(revision) == OID_LENGTH:
+        asked = {"repo_id": repo.id, "oid": revision, "names": names}
+        commit = session.scalar(_BY_OID, asked)
+        if commit is not None:
+            return commit
     rows = session.execute(_NAMED, {"repo_id": repo.id, "names": names}).all()
     if rows:
         return min(rows, key=lambda row: names.index(row.name)).Commit
@@ -126,7 +141,7 @@ def find_commit(session: Session, repo: Repo, text: str) -> Commit | None:
     """The commit of this id, or the only one whose id begins so; seven digits at least."""
     if not _OID.fullmatch(text):
         return None
-    if len(text) == 40:
+    if len(text) == OID_LENGTH:
         return session.get(Commit, (repo.id, text))
     # A range, not LIKE: it uses the primary key on both databases.
     matches = session.scalars(

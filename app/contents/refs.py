@@ -19,27 +19,38 @@ _BATCH = 5_000
 """Ids in one IN list: below the parameter limit of every database."""
 
 
+_COLUMNS = (
+    Content.id,
+    Content.digest,
+    Content.nbytes,
+    Encoding.codec,
+    Encoding.base_id,
+    Encoding.object_id,
+    StoredObject.key,
+    Encoding.start,
+    Encoding.nbytes,
+    Encoding.checks,
+    Content.domain,
+)
+
 # Built once: for queries as small as these, building takes longer than the database.
 _CURRENT = (
-    select(
-        Content.id,
-        Content.digest,
-        Content.nbytes,
-        Encoding.codec,
-        Encoding.base_id,
-        Encoding.object_id,
-        StoredObject.key,
-        Encoding.start,
-        Encoding.nbytes,
-        Encoding.checks,
-        Content.domain,
-    )
+    select(*_COLUMNS)
     .join(Encoding, Encoding.content_id == Content.id)
     .join(StoredObject, StoredObject.id == Encoding.object_id)
 )
 _BY_IDS = _CURRENT.where(Content.id.in_(bindparam("ids", expanding=True)))
 _OF_FILE = _CURRENT.where(
     Content.id.in_(select(Segment.content_id).where(Segment.file_id == bindparam("file_id")))
+)
+_IN_FILE = (
+    select(*_COLUMNS)
+    .select_from(Segment)
+    .join(Content, Content.id == Segment.content_id)
+    .outerjoin(Encoding, Encoding.content_id == Content.id)
+    .outerjoin(StoredObject, StoredObject.id == Encoding.object_id)
+    .where(Segment.file_id == bindparam("file_id"))
+    .order_by(Segment.start)
 )
 
 
@@ -86,6 +97,16 @@ def load_file_refs(session: Session, file_id: int) -> dict[int, EncodingRef]:
     """Current encodings of all contents of a file by content id, in two queries."""
     rows = session.execute(_OF_FILE, {"file_id": file_id}).all()
     return _assemble(session, rows, depth=MAX_DEPTH)
+
+
+def load_file_parts(session: Session, file_id: int) -> list[EncodingRef | None]:
+    """Current encodings of a small file's contents in its order, in one query if none has a base.
+
+    None stands for a content that is not stored (any more); a file that is gone has no parts.
+    """
+    rows = session.execute(_IN_FILE, {"file_id": file_id}).all()
+    stored = _assemble(session, [row for row in rows if row.key is not None], depth=MAX_DEPTH)
+    return [stored.get(row[0]) for row in rows]
 
 
 def load_former_refs(session: Session, content_id: int) -> list[EncodingRef]:

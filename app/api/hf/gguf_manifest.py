@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from app.api.deps import Caller, HubDep, RepoName, get_repo_name
+from app.api.deps import AskerDep, Caller, HubDep, RepoName, get_repo_name
 from app.api.hf.tree import lfs_facts
 from app.catalog.listing import Entry, list_files
 from app.catalog.refs import resolve_revision
@@ -27,9 +27,9 @@ PROJECTOR = "mmproj"
 _LATER_SHARD = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
 
-async def get_model_name(request: Request, caller: Caller, namespace: str, name: str) -> RepoName:
+async def get_model_name(request: Request, asker: AskerDep, namespace: str, name: str) -> RepoName:
     """The model of an address that does not say the type. Raises as ``get_repo_name``."""
-    return await get_repo_name(request, caller, "model", namespace, name)
+    return await get_repo_name(request, asker, "model", namespace, name)
 
 
 ModelName = Annotated[RepoName, Depends(get_model_name)]

@@ -140,7 +140,7 @@ async def lfs_batch(
     repo_name = parse_repo_name(repo_type, namespace, name)
     links = _Links(base_url(request))
     if question.operation == "download":
-        await keep_mirrored(request, caller, repo_type, namespace, name)
+        await keep_mirrored(request, lambda: caller, repo_type, namespace, name)
         answers = await run_in_threadpool(_plan_downloads, hub, caller, repo_name, wanted)
         return _lfs_json(
             {"transfer": "basic", "objects": [links.download(each) for each in answers]}

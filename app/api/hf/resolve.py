@@ -4,14 +4,16 @@ Bytes of a repository are never run in a browser as this site's: attachments, no
 policy that forbids everything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.accounts.tokens import Principal
-from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, base_url
+from app.api.deps import AskerDep, HubDep, RepoName, RepoNameDep, base_url
 from app.api.downloads import DownloadsDep
 from app.api.hf.media_types import media_type_of
 from app.api.ranges import is_unchanged, requested_range
@@ -20,10 +22,11 @@ from app.api.sending import StreamedBody
 from app.catalog.git_objects import lfs_pointer
 from app.catalog.listing import Entry, find_entry
 from app.catalog.refs import resolve_revision
+from app.contents.refs import EncodingRef, load_file_parts
 from app.errors import EntryNotFound
 from app.hub import Hub
 from app.mirror.following import open_file
-from app.restore.bulk import read_file
+from app.restore.bulk import join_parts
 
 router = APIRouter(tags=["files"])
 
@@ -31,6 +34,8 @@ SMALL_NBYTES = 256 << 10
 """Files up to this size are read as a whole and sent at once: a stream costs more than that."""
 
 POLICY = "default-src 'none'; sandbox"
+Parts = Sequence[EncodingRef | None]
+
 ADDRESS = "/{repo_type:typeprefix}{namespace}/{name}"
 
 
@@ -63,20 +68,22 @@ class Found:
 def resolve(
     request: Request,
     hub: HubDep,
-    caller: Caller,
+    asker: AskerDep,
     downloads: DownloadsDep,
     name: RepoNameDep,
     revision: str,
     path: str,
 ) -> Response:
     """The bytes of a file."""
-    found = find_file(hub, caller, name, revision, path)
+    with hub.db.read() as session:
+        found = find_file(session, asker.principal(session), name, revision, path)
+        parts = _parts(session, request, found)
     if request.method == "GET" and "x-hf-download-counter" in request.headers:
         downloads.note(found.repo_id, request.client.host if request.client else "")
     headers = _headers(found, "attachment")
     if found.entry.is_lfs and not found.entry.is_awaited:
         headers |= _xet_headers(request, name, found)
-    return _send(hub, request, found, headers)
+    return _send(hub, request, found, parts, headers)
 
 
 @router.get(
@@ -86,13 +93,15 @@ def resolve(
 )
 @router.head(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
 def raw(
-    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str, path: str
+    request: Request, hub: HubDep, asker: AskerDep, name: RepoNameDep, revision: str, path: str
 ) -> Response:
     """A file as git stores it: the pointer in place of an LFS file."""
-    found = find_file(hub, caller, name, revision, path)
+    with hub.db.read() as session:
+        found = find_file(session, asker.principal(session), name, revision, path)
+        parts = None if found.entry.is_lfs else _parts(session, request, found)
     headers = _headers(found, "inline") | {"content-type": "text/plain; charset=utf-8"}
     if not found.entry.is_lfs:
-        return _send(hub, request, found, headers)
+        return _send(hub, request, found, parts, headers)
     assert found.entry.sha256 is not None
     headers["etag"] = f'"{found.entry.oid}"'
     pointer = lfs_pointer(found.entry.sha256, found.entry.nbytes)
@@ -101,19 +110,29 @@ def raw(
 
 
 def find_file(
-    hub: Hub, caller: Principal | None, name: RepoName, revision: str, path: str
+    session: Session, caller: Principal | None, name: RepoName, revision: str, path: str
 ) -> Found:
     """The file at a path. Raises RepoNotFound, GatedRepo, RevisionNotFound or EntryNotFound."""
-    with hub.db.read() as session:
-        repo = name.find_open(session, caller)
-        commit = resolve_revision(session, repo, revision)
-        entry = find_entry(session, repo.id, commit.tree_oid, path)
+    repo = name.find_open(session, caller)
+    commit = resolve_revision(session, repo, revision)
+    entry = find_entry(session, repo.id, commit.tree_oid, path)
     if entry is None or entry.is_directory:
         raise EntryNotFound(f"{path} does not exist on this revision", commit=commit.oid)
     return Found(repo.id, commit.oid, entry)
 
 
-def _send(hub: Hub, request: Request, found: Found, headers: dict[str, str]) -> Response:
+def _parts(session: Session, request: Request, found: Found) -> Parts | None:
+    """Where the bytes of a small file lie, if they are to be sent."""
+    entry = found.entry
+    is_sent = request.method == "GET" and not is_unchanged(request.headers, found.etag)
+    if entry.file_id is None or entry.nbytes > SMALL_NBYTES or not is_sent:
+        return None
+    return load_file_parts(session, entry.file_id)
+
+
+def _send(
+    hub: Hub, request: Request, found: Found, parts: Parts | None, headers: dict[str, str]
+) -> Response:
     if is_unchanged(request.headers, found.etag):
         return Response(status_code=304, headers=headers)
     nbytes = found.entry.nbytes
@@ -123,8 +142,8 @@ def _send(hub: Hub, request: Request, found: Found, headers: dict[str, str]) -> 
     start, stop = part or (0, nbytes)
     if part is not None:
         headers["content-range"] = f"bytes {start}-{stop - 1}/{nbytes}"
-    if found.entry.file_id is not None and nbytes <= SMALL_NBYTES:
-        data = read_file(hub, found.entry.file_id, nbytes)
+    if parts is not None:
+        data = join_parts(hub, parts, nbytes)
         return Response(data[start:stop], status_code=206 if part else 200, headers=headers)
     reader = open_file(hub, found.repo_id, found.entry)
     return StreamedBody(reader, start, stop, status_code=206 if part else 200, headers=headers)

@@ -18,11 +18,11 @@ from app.db.tables import Commit, Tree, TreeEntry
 from tests.fixtures.ancestry import Graph, graphs, write_graph
 from tests.fixtures.git import Git
 
-PATHS = ("a", "d/b", "d/c")
+PATHS: list[str] = ["a", "d/b", "d/c"]
 Files = Mapping[str, tuple[str, str]]
 """Path -> mode and content."""
 
-files = st.dictionaries(
+files: st.SearchStrategy[Files] = st.dictionaries(
     st.sampled_from(PATHS), st.tuples(st.sampled_from(["100644", "100755"]), st.sampled_from("xy"))
 )
 
@@ -93,7 +93,7 @@ def import_graph(git: Git, at: Path, graph: Graph, held: Mapping[str, Files], na
 def test_it_is_the_commit_that_git_log_shows(
     session: Session, git: Git, tmp_path: Path, graph: Graph, run: int, data: st.DataObject
 ):
-    held = {oid: dict(sorted(data.draw(files, oid).items())) for oid in graph}
+    held: dict[str, Files] = {oid: dict(sorted(data.draw(files).items())) for oid in graph}
     head = data.draw(st.sampled_from(sorted(graph)))
     name = f"{next(_names)}"
     import_graph(git, tmp_path / "home", graph, held, name)
