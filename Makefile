@@ -51,7 +51,8 @@ kills: $(VENV)/.dev ## Kill servers and workers 40 times under traffic, both sta
 
 attacks: $(VENV)/.dev ## Kill, starve and mislead the hub for some minutes
 	@scripts/services.sh
-	@$(BIN)/pytest -m "attacks and not brokers" $(ARGS) tests/torture tests/crash tests/app tests/training/service
+	@$(BIN)/pytest -m "attacks and not brokers" $(ARGS) tests/torture tests/crash tests/app \
+		tests/e2e tests/training/service
 
 torture: $(VENV)/.dev ## The same, and the whole model, for hours (budgets: docs/durability.md)
 	@scripts/services.sh

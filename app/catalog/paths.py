@@ -35,6 +35,8 @@ def check_path(path: str, limits: Limits) -> str:
             f"{_shown(path)}: use / and not \\ between directories (names that hold it are taken"
             " by hubs that set limits.path_backslashes)"
         )
+    if path.startswith("..\\"):  # by the Hugging Face Hub's rule as well
+        raise InvalidPath(f"{_shown(path)}: it leads out of the repository on Windows")
     if unicodedata.normalize("NFC", path) != path:
         raise InvalidPath(f"{_shown(path)}: Unicode names must be in normal form NFC")
     if len(path.encode()) > limits.path_nbytes:

@@ -37,9 +37,9 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "mirror"
 
 
-@pytest.fixture(params=["embedded", "production"])
+@pytest.fixture(params=["embedded", pytest.param("production", marks=pytest.mark.attacks)])
 def mirror(request: pytest.FixtureRequest, upstream: Server, base: Path) -> Iterator[Server]:
-    """A mirror of it in each mode; in production Celery workers fetch as well."""
+    """A mirror of it in each mode; in production, of ``make attacks``, Celery workers fetch too."""
     settings = mirroring(upstream.url, upstream)
     if request.param == "embedded":
         with embedded_server(base, **settings) as running:
