@@ -64,9 +64,9 @@ class Asker:
         return principal
 
 
-async def get_asker(request: Request, hub: HubDep) -> Asker:
+async def get_asker(request: Request) -> Asker:
     """Whoever sent this request."""
-    return Asker(hub, request.headers.get("authorization", ""))
+    return Asker(get_hub(request), request.headers.get("authorization", ""))
 
 
 AskerDep = Annotated[Asker, Depends(get_asker)]

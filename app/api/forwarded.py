@@ -33,7 +33,7 @@ class Forwarded:
         """Correct the scope of an HTTP request, pass on anything else."""
         if scope["type"] == "http":
             told = ""
-            if scope["client"] is not None and is_within(scope["client"][0], self._trusted):
+            if _says_something(scope) and self._is_trusted(scope):
                 told = self._believe(scope)
             raw, own = scope["raw_path"], self._prefix.encode()
             if told:
@@ -42,6 +42,9 @@ class Forwarded:
                 is_whole = raw == own or raw.startswith(own + b"/")
                 _set_prefix(scope, self._prefix, raw if is_whole else own + raw)
         await self.app(scope, receive, send)
+
+    def _is_trusted(self, scope: Scope) -> bool:
+        return scope["client"] is not None and is_within(scope["client"][0], self._trusted)
 
     def _believe(self, scope: Scope) -> str:
         """Take over what a trusted proxy says; the path prefix that it took off, or nothing."""
@@ -59,6 +62,10 @@ class Forwarded:
             scope["client"] = (address, 0)
         prefix = _first(headers, "x-forwarded-prefix").rstrip("/")
         return prefix if _PREFIX.fullmatch(prefix) else ""
+
+
+def _says_something(scope: Scope) -> bool:
+    return any(name.startswith(b"x-forwarded-") for name, _ in scope["headers"])
 
 
 def _set_prefix(scope: Scope, prefix: str, raw_path: bytes) -> None:

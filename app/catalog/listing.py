@@ -22,30 +22,34 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import JSON
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy.orm import Session
 
 from app.catalog.git_objects import DIRECTORY_MODE
 from app.catalog.mirrored import awaited_clause
 from app.db.inserting import batches
 from app.db.tables import AwaitedFile, File, TreeEntry
 
+# Of the tables and not of their classes: for rows that are only read the ORM would double the time.
+_TREE_ENTRY, _FILE, _AWAITED = TreeEntry.__table__, File.__table__, AwaitedFile.__table__
+_entry = _TREE_ENTRY.c
 
-def _select_entries(among: FromClause | type[TreeEntry]) -> Select[*tuple[Any, ...]]:
+
+def _select_entries(among: FromClause) -> Select[*tuple[Any, ...]]:
     """Rows of entries."""
     return (
         select(
-            TreeEntry.tree_oid,
-            TreeEntry.name,
-            TreeEntry.mode,
-            TreeEntry.oid,
-            TreeEntry.file_id,
-            TreeEntry.size,
-            TreeEntry.is_lfs,
-            func.coalesce(File.sha256, AwaitedFile.sha256).label("sha256"),
+            _entry.tree_oid,
+            _entry.name,
+            _entry.mode,
+            _entry.oid,
+            _entry.file_id,
+            _entry.size,
+            _entry.is_lfs,
+            func.coalesce(_FILE.c.sha256, _AWAITED.c.sha256).label("sha256"),
         )
         .select_from(among)
-        .outerjoin(File, File.id == TreeEntry.file_id)
-        .outerjoin(AwaitedFile, awaited_clause())
+        .outerjoin(_FILE, _FILE.c.id == _entry.file_id)
+        .outerjoin(_AWAITED, awaited_clause())
     )
 
 
@@ -57,14 +61,14 @@ def _select_places(
     Where there is none the row is empty: an outer join, which no database begins at its other end,
     reading a whole repo to find pairs in it.
     """
-    is_there = _OF_REPO & (TreeEntry.tree_oid == tree) & (TreeEntry.name == name)
-    return _select_entries(join(places, TreeEntry, is_there, isouter=True))
+    is_there = _OF_REPO & (_entry.tree_oid == tree) & (_entry.name == name)
+    return _select_entries(join(places, _TREE_ENTRY, is_there, isouter=True))
 
 
 MOST_JOINED = 8
 """Names of a path that one query follows; databases plan joins of more by guess."""
 
-_OF_REPO = TreeEntry.repo_id == bindparam("repo_id")
+_OF_REPO = _entry.repo_id == bindparam("repo_id")
 _PAIRS = func.json_each(bindparam("places")).table_valued("value", name="place")
 _PG_PAIRS = (
     func.json_array_elements(cast(bindparam("places", type_=Text), JSON))
@@ -73,8 +77,8 @@ _PG_PAIRS = (
 )
 
 # Built once: for queries as small as these, building takes longer than the database.
-_IN_TREE = _select_entries(TreeEntry).where(_OF_REPO, TreeEntry.tree_oid == bindparam("tree"))
-_AT_PLACE = _IN_TREE.where(TreeEntry.name == bindparam("name"))
+_IN_TREE = _select_entries(_TREE_ENTRY).where(_OF_REPO, _entry.tree_oid == bindparam("tree"))
+_AT_PLACE = _IN_TREE.where(_entry.name == bindparam("name"))
 _AT_PLACES = {
     "sqlite": _select_places(
         _PAIRS,
@@ -90,16 +94,15 @@ _AT_PLACES = {
 @cache
 def _descent(levels: int) -> Select[*tuple[Any, ...]]:
     """The entry at a path of so many names, one look along the primary key after the other."""
-    above = [aliased(TreeEntry) for _ in range(levels - 1)]
-    query = _select_entries(TreeEntry)
-    tree: ColumnElement[str] | InstrumentedAttribute[str] = bindparam("tree")
-    for level, entry in enumerate([*above, TreeEntry]):
+    query = _select_entries(_TREE_ENTRY)
+    tree: ColumnElement[str] = bindparam("tree")
+    for level, entry in enumerate([*(_TREE_ENTRY.alias() for _ in range(levels - 1)), _TREE_ENTRY]):
         query = query.where(
-            entry.repo_id == bindparam("repo_id"),
-            entry.tree_oid == tree,
-            entry.name == bindparam(f"name{level}"),
+            entry.c.repo_id == bindparam("repo_id"),
+            entry.c.tree_oid == tree,
+            entry.c.name == bindparam(f"name{level}"),
         )
-        tree = entry.oid
+        tree = entry.c.oid
     return query
 
 

@@ -10,11 +10,8 @@ from app.errors import Conflict, ReadOnlyRepo
 
 def awaited_clause() -> ColumnElement[bool]:
     """SQL condition that joins a tree entry with the awaited file that it names."""
-    return (
-        (AwaitedFile.repo_id == TreeEntry.repo_id)
-        & (AwaitedFile.oid == TreeEntry.oid)
-        & TreeEntry.file_id.is_(None)
-    )
+    awaited, entry = AwaitedFile.__table__.c, TreeEntry.__table__.c
+    return (awaited.repo_id == entry.repo_id) & (awaited.oid == entry.oid) & entry.file_id.is_(None)
 
 
 def find_mirrored(session: Session, repo_id: int) -> MirroredRepo | None:

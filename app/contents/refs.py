@@ -19,38 +19,45 @@ _BATCH = 5_000
 """Ids in one IN list: below the parameter limit of every database."""
 
 
+# Of the tables and not of their classes: for rows that are only read the ORM would double the time.
+_content, _encoding, _object, _segment = (
+    each.__table__ for each in (Content, Encoding, StoredObject, Segment)
+)
 _COLUMNS = (
-    Content.id,
-    Content.digest,
-    Content.nbytes,
-    Encoding.codec,
-    Encoding.base_id,
-    Encoding.object_id,
-    StoredObject.key,
-    Encoding.start,
-    Encoding.nbytes,
-    Encoding.checks,
-    Content.domain,
+    _content.c.id,
+    _content.c.digest,
+    _content.c.nbytes,
+    _encoding.c.codec,
+    _encoding.c.base_id,
+    _encoding.c.object_id,
+    _object.c.key,
+    _encoding.c.start,
+    _encoding.c.nbytes,
+    _encoding.c.checks,
+    _content.c.domain,
 )
 
 # Built once: for queries as small as these, building takes longer than the database.
 _CURRENT = (
     select(*_COLUMNS)
-    .join(Encoding, Encoding.content_id == Content.id)
-    .join(StoredObject, StoredObject.id == Encoding.object_id)
+    .select_from(_content)
+    .join(_encoding, _encoding.c.content_id == _content.c.id)
+    .join(_object, _object.c.id == _encoding.c.object_id)
 )
-_BY_IDS = _CURRENT.where(Content.id.in_(bindparam("ids", expanding=True)))
+_BY_IDS = _CURRENT.where(_content.c.id.in_(bindparam("ids", expanding=True)))
 _OF_FILE = _CURRENT.where(
-    Content.id.in_(select(Segment.content_id).where(Segment.file_id == bindparam("file_id")))
+    _content.c.id.in_(
+        select(_segment.c.content_id).where(_segment.c.file_id == bindparam("file_id"))
+    )
 )
 _IN_FILE = (
     select(*_COLUMNS)
-    .select_from(Segment)
-    .join(Content, Content.id == Segment.content_id)
-    .outerjoin(Encoding, Encoding.content_id == Content.id)
-    .outerjoin(StoredObject, StoredObject.id == Encoding.object_id)
-    .where(Segment.file_id == bindparam("file_id"))
-    .order_by(Segment.start)
+    .select_from(_segment)
+    .join(_content, _content.c.id == _segment.c.content_id)
+    .outerjoin(_encoding, _encoding.c.content_id == _content.c.id)
+    .outerjoin(_object, _object.c.id == _encoding.c.object_id)
+    .where(_segment.c.file_id == bindparam("file_id"))
+    .order_by(_segment.c.start)
 )
 
 

@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.accounts.tokens import Principal
-from app.api.deps import AskerDep, HubDep, RepoName, RepoNameDep, base_url
-from app.api.downloads import DownloadsDep
+from app.api.deps import AskerDep, RepoName, RepoNameDep, base_url
 from app.api.hf.media_types import media_type_of
 from app.api.ranges import is_unchanged, requested_range
 from app.api.request_bodies import sends
@@ -27,6 +26,7 @@ from app.errors import EntryNotFound
 from app.hub import Hub
 from app.mirror.following import open_file
 from app.restore.bulk import join_parts
+from app.restore.downloads import DownloadCounter
 
 router = APIRouter(tags=["files"])
 
@@ -66,24 +66,19 @@ class Found:
 )
 @router.head(ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
 def resolve(
-    request: Request,
-    hub: HubDep,
-    asker: AskerDep,
-    downloads: DownloadsDep,
-    name: RepoNameDep,
-    revision: str,
-    path: str,
+    request: Request, asker: AskerDep, name: RepoNameDep, revision: str, path: str
 ) -> Response:
     """The bytes of a file."""
-    with hub.db.read() as session:
+    with asker.hub.db.read() as session:
         found = find_file(session, asker.principal(session), name, revision, path)
         parts = _parts(session, request, found)
     if request.method == "GET" and "x-hf-download-counter" in request.headers:
+        downloads: DownloadCounter = request.app.state.downloads
         downloads.note(found.repo_id, request.client.host if request.client else "")
     headers = _headers(found, "attachment")
     if found.entry.is_lfs and not found.entry.is_awaited:
         headers |= _xet_headers(request, name, found)
-    return _send(hub, request, found, parts, headers)
+    return _send(asker.hub, request, found, parts, headers)
 
 
 @router.get(
@@ -92,16 +87,14 @@ def resolve(
     response_class=Response,
 )
 @router.head(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
-def raw(
-    request: Request, hub: HubDep, asker: AskerDep, name: RepoNameDep, revision: str, path: str
-) -> Response:
+def raw(request: Request, asker: AskerDep, name: RepoNameDep, revision: str, path: str) -> Response:
     """A file as git stores it: the pointer in place of an LFS file."""
-    with hub.db.read() as session:
+    with asker.hub.db.read() as session:
         found = find_file(session, asker.principal(session), name, revision, path)
         parts = None if found.entry.is_lfs else _parts(session, request, found)
     headers = _headers(found, "inline") | {"content-type": "text/plain; charset=utf-8"}
     if not found.entry.is_lfs:
-        return _send(hub, request, found, parts, headers)
+        return _send(asker.hub, request, found, parts, headers)
     assert found.entry.sha256 is not None
     headers["etag"] = f'"{found.entry.oid}"'
     pointer = lfs_pointer(found.entry.sha256, found.entry.nbytes)
