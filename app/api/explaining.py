@@ -10,7 +10,7 @@ from app.catalog.listing import find_entry
 from app.catalog.refs import resolve_revision
 from app.catalog.repos import repo_id
 from app.errors import EntryNotFound, Forbidden
-from app.explain.account import Freed, Holding, Link, forecast, hold
+from app.explain.account import Freed, Holding, Link, forecast, hold, survey
 from app.explain.parts import Part, explain_parts
 from app.explain.rebasing import predict_rebase
 from app.explain.removals import Kind, Removal, held_files
@@ -39,8 +39,9 @@ def explain(
     with hub.db.read() as session:
         repo = name.find_open(session, caller)
         files = held_files(session, hub, repo, Removal(without, target))
-        held = hold(session, caller, repo, files)
-        freed = forecast(session, caller, repo, files)
+        ground = survey(session, caller, repo, files)
+        held = hold(session, caller, ground)
+        freed = forecast(session, caller, ground)
         full_name = repo_id(session, repo)
     return {
         "id": full_name,

@@ -19,13 +19,13 @@ def families(
     after: int = Query(0, ge=0, lt=1 << 63),
     limit: int = Query(100, ge=1, le=500),
 ) -> dict[str, Any]:
-    """Families that exist for the caller, by id; ``next`` continues the listing."""
+    """Families that exist for the caller, by id.
+
+    ``next`` continues the listing, null at its end; a page before may be shorter than ``limit``.
+    """
     with hub.db.read() as session:
-        found = list_families(session, caller, after=after, limit=limit)
-    return {
-        "families": [_family(each) for each in found],
-        "next": found[-1].id if len(found) == limit else None,
-    }
+        found, following = list_families(session, caller, after=after, limit=limit)
+    return {"families": [_family(each) for each in found], "next": following}
 
 
 @router.get("/api/clade/families/{family_id}")

@@ -17,12 +17,10 @@ from app.explain.fates import (
     contents_of,
     dependents_of,
     foresee,
-    held_elsewhere,
-    other_homes,
 )
 from app.explain.removals import HeldFiles
 from app.explain.weights import Weights, weigh
-from app.restore.homes import Home
+from app.restore.homes import Home, holders_of
 
 MOST_LINKS = 100
 """Repos named per list, those with the most bytes first."""
@@ -80,31 +78,54 @@ class Freed:
     """For administrators: what handing the pinned bases' deltas over saves, as predicted."""
 
 
-def hold(session: Session, principal: Principal | None, repo: Repo, files: HeldFiles) -> Holding:
-    """Account for what a repo stores."""
-    contents = contents_of(session, files.shown)
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What both answers stand on, looked up once."""
+
+    repo: Repo
+    files: HeldFiles
+    shown: frozenset[int]
+    """Contents of the files that refs lead to."""
+    elsewhere: frozenset[int]
+    """Contents, of all files, that other repos hold whose files the principal may read."""
+    weights: Weights
+    """Of the contents of all files."""
+
+
+def survey(session: Session, principal: Principal | None, repo: Repo, files: HeldFiles) -> Ground:
+    """Look up what a repo holds."""
+    shown = contents_of(session, files.shown)
+    contents = shown | contents_of(session, files.cut)
+    holders = holders_of(session, principal, contents, besides=repo.id)
     weights = weigh(session, principal, contents)
-    shared = held_elsewhere(session, principal, contents, repo)
-    count, logical = _sizes(session, files.shown)
+    return Ground(repo, files, frozenset(shown), frozenset(holders), weights)
+
+
+def hold(session: Session, principal: Principal | None, ground: Ground) -> Holding:
+    """Account for what a repo stores."""
+    contents, weights = ground.shown, ground.weights
+    count, logical = _sizes(session, ground.files.shown)
     deltas = [d for d in dependents_of(session, contents) if d.content_id not in contents]
     return Holding(
         files=count,
         logical_nbytes=logical,
         stored_nbytes=weights.total(contents),
-        shared_nbytes=weights.total(shared),
-        bases=_bases(weights),
-        dependents=_links(session, principal, repo, deltas),
+        shared_nbytes=weights.total(contents & ground.elsewhere),
+        bases=_bases(weights, contents),
+        dependents=_links(session, principal, ground.repo, deltas),
     )
 
 
-def forecast(session: Session, principal: Principal | None, repo: Repo, files: HeldFiles) -> Freed:
-    """What the removal would free that the files were divided by."""
-    gone = files.going | files.cut
-    fates = foresee(session, principal, repo, gone, files.left)
-    touched = contents_of(session, gone) | fates.released
-    weights = weigh(session, principal, touched)
+def forecast(session: Session, principal: Principal | None, ground: Ground) -> Freed:
+    """What the removal that the files are held for would free."""
+    repo, files, elsewhere = ground.repo, ground.files, ground.elsewhere
+    fates = foresee(session, principal, repo, files.going | files.cut, files.left, elsewhere)
+    weights = ground.weights | weigh(session, principal, fates.released)
     freed = fates.freed | fates.released
-    waiting = _waiting(session, principal, repo, files, weights)
+    waiting = 0
+    if files.cut:
+        before = foresee(session, principal, repo, files.cut, files.shown, elsewhere)
+        waiting = weights.total(before.freed | before.released)
     count, logical = _sizes(session, files.going)
     pins = [delta for deltas in fates.pinned.values() for delta in deltas]
     sees_all = principal is not None and principal.is_admin
@@ -122,19 +143,6 @@ def forecast(session: Session, principal: Principal | None, repo: Repo, files: H
     )
 
 
-def _waiting(
-    session: Session,
-    principal: Principal | None,
-    repo: Repo,
-    files: HeldFiles,
-    weights: Weights,
-) -> int:
-    if not files.cut:
-        return 0
-    fates = foresee(session, principal, repo, files.cut, files.shown)
-    return weights.total(fates.freed | fates.released)
-
-
 def _sizes(session: Session, file_ids: Collection[int]) -> tuple[int, int]:
     """How many files, and their bytes."""
     total = 0
@@ -143,10 +151,10 @@ def _sizes(session: Session, file_ids: Collection[int]) -> tuple[int, int]:
     return len(file_ids), int(total)
 
 
-def _bases(weights: Weights) -> list[Link]:
+def _bases(weights: Weights, content_ids: Collection[int]) -> list[Link]:
     """By repo that shows them."""
     deltas: dict[Home | None, list[int]] = defaultdict(list)
-    for weight in weights.by_id.values():
+    for weight in (weights.by_id[content_id] for content_id in content_ids):
         if weight.base_id is not None:
             deltas[weights.base_homes.get(weight.base_id)].append(weight.nbytes)
     return _heaviest(deltas)
@@ -158,7 +166,7 @@ def _links(
     """Other repos that hold the deltas and whose files the principal may read."""
     nbytes = {delta.content_id: delta.nbytes for delta in deltas}
     holders: dict[Home | None, list[int]] = defaultdict(list)
-    for content_id, homes in other_homes(session, principal, nbytes, repo).items():
+    for content_id, homes in holders_of(session, principal, nbytes, besides=repo.id).items():
         for home in homes:
             holders[home].append(nbytes[content_id])
     return _heaviest(holders)

@@ -6,17 +6,16 @@ showing in his answer. Administrators see all of it, and what they are told is w
 and uploads on their way, which hold bytes for a while, are left out: they tell of others' work.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.accounts.permissions import open_repos_clause
 from app.accounts.tokens import Principal
 from app.db.inserting import batches
-from app.db.tables import Account, Encoding, Repo, Segment, TreeEntry
-from app.restore.homes import Home, hidden_contents
+from app.db.tables import Encoding, Repo, Segment
+from app.restore.homes import hidden_contents, holders_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +49,15 @@ def foresee(
     repo: Repo,
     going: Collection[int],
     left: Collection[int],
+    elsewhere: Container[int],
 ) -> Fates:
-    """The fates of the contents of files ``going`` of a repo, of which files ``left`` stay."""
+    """The fates of the contents of files ``going`` of a repo, of which files ``left`` stay.
+
+    ``elsewhere``: those that other repos hold whose files the principal may read.
+    """
     contents = contents_of(session, going)
     fates = Fates(used_here=contents & contents_of(session, left))
-    fates.shared = held_elsewhere(session, principal, contents - fates.used_here, repo)
+    fates.shared = {each for each in contents - fates.used_here if each in elsewhere}
     loose = contents - fates.used_here - fates.shared
     living = _living(session, principal, repo, dependents_of(session, loose), loose, fates)
     for delta in living:
@@ -73,43 +76,6 @@ def contents_of(session: Session, file_ids: Collection[int]) -> set[int]:
             select(Segment.content_id).where(Segment.file_id.in_(ids)).distinct()
         )
     }
-
-
-def held_elsewhere(
-    session: Session, principal: Principal | None, content_ids: Iterable[int], repo: Repo
-) -> set[int]:
-    """Those contents that other repos hold whose files the principal may read."""
-    return {
-        content_id
-        for ids in batches(sorted(content_ids))
-        for content_id in session.scalars(
-            select(Segment.content_id)
-            .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
-            .join(Repo, Repo.id == TreeEntry.repo_id)
-            .where(Segment.content_id.in_(ids), Repo.id != repo.id, open_repos_clause(principal))
-            .distinct()
-        )
-    }
-
-
-def other_homes(
-    session: Session, principal: Principal | None, content_ids: Iterable[int], repo: Repo
-) -> dict[int, list[Home]]:
-    """Those other repos by content, in the order of their making."""
-    homes: dict[int, list[Home]] = {}
-    for ids in batches(sorted(content_ids)):
-        rows = session.execute(
-            select(Segment.content_id, Repo.id, Repo.type, Account.name, Repo.name)
-            .join(TreeEntry, TreeEntry.file_id == Segment.file_id)
-            .join(Repo, Repo.id == TreeEntry.repo_id)
-            .join(Account, Account.id == Repo.namespace_id)
-            .where(Segment.content_id.in_(ids), Repo.id != repo.id, open_repos_clause(principal))
-            .distinct()
-            .order_by(Repo.id)
-        )
-        for content_id, _, repo_type, namespace, name in rows:
-            homes.setdefault(content_id, []).append(Home(repo_type, f"{namespace}/{name}"))
-    return homes
 
 
 def dependents_of(session: Session, content_ids: Iterable[int]) -> list[Dependent]:
@@ -135,7 +101,8 @@ def _living(
 ) -> list[Dependent]:
     """Those of the deltas that stay, as far as the principal may know."""
     others = {delta.content_id for delta in deltas} - fates.used_here - fates.shared - set(loose)
-    kept = fates.used_here | fates.shared | held_elsewhere(session, principal, others, repo)
+    kept = fates.used_here | fates.shared
+    kept |= holders_of(session, principal, others, besides=repo.id).keys()
     return [delta for delta in deltas if delta.content_id in kept]
 
 

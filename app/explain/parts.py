@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
 from app.db.tables import Repo, Segment
-from app.explain.fates import dependents_of, foresee, other_homes
+from app.explain.fates import contents_of, dependents_of, foresee
 from app.explain.removals import Removal, held_files
 from app.explain.weights import weigh
 from app.hub import Hub
-from app.restore.homes import Home
+from app.restore.homes import Home, holders_of
 
 MOST_HOMES = 20
 """Repos named per tensor."""
@@ -47,14 +47,14 @@ def explain_parts(
     ).all()
     contents = {segment.content_id for segment in segments}
     weights = weigh(session, principal, contents)
-    holders = other_homes(session, principal, contents, repo)
+    files = held_files(session, hub, repo, Removal()).shown | {file_id}
+    holders = holders_of(session, principal, contents_of(session, files), besides=repo.id)
     deltas = dependents_of(session, contents)
-    homes = other_homes(session, principal, {delta.content_id for delta in deltas}, repo)
+    homes = holders_of(session, principal, {d.content_id for d in deltas}, besides=repo.id)
     dependents: dict[int, list[Home]] = {}
     for delta in deltas:
         dependents.setdefault(delta.base_id, []).extend(homes.get(delta.content_id, ()))
-    shown = held_files(session, hub, repo, Removal()).shown
-    fates = foresee(session, principal, repo, shown | {file_id}, ())
+    fates = foresee(session, principal, repo, files, (), holders)
 
     def fate(content_id: int) -> Fate:
         if content_id in fates.shared:

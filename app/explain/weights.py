@@ -31,6 +31,9 @@ class Weights:
     base_homes: dict[int, Home]
     """Bases that are absent from it are shown by no repo any more."""
 
+    def __or__(self, other: "Weights") -> "Weights":
+        return Weights(self.by_id | other.by_id, self.base_homes | other.base_homes)
+
     def total(self, content_ids: Iterable[int]) -> int:
         """Stored bytes of contents."""
         return sum(self.by_id[content_id].nbytes for content_id in content_ids)

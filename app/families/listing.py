@@ -14,6 +14,9 @@ from app.db.tables import Content, Encoding, Family, FamilyMember, Repo, Segment
 from app.deltas.relatives import declared_bases
 from app.restore.homes import find_homes, hidden_contents
 
+SIFTED = 10
+"""Families looked at for each on a page."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListedMember:
@@ -67,18 +70,32 @@ class ListedFamily:
 
 def list_families(
     session: Session, caller: Principal | None, *, after: int = 0, limit: int = 100
-) -> list[ListedFamily]:
-    """Families of which the caller may read a member, by id."""
-    ids = session.scalars(
-        select(Family.id)
-        .join(FamilyMember, FamilyMember.family_id == Family.id)
+) -> tuple[list[ListedFamily], int | None]:
+    """At most so many families of which the caller may read a member, by id; where to go on.
+
+    A page looks at no more than ``SIFTED`` families for each that is asked for, so that whoever may
+    read few of them does not wait for a walk over all: he gets shorter pages.
+    """
+    readable = (
+        select(FamilyMember.repo_id)
         .join(Repo, Repo.id == FamilyMember.repo_id)
-        .where(Family.id > after, readable_repos_clause(caller))
-        .distinct()
-        .order_by(Family.id)
-        .limit(limit)
-    ).all()
-    return [found for each in ids if (found := find_family(session, caller, each)) is not None]
+        .where(FamilyMember.family_id == Family.id, readable_repos_clause(caller))
+        .correlate(Family)
+        .exists()
+    )
+    some = select(Family.id, readable).order_by(Family.id).limit(limit)
+    found: list[ListedFamily] = []
+    for _ in range(SIFTED):
+        rows = session.execute(some.where(Family.id > after)).all()
+        for family_id, is_readable in rows:
+            after = family_id
+            family = find_family(session, caller, family_id) if is_readable else None
+            found += [family] if family is not None else []
+            if len(found) == limit:
+                return found, after
+        if len(rows) < limit:
+            return found, None
+    return found, after
 
 
 def find_family(session: Session, caller: Principal | None, family_id: int) -> ListedFamily | None:

@@ -1,5 +1,7 @@
 """GET /api/clade/families: over HTTP, as different callers see it."""
 
+import pytest
+
 from tests.fixtures.api import LiveHub
 from tests.fixtures.models import ModelHub, base_weights, card, tuned, weight_file
 
@@ -58,6 +60,23 @@ def test_listing_goes_on_where_it_ended(live_hub: LiveHub):
     roots = [family["root"] for page in (first, rest) for family in page["families"]]
     assert sorted(roots) == ["alice/m0", "alice/m1", "alice/m2"]
     assert rest["next"] is None
+
+
+def test_who_may_read_few_gets_short_pages(live_hub: LiveHub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.families.listing.SIFTED", 1)
+    models = ModelHub(live_hub.hub)
+    for seed in range(4):
+        models.push(f"{'bob' if seed == 3 else 'alice'}/m{seed}", base_weights(seed))
+    models.run_jobs()
+    for seed in range(3):
+        live_hub.api().update_repo_settings(f"alice/m{seed}", private=True)
+    roots, after, pages = [], 0, 0
+    while after is not None:
+        query = {"limit": 1, "after": after}
+        page = live_hub.http(live_hub.bob).get("/api/clade/families", params=query).json()
+        roots += [family["root"] for family in page["families"]]
+        after, pages = page["next"], pages + 1
+    assert (roots, pages) == (["bob/m3"], 5)
 
 
 def test_ids_that_no_database_holds_are_refused(live_hub: LiveHub):

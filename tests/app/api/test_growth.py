@@ -32,7 +32,6 @@ WHOLE = {
     "GET /metrics": "counts what there is, at most once in a while",
     "GET /api/clade/stats": "adds up what is stored",
     "GET /api/clade/jobs": "counts jobs by state",
-    "GET /api/clade/families": "lists families, a page at a time",
 }
 """Routes whose answer is about the whole hub."""
 

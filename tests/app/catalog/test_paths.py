@@ -76,7 +76,9 @@ def test_backslashes_are_for_hubs_that_say_so(path: str):
     assert check_path(path, WITH_BACKSLASHES) == path
 
 
-@pytest.mark.parametrize("path", ["..\\x", ".git\\config", "a/..\\.GIT\\x", "b\\git~1", "C:\\x", "a\\\n"])
+@pytest.mark.parametrize(
+    "path", ["..\\x", ".git\\config", "a/..\\.GIT\\x", "b\\git~1", "C:\\x", "a\\\n"]
+)
 def test_other_tricks_stay_refused_where_backslashes_are_taken(path: str):
     with pytest.raises(InvalidPath):
         check_path(path, WITH_BACKSLASHES)

@@ -10,7 +10,7 @@ from app.catalog.refs import create_branch, delete_branch
 from app.catalog.rewriting import forget_files
 from app.catalog.squash import squash
 from app.errors import InvalidRequest, RevisionNotFound
-from app.explain.account import Freed, Holding, forecast, hold
+from app.explain.account import Freed, Holding, forecast, hold, survey
 from app.explain.removals import Removal, held_files
 from app.gc.collect import collect
 from app.jobs.outbox import enqueue
@@ -39,13 +39,14 @@ def foretold(models: ModelHub, who: Principal, repo: str, removal: Removal | Non
     row = models.repo(repo)
     with models.hub.db.read() as session:
         files = held_files(session, models.hub, row, removal or Removal())
-        return forecast(session, who, row, files)
+        return forecast(session, who, survey(session, who, row, files))
 
 
 def held(models: ModelHub, who: Principal, repo: str) -> Holding:
     row = models.repo(repo)
     with models.hub.db.read() as session:
-        return hold(session, who, row, held_files(session, models.hub, row, Removal()))
+        files = held_files(session, models.hub, row, Removal())
+        return hold(session, who, survey(session, who, row, files))
 
 
 def test_deleting_a_model_frees_what_was_foretold(any_models: ModelHub, root: Principal):

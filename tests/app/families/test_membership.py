@@ -18,7 +18,7 @@ def model_with_card(weights: Weights, base: str | None) -> dict[str, bytes]:
 def families(models: ModelHub, caller: str | None = None) -> list[ListedFamily]:
     principal = None if caller is None else models.user(caller)
     with models.hub.db.read() as session:
-        return list_families(session, principal)
+        return list_families(session, principal)[0]
 
 
 def parents(models: ModelHub, caller: str | None = None) -> dict[str, str | None]:
