@@ -76,26 +76,31 @@ def list_families(
     A page looks at no more than ``SIFTED`` families for each that is asked for, so that whoever may
     read few of them does not wait for a walk over all: he gets shorter pages.
     """
-    readable = (
-        select(FamilyMember.repo_id)
-        .join(Repo, Repo.id == FamilyMember.repo_id)
-        .where(FamilyMember.family_id == Family.id, readable_repos_clause(caller))
-        .correlate(Family)
-        .exists()
-    )
-    some = select(Family.id, readable).order_by(Family.id).limit(limit)
     found: list[ListedFamily] = []
     for _ in range(SIFTED):
-        rows = session.execute(some.where(Family.id > after)).all()
-        for family_id, is_readable in rows:
+        some = select(Family.id).where(Family.id > after).order_by(Family.id).limit(limit)
+        ids = session.scalars(some).all()
+        readable = _readable_families(session, caller, ids)
+        for family_id in ids:
             after = family_id
-            family = find_family(session, caller, family_id) if is_readable else None
+            family = find_family(session, caller, after) if after in readable else None
             found += [family] if family is not None else []
             if len(found) == limit:
                 return found, after
-        if len(rows) < limit:
+        if len(ids) < limit:
             return found, None
     return found, after
+
+
+def _readable_families(
+    session: Session, caller: Principal | None, ids: Collection[int]
+) -> Collection[int]:
+    members = (
+        select(FamilyMember.family_id)
+        .join(Repo, Repo.id == FamilyMember.repo_id)
+        .where(FamilyMember.family_id.in_(ids), readable_repos_clause(caller))
+    )
+    return set(session.scalars(members.distinct()))
 
 
 def find_family(session: Session, caller: Principal | None, family_id: int) -> ListedFamily | None:
