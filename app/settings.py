@@ -85,7 +85,7 @@ class Limits(BaseModel):
     path_backslashes: bool = Field(
         False,
         description="Take names with backslashes, as other hubs have them. To Windows these are "
-        "directories, and a name like ..\\..\\x leads out of the one it is downloaded to.",
+        "directories, and a name like x\\..\\..\\y leads out of the one it is downloaded to.",
     )
 
 
