@@ -10,6 +10,9 @@ from ipaddress import (
     ip_network,
 )
 
+LONGEST = 100
+"""Letters of an address; every request brings one or several, most of them again and again."""
+
 Networks = list[IPv4Network | IPv6Network]
 
 
@@ -25,9 +28,13 @@ def is_within(text: str, networks: Networks) -> bool:
     return address is not None and any(address in network for network in networks)
 
 
-@lru_cache(maxsize=4_096)
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """An address, None for what is none."""
+    return _parse(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=4_096)
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
     except ValueError:

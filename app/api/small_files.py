@@ -18,7 +18,11 @@ T = TypeVar("T")
 MAX_NBYTES = 1 << 20
 """Longer files are treated as empty: nobody writes cards like that."""
 
-KEPT = 4_096
+KEPT_NBYTES = 8 << 20
+"""Of the files whose results are kept, each with ``ENTRY_NBYTES`` for itself: some thousand cards.
+What is parsed takes several times as much memory as its text."""
+
+ENTRY_NBYTES = 1 << 10
 
 
 class SmallFiles:
@@ -27,7 +31,11 @@ class SmallFiles:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._lock = threading.Lock()
-        self._parsed: OrderedDict[tuple[int, Callable[[bytes], Any]], Any] = OrderedDict()
+        self._parsed: OrderedDict[tuple[int, Callable[[bytes], Any]], tuple[Any, int]] = (
+            OrderedDict()
+        )
+        self.kept_nbytes = 0
+        """Counted as ``KEPT_NBYTES`` bounds it."""
 
     def parse(self, file_id: int, nbytes: int, parser: Callable[[bytes], T]) -> T:
         """``parser`` applied to the bytes of a file. Not inside a transaction: it reads the store.
@@ -38,14 +46,20 @@ class SmallFiles:
         with self._lock:
             if key in self._parsed:
                 self._parsed.move_to_end(key)
-                return self._parsed[key]
+                return self._parsed[key][0]
         is_read = 0 < nbytes <= MAX_NBYTES
         value = parser(read_file(self._hub, file_id, nbytes) if is_read else b"")
-        with self._lock:
-            self._parsed[key] = value
-            while len(self._parsed) > KEPT:
-                self._parsed.popitem(last=False)
+        self._keep(key, value, ENTRY_NBYTES + (nbytes if is_read else 0))
         return value
+
+    def _keep(self, key: tuple[int, Callable[[bytes], Any]], value: Any, cost: int) -> None:
+        with self._lock:
+            _, before = self._parsed.pop(key, (None, 0))
+            self._parsed[key] = value, cost
+            self.kept_nbytes += cost - before
+            while self.kept_nbytes > KEPT_NBYTES:
+                _, (_, freed) = self._parsed.popitem(last=False)
+                self.kept_nbytes -= freed
 
 
 async def get_small_files(request: Request) -> SmallFiles:

@@ -31,6 +31,9 @@ BUSY = "the database is busy or unreachable; try again"
 BUSY_S = 30
 """How long a writer waits for others on SQLite."""
 
+CACHE_KIB = 8 << 10
+"""Pages that each connection to SQLite keeps for itself; the system keeps them for all as well."""
+
 _HOOKS = "after_commit_hooks"
 _WRITING = "clade_writing"
 
@@ -213,7 +216,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "synchronous=FULL",  # NORMAL may lose acknowledged commits on power loss
         "foreign_keys=ON",
         f"busy_timeout={BUSY_S * 1000}",
-        "cache_size=-32768",
+        f"cache_size=-{CACHE_KIB}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
