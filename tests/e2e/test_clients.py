@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import torch
 
-def tiny():
-    torch.manual_seed(0)
+def tiny(seed=0):
+    torch.manual_seed(seed)
     config = LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2,
                          num_attention_heads=4, num_key_value_heads=2, vocab_size=512)
     return LlamaForCausalLM(config).to(torch.bfloat16)
@@ -34,37 +34,37 @@ def python(server: Server, code: str, **env: str) -> str:
     return server.run(sys.executable, "-c", textwrap.dedent(code), **env).stdout
 
 
-def test_login_and_whoami(server: Server) -> None:
-    server.run("hf", "auth", "login", "--token", server.token)
+def test_login_and_whoami(shared_server: Server) -> None:
+    shared_server.run("hf", "auth", "login", "--token", shared_server.token)
 
-    said = server.run("hf", "auth", "whoami").stdout
+    said = shared_server.run("hf", "auth", "whoami").stdout
 
     assert "clade" in said
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset"])
-def test_repos_are_created_listed_and_deleted(server: Server, kind: str) -> None:
+def test_repos_are_created_listed_and_deleted(shared_server: Server, kind: str) -> None:
     name = f"clade/some-{kind}"
-    server.run("hf", "repos", "create", name, "--type", kind)
-    again = server.run("hf", "repos", "create", name, "--type", kind, check=False)
+    shared_server.run("hf", "repos", "create", name, "--type", kind)
+    again = shared_server.run("hf", "repos", "create", name, "--type", kind, check=False)
     assert again.returncode != 0
-    server.run("hf", "repos", "create", name, "--type", kind, "--exist-ok")
+    shared_server.run("hf", "repos", "create", name, "--type", kind, "--exist-ok")
 
-    server.run("hf", "repos", "delete", name, "--type", kind, "--yes")
+    shared_server.run("hf", "repos", "delete", name, "--type", kind, "--yes")
 
-    gone = server.run("hf", "download", name, "--type", kind, check=False)
+    gone = shared_server.run("hf", "download", name, "--type", kind, check=False)
     assert gone.returncode != 0
 
 
-def test_download_by_pattern_and_by_revision(server: Server, tmp_path: Path) -> None:
+def test_download_by_pattern_and_by_revision(shared_server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("one.txt", "two.txt", "three.json"):
         (folder / name).write_text(f"{name}, first version")
-    server.run("hf", "upload", "clade/files", str(folder))
+    shared_server.run("hf", "upload", "clade/files", str(folder))
     first = json.loads(
         python(
-            server,
+            shared_server,
             """
             import json
             from huggingface_hub import HfApi
@@ -73,13 +73,13 @@ def test_download_by_pattern_and_by_revision(server: Server, tmp_path: Path) -> 
         )
     )
     (folder / "one.txt").write_text("one.txt, second version")
-    server.run("hf", "upload", "clade/files", str(folder / "one.txt"), "one.txt")
+    shared_server.run("hf", "upload", "clade/files", str(folder / "one.txt"), "one.txt")
 
     by_pattern, by_revision = tmp_path / "pattern", tmp_path / "revision"
-    server.run(
+    shared_server.run(
         "hf", "download", "clade/files", "--include", "*.json", "--local-dir", str(by_pattern)
     )
-    server.run(
+    shared_server.run(
         *("hf", "download", "clade/files", "one.txt", "--revision", first),
         *("--local-dir", str(by_revision)),
     )
@@ -88,32 +88,36 @@ def test_download_by_pattern_and_by_revision(server: Server, tmp_path: Path) -> 
     assert (by_revision / "one.txt").read_text() == "one.txt, first version"
 
 
-@pytest.mark.parametrize("lane", ["xet", "lfs"])
-def test_transformers_push_and_load_in_shards(server: Server, lane: str) -> None:
+@pytest.mark.parametrize(("lane", "seed"), [("xet", 1), ("lfs", 2)])
+def test_transformers_push_and_load_in_shards(shared_server: Server, lane: str, seed: int) -> None:
     env = {"HF_HUB_DISABLE_XET": "1"} if lane == "lfs" else {}
+    # Of a seed of its own: what is on the hub already would not be sent.
+    names = f"REPO, SEED = 'clade/tiny-{lane}', {seed}"
     code = (
         TINY_MODEL
+        + names
         + """
-model = tiny()
-model.push_to_hub("clade/tiny", max_shard_size="60KB")
-tokenizer().push_to_hub("clade/tiny")
+model = tiny(SEED)
+model.push_to_hub(REPO, max_shard_size="60KB")
+tokenizer().push_to_hub(REPO)
 """
     )
-    python(server, code, **env)
-    server.clade("jobs", "--wait")
+    python(shared_server, code, **env)
+    shared_server.clade("jobs", "--wait")
 
     loaded = python(
-        server,
+        shared_server,
         TINY_MODEL
+        + names
         + """
 from huggingface_hub import HfApi
 from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained("clade/tiny", dtype=torch.bfloat16)
-pairs = zip(model.state_dict().values(), tiny().state_dict().values())
+model = AutoModelForCausalLM.from_pretrained(REPO, dtype=torch.bfloat16)
+pairs = zip(model.state_dict().values(), tiny(SEED).state_dict().values())
 same = all(torch.equal(a, b) for a, b in pairs)
-shards = [f for f in HfApi().list_repo_files("clade/tiny") if f.startswith("model-")]
-text = AutoTokenizer.from_pretrained("clade/tiny").decode(
-    AutoTokenizer.from_pretrained("clade/tiny")("a clade is")["input_ids"])
+shards = [f for f in HfApi().list_repo_files(REPO) if f.startswith("model-")]
+tokenizer = AutoTokenizer.from_pretrained(REPO)
+text = tokenizer.decode(tokenizer("a clade is")["input_ids"])
 print(same, len(shards) > 1, text.strip())
 """,
         **env,
@@ -122,9 +126,9 @@ print(same, len(shards) > 1, text.strip())
     assert loaded.split(maxsplit=2)[:2] == ["True", "True"]
 
 
-def test_commit_with_adds_and_deletes_is_one_snapshot(server: Server) -> None:
+def test_commit_with_adds_and_deletes_is_one_snapshot(shared_server: Server) -> None:
     out = python(
-        server,
+        shared_server,
         """
         import io
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -151,10 +155,10 @@ def test_commit_with_adds_and_deletes_is_one_snapshot(server: Server) -> None:
     assert commits == "['two', 'one', 'initial commit']"
 
 
-def test_private_repo_does_not_exist_for_others(server: Server) -> None:
-    server.clade("user", "create", "stranger", "--token", "hf_stranger")
+def test_private_repo_does_not_exist_for_others(shared_server: Server) -> None:
+    shared_server.clade("user", "create", "stranger", "--token", "hf_stranger")
     python(
-        server,
+        shared_server,
         """
         from huggingface_hub import HfApi
         api = HfApi()
@@ -164,12 +168,12 @@ def test_private_repo_does_not_exist_for_others(server: Server) -> None:
     )
 
     out = python(
-        server,
+        shared_server,
         """
         from huggingface_hub import HfApi, hf_hub_download
         from huggingface_hub.errors import RepositoryNotFoundError
         api = HfApi()
-        print([m.id for m in api.list_models()])
+        print([m.id for m in api.list_models() if "secret" in m.id])
         for attempt in (lambda: api.model_info("clade/secret"),
                         lambda: hf_hub_download("clade/secret", "a.txt")):
             try:
