@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from app import __version__
@@ -87,7 +88,9 @@ ROUTERS = (
     # Wide patterns last: api/{type}/{namespace}/{name}, then ids of one segment, then pages.
     *(listings.router, info.router, one_segment.router, docs.router, pages.router),
 )
-ROUTES = RouteIndex([route for router in ROUTERS for route in router.routes])
+ROUTES = RouteIndex(
+    [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+)
 
 
 def create_app(hub: Hub) -> FastAPI:
