@@ -69,7 +69,7 @@ def publish(
         if private is not None:
             api.create_repo(repo, private=private, exist_ok=True)
         done = api.upload_folder(repo_id=repo, folder_path=directory, commit_message=title)
-    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HTTPError, OSError, ValueError, RuntimeError) as error:
         told = " ".join(str(error).split())
         raise NotPublished(f"{repo} was not published: {told}; it lies in {directory}") from error
     return Published(repo, done.oid, f"{hub.rstrip('/')}/{repo}")
