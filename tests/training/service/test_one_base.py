@@ -99,7 +99,8 @@ def test_results_load_with_stock_libraries_and_take_few_bytes(service: Service) 
     tokens = torch.tensor([[3, 5, 7, 11]])
     with torch.no_grad():
         fused = PeftModel.from_pretrained(base, pulled(service, adapter["repo"]))(tokens).logits
-        assert torch.allclose(fused, whole(tokens).logits, atol=1e-5)
+        merged_logits = whole(tokens).logits
+    assert float((fused - merged_logits).abs().max()) <= 1e-3  # rounded once, in float32
     assert merged["is_settled"]
     assert 0 < merged["stored_nbytes"] < merged["logical_nbytes"]
     with HubClient(service.url, token="hf_alice") as hub:
