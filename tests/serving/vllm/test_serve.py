@@ -71,7 +71,7 @@ def test_chat(serving: Serving) -> None:
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_refusal_is_429(serving: Serving, stream: bool, n: int) -> None:
     with pytest.raises(openai.RateLimitError) as refused:
-        serving.ask(stream=stream, n=n, extra_headers=HOPELESS)
+        serving.ask(stream=stream, n=n, temperature=1, extra_headers=HOPELESS)
 
     assert refused.value.code == "ttft_unattainable"
     headers = refused.value.response.headers
