@@ -1,10 +1,11 @@
 """What happens by itself: jobs, collections, time."""
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
-from app.db.tables import Encoding, Job
+from app.db.tables import Encoding, Job, Rejection
 from app.deltas.reencode import owe_reencoding
+from app.deltas.rejections import Outcome
 from app.gc.collect import collect
 from app.gc.periodic import collect_garbage, sweep_store
 from app.jobs.context import JobContext
@@ -42,6 +43,15 @@ def periodic_jobs(stage: Stage) -> None:
     stage.clock.advance(7 * DAY_S)
     queue_due(stage.hub, PERIODS)
     stage.run_jobs()
+
+
+def regroup_in_vain(stage: Stage) -> None:
+    """Nothing that is coded pays; then that is forgotten, so that it is tried again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Outcome, "pays", lambda _outcome, _allowance: False)
+        periodic_jobs(stage)
+    with stage.hub.db.write() as session:
+        session.execute(delete(Rejection))
 
 
 def collect_now(stage: Stage) -> None:

@@ -8,6 +8,7 @@ from tests.crash.background import (
     periodic_jobs,
     reencode,
     reencode_by_budget,
+    regroup_in_vain,
     run_jobs,
     zombie,
 )
@@ -71,6 +72,7 @@ ACTS: list[tuple[str, Act]] = [
     ("move", move("two", "three")),
     ("collect again", collect_now),
     ("delete", delete("one")),
+    ("periodic jobs that regroup in vain", regroup_in_vain),
     ("periodic jobs", periodic_jobs),
     ("zombie", zombie),
     ("everything expires", everything_expires),
