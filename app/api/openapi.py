@@ -112,8 +112,11 @@ def document(app: FastAPI, routes: Sequence[APIRoute]) -> Json:
     found["paths"] = paths
     seen: Json = found.get("components", {}).get("schemas", {})
     kept = {name: schema for name, schema in seen.items() if name not in REPLACED}
+    asked = _schemas(told)
+    if twins := [name for name in kept if asked.get(name, kept[name]) != kept[name]]:
+        raise ValueError(f"two models are called {' and '.join(twins)}: one would hide the other")
     found["components"] = {
-        "schemas": kept | _schemas(told) | {"Error": ERROR},
+        "schemas": kept | asked | {"Error": ERROR},
         "responses": {str(status): _error_response(status) for status in _statuses()},
         "securitySchemes": SECURITY_SCHEMES,
     }

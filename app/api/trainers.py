@@ -79,7 +79,7 @@ class Fenced(Given):
     fence: Fence
 
 
-class Fault(Given):
+class JobFault(Given):
     """Why a job failed."""
 
     code: Annotated[str, Field(max_length=64)]
@@ -91,7 +91,7 @@ class Ending(Fenced):
     """How a trainer leaves a job."""
 
     status: Literal["queued", "paused", "succeeded", "failed"]
-    error: Fault | None = None
+    error: JobFault | None = None
     result: dict[str, Any] | None = None
 
 
