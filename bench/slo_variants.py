@@ -74,7 +74,7 @@ class PlusDropsTheLate(ScorpioPlus):
     name = "plus, drops the late"
 
     def late(self, now_s: float) -> list[tuple[RequestView, float]]:
-        speed, total, found = self._speed(), float(self.ahead_tokens()), []
+        speed, total, found = self._speed(), float(self.running.pending_tokens), []
         for request, count, due_s in zip(
             self.waiting, self.waiting.pending_tokens, self.waiting.due_s, strict=True
         ):

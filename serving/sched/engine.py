@@ -10,15 +10,17 @@ class Limits:
     ``max_num_seqs``: requests running at once. ``max_num_batched_tokens``: tokens of one step,
     prompts and decodes together, at least ``max_num_seqs``. ``block_size``: tokens of a KV block.
     ``chunked_prefill``: whether a prompt may be computed over several steps; without it a prompt
-    longer than a step is refused. ``max_num_waiting``: beyond so many waiting requests new ones are
-    refused; None: no bound. ``watermark_blocks``: KV blocks that an admission leaves free, so that
-    what runs can grow before anybody is preempted.
+    longer than a step is refused. ``prefix_cache``: whether what a waiting request will find
+    computed changes from step to step, and is cheap to ask for. ``max_num_waiting``: beyond so many
+    waiting requests new ones are refused; None: no bound. ``watermark_blocks``: KV blocks that an
+    admission leaves free, so that what runs can grow before anybody is preempted.
     """
 
     max_num_seqs: int
     max_num_batched_tokens: int
     block_size: int = 16
     chunked_prefill: bool = True
+    prefix_cache: bool = False
     max_num_waiting: int | None = None
     watermark_blocks: int = 0
 

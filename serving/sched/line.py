@@ -25,14 +25,15 @@ def tpot_of(request: RequestView) -> float:
 class Line(Ordered):
     """Requests in order; a question about all of them is one vector operation, not a loop.
 
-    What the columns say is taken when a request joins and stays, prefix hits and latency model
-    included: a queue is short-lived.
+    What the columns say is taken when a request joins, prefix hits and latency model included, and
+    stays until :meth:`look_again` comes by.
     """
 
     def __init__(self, key: Callable[[RequestView], Key], latency: LatencyModel) -> None:
         super().__init__(key)
         self._latency = latency
         self._columns = np.empty((7, 64))
+        self._next = 0
 
     def add(self, request: RequestView) -> int:
         """Put a request in its place; which that is."""
@@ -61,6 +62,18 @@ class Line(Ordered):
             end = len(self)
             self._columns[:, place:end] = self._columns[:, place + 1 : end + 1]
         return place
+
+    def look_again(self, count: int) -> None:
+        """Take anew what the next ``count`` have to compute, in turn: prefix hits come and go."""
+        if self._next >= len(self):
+            self._next = 0
+        end = min(len(self), self._next + count)
+        for place in range(self._next, end):
+            pending = num_pending_tokens(self[place])
+            if pending != self._columns[_PENDING, place]:
+                self._columns[_PENDING, place] = pending
+                self._columns[_PREFILL, place] = self._latency.prefill_s(pending)
+        self._next = end
 
     @property
     def due_s(self) -> Vector:

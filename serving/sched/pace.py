@@ -16,14 +16,17 @@ MARGIN = 0.95
 class Round:
     """The decodes of a step.
 
-    ``ends_s``: what the step may take to keep all of them on pace, in seconds; infinite without
-    decodes. ``context_tokens``: the sum of their lengths.
+    ``decodes``: who takes part, in the order they were given in. ``context_tokens``: the sum of
+    their lengths. ``ends_s``: what the step may take to keep all of them on pace, in seconds;
+    infinite without decodes.
     """
 
-    chosen: frozenset[str]
-    num_decodes: int
+    decodes: Sequence[RequestView]
     context_tokens: int
     ends_s: float
+
+
+NOBODY = Round((), 0, inf)
 
 
 def slack_s(request: RequestView, now_s: float, step_s: float) -> float:
@@ -55,16 +58,23 @@ def next_round(requests: Sequence[RequestView], now_s: float, latency: LatencyMo
     takes part, so that each of them ends.
     """
     if not requests:
-        return Round(frozenset(), 0, 0, inf)
-    context = sum(map(num_tokens, requests))
-    objectives = [tpot_of(request) for request in requests]
-    virtual = min(objectives) * sum(1 / tpot_s for tpot_s in objectives)
-    step_s = latency.decode_s(virtual, context / len(requests))
+        return NOBODY
+    context, rate, tightest_s, ends_s = 0, 0.0, inf, inf
+    for request in requests:
+        given, tpot_s = request.num_generated_tokens, tpot_of(request)
+        assert request.first_token_s is not None
+        due_s = request.first_token_s + tpot_s * given - now_s
+        context += request.num_prompt_tokens + given
+        rate += 1 / tpot_s
+        tightest_s = min(tightest_s, tpot_s)
+        ends_s = min(ends_s, due_s)
+    length = context / len(requests)
+    step_s = latency.decode_s(tightest_s * rate, length)
+    if ends_s < step_s:
+        ends_s = min(slack_s(request, now_s, step_s) for request in requests)
+    if ends_s * MARGIN >= latency.decode_s(len(requests), length):
+        return Round(requests, context, ends_s * MARGIN)
     slacks = [(slack_s(request, now_s, step_s), request) for request in requests]
-    ends_s = min(slack for slack, _ in slacks) * MARGIN
-    if ends_s >= latency.decode_s(len(requests), context / len(requests)):
-        names = frozenset(request.request_id for request in requests)
-        return Round(names, len(requests), context, ends_s)
     return _choose(slacks, step_s, latency)
 
 
@@ -84,7 +94,8 @@ def _choose(slacks: list[tuple[float, RequestView]], step_s: float, latency: Lat
             chosen.add(request.request_id)
             context = grown
             ends_s = bound_s
-    return Round(frozenset(chosen), len(chosen), context, ends_s)
+    decodes = [request for _, request in slacks if request.request_id in chosen]
+    return Round(decodes, context, ends_s)
 
 
 def _urgency(entry: tuple[float, RequestView]) -> tuple[float, str]:

@@ -6,9 +6,13 @@ from serving.sched.decision import Decision, Reason, Rejection
 from serving.sched.engine import EngineView, Limits
 from serving.sched.latency import LatencyModel
 from serving.sched.line import Line
-from serving.sched.ordered import Key, Ordered
-from serving.sched.request import RequestView, is_decoding, num_pending_tokens, num_tokens
+from serving.sched.ordered import Key
+from serving.sched.request import RequestView, num_pending_tokens, num_tokens
+from serving.sched.running import Running
 from serving.sched.step import Step
+
+LOOKED_AT = 32
+"""How many of those that wait are asked each step what they still have to compute."""
 
 
 class QueueingPolicy:
@@ -30,10 +34,11 @@ class QueueingPolicy:
         self.latency = latency
         self.mixed = self.mixed and limits.chunked_prefill
         self.waiting = Line(self.key, latency)
-        self.running = Ordered(self.key)
+        self.running = Running(self.key)
         self.fresh: list[RequestView] = []
         self._arrived: list[RequestView] = []
-        self.waiting_tokens = 0
+        self._preempted: list[RequestView] = []
+        """They wait again, and join the queue when their KV blocks are gone."""
 
     # What subclasses override.
 
@@ -55,7 +60,7 @@ class QueueingPolicy:
     def decoders(self, step: Step) -> list[RequestView]:
         """Running requests in decode that take part in this step, in order; some, if any is."""
         del step
-        return [request for request in self.running if is_decoding(request)]
+        return self.running.decoding
 
     def idle(self, step: Step) -> None:
         """Nothing runs, yet nothing that waits could be started: reject what never can be."""
@@ -73,7 +78,7 @@ class QueueingPolicy:
     @property
     def num_waiting(self) -> int:
         """Requests that wait."""
-        return len(self.waiting) + len(self._arrived)
+        return len(self.waiting) + len(self._arrived) + len(self._preempted)
 
     @property
     def num_running(self) -> int:
@@ -88,20 +93,20 @@ class QueueingPolicy:
         """A request ended or was cancelled."""
         if self.running.remove(request) is not None:
             self.ended(request)
-        elif not self._unqueue(request):
-            self._arrived = [
-                other for other in self._arrived if other.request_id != request.request_id
-            ]
+        elif self.waiting.remove(request) is None:
+            for queue in (self._arrived, self._preempted):
+                queue[:] = [other for other in queue if other.request_id != request.request_id]
 
     def requeue(self, request: RequestView) -> None:
         """A running request waits again."""
         if self.running.remove(request) is not None:
             self.ended(request)
-            self._enqueue(request)
+            self.waiting.add(request)
 
     def decide(self, engine: EngineView) -> Decision:
         """The next step."""
         step = Step(self.limits, engine, len(self.running))
+        self.running.turn()
         self._take_in(step)
         self.refuse(step)
         if self.mixed:
@@ -128,7 +133,7 @@ class QueueingPolicy:
     ) -> None:
         """Refuse a waiting request that was given no token yet."""
         assert not request.num_generated_tokens, "promised: who was given a token is kept"
-        self._unqueue(request)
+        self.waiting.remove(request)
         step.decision.reject.append(Rejection(request, reason, retry_after_s))
 
     def reject_late(self, step: Step, late: list[tuple[RequestView, float]]) -> None:
@@ -137,21 +142,13 @@ class QueueingPolicy:
         Who would miss it in an empty engine, too, need not come back.
         """
         for request, late_s in late:
-            alone_s = self.latency.prefill_s(request.num_prompt_tokens)
+            alone_s = self.latency.prefill_s(num_pending_tokens(request))
             hopeless = request.slo.ttft_s is not None and alone_s > request.slo.ttft_s
             self.reject(step, request, Reason.TTFT, None if hopeless else late_s)
 
     def queue_s(self) -> float:
         """How long the prompts that wait take to compute, one after another."""
-        return self.waiting_tokens * self.latency.prefill_token_s
-
-    def prompts_under_way(self) -> Iterator[RequestView]:
-        """Running requests that are still in prefill."""
-        return (request for request in self.running if not is_decoding(request))
-
-    def ahead_tokens(self) -> int:
-        """Prompt tokens that are still to compute for what runs."""
-        return sum(map(num_pending_tokens, self.prompts_under_way()))
+        return float(self.waiting.pending_tokens.sum()) * self.latency.prefill_token_s
 
     # Filling a step.
 
@@ -166,6 +163,11 @@ class QueueingPolicy:
 
     def _take_in(self, step: Step) -> None:
         cap = self.limits.max_num_waiting
+        for request in self._preempted:
+            self.waiting.add(request)
+        self._preempted.clear()
+        if self.limits.prefix_cache:
+            self.waiting.look_again(LOOKED_AT)
         self.fresh = []
         for request in self._arrived:
             if self._is_too_long(request, step.engine.num_blocks):
@@ -173,7 +175,7 @@ class QueueingPolicy:
             elif cap is not None and len(self.waiting) >= cap:
                 step.decision.reject.append(Rejection(request, Reason.QUEUE, self.queue_s()))
             else:
-                self._enqueue(request)
+                self.waiting.add(request)
                 self.fresh.append(request)
         self._arrived.clear()
 
@@ -184,19 +186,9 @@ class QueueingPolicy:
             not cuts and longest > self.limits.max_num_batched_tokens
         )
 
-    def _enqueue(self, request: RequestView) -> None:
-        self.waiting.add(request)
-        self.waiting_tokens += num_tokens(request)
-
-    def _unqueue(self, request: RequestView) -> bool:
-        found = self.waiting.remove(request) is not None
-        if found:
-            self.waiting_tokens -= num_tokens(request)
-        return found
-
     def _decode(self, step: Step) -> None:
         for request in self.decoders(step):
-            if request not in self.running:
+            if step.decision.preempt and request not in self.running:
                 continue  # preempted for one before it
             while not step.run(request, 1):
                 victim = self._preempt_last(step)
@@ -208,17 +200,17 @@ class QueueingPolicy:
         step.preempt(victim)
         self.running.remove(victim)
         self.ended(victim)
-        self._enqueue(victim)
+        self._preempted.append(victim)
         return victim
 
     def _prefill(self, step: Step) -> None:
         budget = self.prefill_budget(step)
-        for request in self.prompts_under_way():
+        for request in self.running.prompts:
             count = min(num_pending_tokens(request), budget)
             ran = count > 0 and step.run(request, count)
             budget -= count if ran else 0
             step.reserve_rest(request, count if ran else 0)
-        if step.decision.preempt or budget <= 0:
+        if step.decision.preempt or budget <= 0 or not self.waiting:
             return
         for request in self.admissible(step):
             count = self._first_chunk(request, budget)
@@ -227,7 +219,7 @@ class QueueingPolicy:
             step.admit(request, count)
             budget -= count
         for request in step.decision.admit:
-            self._unqueue(request)
+            self.waiting.remove(request)
             self.running.add(request)
             self.started(request)
 

@@ -28,7 +28,7 @@ class FcfsReject(QueueingPolicy):
     def refuse(self, step: Step) -> None:
         """Those that cannot make their TTFT."""
         now_s = step.engine.now_s
-        late = self.ttft_guard.unattainable(self.waiting, self.ahead_tokens(), now_s)
+        late = self.ttft_guard.unattainable(self.waiting, self.running.pending_tokens, now_s)
         self.reject_late(step, late)
 
 
@@ -47,8 +47,10 @@ class Mooncake(QueueingPolicy):
         """New requests whose predicted TTFT or TPOT is beyond an objective."""
         if not self.fresh:
             return
-        before = self.waiting_tokens - sum(map(num_tokens, self.fresh)) + self.ahead_tokens()
-        ahead_s = before * self.latency.prefill_token_s
+        waiting = float(self.waiting.pending_tokens.sum()) - sum(
+            map(num_pending_tokens, self.fresh)
+        )
+        ahead_s = (waiting + self.running.pending_tokens) * self.latency.prefill_token_s
         for request in self.fresh:
             own_s = self.latency.prefill_s(num_pending_tokens(request))
             ttft_s = ahead_s + own_s

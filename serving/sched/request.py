@@ -79,7 +79,11 @@ class RequestView(Protocol):
 
     @property
     def num_blocks(self) -> int:
-        """KV blocks it holds, shared ones included; 0 while it waits."""
+        """KV blocks it holds, shared ones included.
+
+        While it waits: those it will share with requests that hold them, or 0 where that is not
+        known.
+        """
         ...
 
     @property

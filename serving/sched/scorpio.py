@@ -34,7 +34,7 @@ class TtftGuarded(QueueingPolicy):
     def refuse(self, step: Step) -> None:
         """Those that cannot make their TTFT."""
         late = self.ttft_guard.unattainable(
-            self.waiting, self.ahead_tokens(), step.engine.now_s, self.rejection_order()
+            self.waiting, self.running.pending_tokens, step.engine.now_s, self.rejection_order()
         )
         self.reject_late(step, late)
 

@@ -5,8 +5,8 @@ from math import inf
 from serving.sched.engine import Limits
 from serving.sched.latency import LatencyModel
 from serving.sched.ordered import Key
-from serving.sched.pace import MARGIN, Round, next_round
-from serving.sched.request import RequestView, is_decoding
+from serving.sched.pace import MARGIN, NOBODY, next_round
+from serving.sched.request import RequestView
 from serving.sched.scorpio import TpotGuarded
 from serving.sched.step import Step
 from serving.sched.tpot_guard import TpotGuard
@@ -32,7 +32,7 @@ class ScorpioPlus(TpotGuarded):
     def __init__(self, limits: Limits, latency: LatencyModel) -> None:
         super().__init__(limits, latency)
         self.tpot_guard = TpotGuard(latency, inefficiency=1.05)
-        self._round = Round(frozenset(), 0, 0, inf)
+        self._round = NOBODY
 
     def key(self, request: RequestView) -> Key:
         """The deadline of its first token."""
@@ -41,25 +41,22 @@ class ScorpioPlus(TpotGuarded):
     def refuse(self, step: Step) -> None:
         """The fewest that keep the rest in time."""
         now_s = step.engine.now_s
-        decoding = [request for request in self.running if is_decoding(request)]
-        self._round = next_round(decoding, now_s, self.latency)
+        self._round = next_round(self.running.decoding, now_s, self.latency)
         if self.waiting:
             self.reject_late(step, self.late(now_s))
 
     def late(self, now_s: float) -> list[tuple[RequestView, float]]:
         """Whom to give up, and by how many seconds the plan was late."""
-        return fewest_late(self.waiting, self.ahead_tokens(), now_s, self._speed())
+        return fewest_late(self.waiting, self.running.pending_tokens, now_s, self._speed())
 
     def decoders(self, step: Step) -> list[RequestView]:
         """Those of the round."""
         del step
-        chosen = self._round.chosen
-        return [request for request in self.running if request.request_id in chosen]
+        return list(self._round.decodes)
 
     def prefill_budget(self, step: Step) -> int:
         """What keeps the round on pace."""
-        room = self._room(self._round.ends_s, self._round.num_decodes, self._round.context_tokens)
-        return min(step.tokens_left, room)
+        return min(step.tokens_left, self._room_beside_round())
 
     def _speed(self) -> PrefillSpeed:
         """What decodes leave to prompts: now, and when all time in hand is used up."""
@@ -67,13 +64,14 @@ class ScorpioPlus(TpotGuarded):
         pure_s = self.latency.prefill_token_s
         if not mix.num_seqs:
             return PrefillSpeed(inf, pure_s, pure_s)
-        at_once = self._room(
-            self._round.ends_s, self._round.num_decodes, self._round.context_tokens
-        )
         seqs = mix.virtual_batch_size
         room = self._room(mix.tightest_s * MARGIN, seqs, seqs * mix.mean_context)
         steady_s = mix.tightest_s / max(1, min(room, self.limits.max_num_batched_tokens))
-        return PrefillSpeed(at_once, pure_s, max(pure_s, steady_s))
+        return PrefillSpeed(self._room_beside_round(), pure_s, max(pure_s, steady_s))
+
+    def _room_beside_round(self) -> int:
+        planned = self._round
+        return self._room(planned.ends_s, len(planned.decodes), planned.context_tokens)
 
     def _room(self, seconds: float, num_decodes: float, context_tokens: float) -> int:
         if seconds == inf:

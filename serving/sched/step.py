@@ -3,7 +3,6 @@
 from serving.sched.decision import Decision
 from serving.sched.engine import EngineView, Limits
 from serving.sched.request import RequestView, num_tokens
-from serving.sched.shape import StepShape
 
 
 class Step:
@@ -21,7 +20,6 @@ class Step:
         "limits",
         "reserved_blocks",
         "seqs_left",
-        "shape",
         "tokens_left",
     )
 
@@ -29,7 +27,6 @@ class Step:
         self.limits = limits
         self.engine = engine
         self.decision = Decision()
-        self.shape = StepShape()
         self.tokens_left = limits.max_num_batched_tokens
         self.free_blocks = engine.num_free_blocks
         self.seqs_left = limits.max_num_seqs - num_running
@@ -45,12 +42,11 @@ class Step:
             self.free_blocks -= need
         self.tokens_left -= count
         self.decision.tokens[request.request_id] = count
-        self.shape.add(request, count)
         return True
 
     def can_admit(self, request: RequestView) -> bool:
         """Whether all its known tokens find KV blocks that nobody else counts on."""
-        need = self.limits.blocks_for(num_tokens(request))
+        need = self.limits.blocks_for(num_tokens(request)) - request.num_blocks
         return self.seqs_left > 0 and need <= self.free_blocks - self.reserved_blocks
 
     def admit(self, request: RequestView, count: int) -> None:

@@ -43,6 +43,8 @@ class TtftGuard:
 
         ``order``: places of the line in the order they are looked at; the line's own without.
         """
+        if not len(line):
+            return []
         places = np.arange(len(line)) if order is None else np.array(order, dtype=int)
         due_s = line.due_s[places]
         costs = (line.pending_tokens if self.summed else line.prefill_s)[places]

@@ -55,7 +55,7 @@ def test_every_request_ends_once_within_all_limits(
 
     simulate(requests, policy, machine, TEN_MS_STEPS.step_s)
 
-    assert machine.num_free_blocks == num_blocks
+    assert machine.pool.num_free == num_blocks
     assert policy.num_waiting == policy.num_running == 0
     for request in requests:
         assert request.end_s is not None
@@ -206,3 +206,30 @@ def test_shrunken_pool_takes_from_the_last_rather_than_stand_still() -> None:
     decision = policy.decide(EngineView(1.0, num_free_blocks=0, num_blocks=1))
 
     assert ids(decision.preempt) == ["last"]
+
+
+@pytest.mark.parametrize("name", ["fcfs-chunked", "scorpio-plus"])
+def test_preempted_prompt_counts_whole_again(name: str) -> None:
+    policy = create_policy(name, make_limits(), TEN_MS_STEPS)
+    first, second = make_request("first"), make_request("second", arrival_s=1.0)
+    started(policy, first, second)
+
+    decision = policy.decide(EngineView(1.0, num_free_blocks=0, num_blocks=2))
+    assert ids(decision.preempt) == ["second"]
+    assert policy.num_waiting == 1
+    second.num_computed_tokens = second.num_blocks = 0
+    policy.decide(EngineView(1.0, num_free_blocks=0, num_blocks=2))
+
+    assert policy.waiting.pending_tokens.tolist() == [17]
+
+
+def test_preempted_and_cancelled_before_the_next_step() -> None:
+    policy = FcfsChunked(make_limits(), TEN_MS_STEPS)
+    first, second = make_request("first"), make_request("second", arrival_s=1.0)
+    started(policy, first, second)
+    policy.decide(EngineView(1.0, num_free_blocks=0, num_blocks=2))
+
+    policy.leave(second)
+
+    assert policy.num_waiting == 0
+    assert policy.decide(PLENTY).tokens == {"first": 1}
