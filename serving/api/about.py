@@ -44,7 +44,7 @@ def _cards(service: Service) -> list[dict[str, Any]]:
     served = service.served
     common = {"object": "model", "created": service.started_at, "owned_by": "clade"}
     whole = {"id": served.name, **common, "root": served.root, "parent": None}
-    whole["max_model_len"] = service.engine.longest
+    whole["max_model_len"] = service.engine.runner.longest
     adapters = [
         {"id": name, **common, "root": root, "parent": served.name}
         for name, root in service.adapters.items()

@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse
 
 from serving.api.bodies import Sampling
 from serving.api.errors import ApiError
-from serving.api.service import Asked, Exchange, Service
-from serving.api.slo import slo_of
+from serving.api.exchange import Exchange
+from serving.api.service import Asked, Service
+from serving.api.slo import facts_of, headers_of, slo_of
 from serving.api.stream import DONE, EventStream, gone, sse
 from serving.engine.output import TokenOutput
 
@@ -98,7 +99,8 @@ async def respond(
             await _unless_gone(request, exchange.begin())
             if body.stream:
                 events = _events(exchange, shape, body, head, prompt_tokens)
-                return EventStream(events, exchange.timings[0].headers, held.pop_all())
+                headers = headers_of(exchange.timings, is_over=False)
+                return EventStream(events, headers, held.pop_all())
             choices = await _unless_gone(request, _collect(exchange))
         except ClientGone:
             return Response(status_code=CLIENT_GONE)
@@ -108,7 +110,7 @@ async def respond(
             "choices": [shape.whole(choice) for choice in choices],
             "usage": _usage(exchange, prompt_tokens),
         }
-        return JSONResponse(answer, headers=exchange.timings[0].headers)
+        return JSONResponse(answer, headers=headers_of(exchange.timings, is_over=True))
 
 
 async def _collect(exchange: Exchange) -> list[Choice]:
@@ -150,7 +152,7 @@ def _usage(exchange: Exchange, prompt_tokens: int) -> dict[str, Any]:
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": exchange.cached_tokens[0]},
-        "clade": exchange.timings[0].facts,
+        "clade": facts_of(exchange.timings),
     }
 
 

@@ -88,7 +88,7 @@ class _EngineState(Collector):
         engine, blocks = self._engine, self._engine.blocks
         gauges = {
             "vllm:num_requests_running": engine.policy.num_running,
-            "vllm:num_requests_waiting": engine.policy.num_waiting,
+            "vllm:num_requests_waiting": engine.num_waiting,
             "vllm:kv_cache_usage_perc": blocks.num_held / blocks.num_blocks,
         }
         counters = {

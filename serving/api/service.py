@@ -8,14 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from serving.api.errors import ApiError, bad_params, overloaded, refusal
+from serving.api.errors import ApiError, bad_params, overloaded
+from serving.api.exchange import Exchange
 from serving.api.metrics import Metrics
 from serving.api.slo import Timing
 from serving.api.text import Prompts
 from serving.engine.engine import Engine
 from serving.engine.loop import EngineDead, EngineLoop
 from serving.engine.lora import Adapter
-from serving.engine.output import Event, Failed, Refused, TokenOutput
+from serving.engine.output import Event, Refused, TokenOutput
 from serving.engine.params import BadParams, SamplingParams
 from serving.engine.sequence import Request
 from serving.sched.decision import Reason
@@ -52,55 +53,6 @@ class Asked:
 
     prompt: Sequence[int]
     params: SamplingParams
-
-
-class Exchange:
-    """The choices of one HTTP request, and their events as they come."""
-
-    def __init__(self, timings: list[Timing]) -> None:
-        self.timings = timings
-        self.cached_tokens = [0] * len(timings)
-        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-        self._early: list[tuple[int, TokenOutput]] = []
-        self._open = set(range(len(timings)))
-
-    def put(self, choice: int, event: Event) -> None:
-        """From the service."""
-        self._events.put_nowait((choice, event))
-
-    @property
-    def open_choices(self) -> set[int]:
-        """Choices whose last event has not been taken."""
-        return self._open
-
-    async def begin(self) -> None:
-        """Wait until every choice has its first token, so that a refusal comes before anything.
-
-        Raises ApiError.
-        """
-        missing = set(self._open)
-        while missing:
-            choice, output = await self._next()
-            missing.discard(choice)
-            self._early.append((choice, output))
-
-    async def outputs(self) -> AsyncIterator[tuple[int, TokenOutput]]:
-        """All tokens of all choices. Raises ApiError."""
-        for each in self._early:
-            yield each
-        self._early = []
-        while self._open:
-            yield await self._next()
-
-    async def _next(self) -> tuple[int, TokenOutput]:
-        choice, event = await self._events.get()
-        if isinstance(event, Refused):
-            raise refusal(event)
-        if isinstance(event, Failed):
-            raise ApiError(500, event.message, code="engine_error")
-        if event.finish is not None:
-            self._open.discard(choice)
-        return choice, event
 
 
 class Service:
@@ -211,12 +163,12 @@ class Service:
 
     def room_for(self, num_prompt_tokens: int) -> int:
         """Tokens that an answer may have. Raises ApiError if the prompt leaves none."""
-        room = self.engine.longest - num_prompt_tokens
+        room = self.engine.runner.longest - num_prompt_tokens
         if room < 1:
             raise ApiError(
                 400,
                 f"the prompt has {num_prompt_tokens} tokens, and prompt and answer together may "
-                f"have {self.engine.longest}",
+                f"have {self.engine.runner.longest}",
                 code="context_length_exceeded",
                 param="prompt",
             )
@@ -233,18 +185,23 @@ class Service:
     ) -> AsyncIterator[Exchange]:
         """Have choices answered; when left, what is unfinished is aborted. Raises ApiError."""
         slo, arrival_s = slo or Slo(), self.engine.clock()
-        requests = [
-            Request(
-                request_id=uuid.uuid4().hex,
-                prompt=tuple(each.prompt),
-                params=each.params,
-                arrival_s=arrival_s,
-                slo=slo,
-                priority=priority,
-                adapter=adapter,
+        firsts: dict[tuple[int, ...], str] = {}
+        requests: list[Request] = []
+        for each in asked:
+            request_id, prompt = uuid.uuid4().hex, tuple(each.prompt)
+            requests.append(
+                Request(
+                    request_id=request_id,
+                    prompt=prompt,
+                    params=each.params,
+                    arrival_s=arrival_s,
+                    slo=slo,
+                    priority=priority,
+                    adapter=adapter,
+                    sibling=firsts.get(prompt),
+                )
             )
-            for each in asked
-        ]
+            firsts.setdefault(prompt, request_id)
         self._check(requests)
         exchange = Exchange([Timing(arrival_s, slo) for _ in requests])
         try:

@@ -1,6 +1,6 @@
 """Objectives of a request: llm-d's headers, their older spelling, or a field of the body."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -88,20 +88,28 @@ class Timing:
         tpot_met = self.slo.tpot_s is None or (self.tpot_s or 0) <= self.slo.tpot_s
         return ttft_met and tpot_met
 
-    @property
-    def facts(self) -> dict[str, float | bool | None]:
-        """For the usage extension."""
-        return {
-            "ttft_ms": _ms(self.ttft_s),
-            "tpot_ms": _ms(self.tpot_s),
-            "slo_met": self.is_good if self.slo != Slo() else None,
-        }
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """For the answer: what is known by the time its headers are sent."""
-        measured = {"x-clade-ttft-ms": _ms(self.ttft_s), "x-clade-tpot-ms": _ms(self.tpot_s)}
-        return {name: f"{value:g}" for name, value in measured.items() if value is not None}
+def facts_of(timings: Sequence[Timing]) -> dict[str, float | bool | None]:
+    """For the usage extension: the worst of all choices, and whether all met their objectives."""
+    asked = timings[0].slo != Slo()
+    return {
+        "ttft_ms": _ms(_worst(timing.ttft_s for timing in timings)),
+        "tpot_ms": _ms(_worst(timing.tpot_s for timing in timings)),
+        "slo_met": all(timing.is_good for timing in timings) if asked else None,
+    }
+
+
+def headers_of(timings: Sequence[Timing], *, is_over: bool) -> dict[str, str]:
+    """For the answer: what is known when its headers are sent, of a stream the TTFT alone."""
+    facts = facts_of(timings)
+    measured = {f"x-clade-{name}-ms": facts[f"{name}_ms"] for name in ("ttft", "tpot")}
+    if not is_over:
+        del measured["x-clade-tpot-ms"]
+    return {name: f"{value:g}" for name, value in measured.items() if value is not None}
+
+
+def _worst(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -73,6 +73,7 @@ def assemble(model: str, options: Options, hub: HubModels | None) -> Service:
         max_num_seqs=options.max_num_seqs,
         max_num_batched_tokens=max(options.max_num_batched_tokens, options.max_num_seqs),
         block_size=options.block_size,
+        prefix_cache=True,
         max_num_waiting=options.max_num_waiting,
     )
     runner = Runner(built, kv_nbytes=_kv_nbytes(options), block_size=options.block_size)

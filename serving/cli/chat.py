@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 TIMEOUT_S = 600.0
 
@@ -37,9 +38,13 @@ def chat(
             model = model or first_model(http)
             console.print(f"[dim]{model}; Ctrl-C stops an answer, Ctrl-D ends[/dim]")
             while (said := _ask(console)) is not None:
-                messages.append({"role": "user", "content": said})
-                body = {"model": model, "messages": messages, **_given(options)}
-                messages.append({"role": "assistant", "content": _answer(http, body)})
+                asked = [*messages, {"role": "user", "content": said}]
+                try:
+                    answer = _answer(http, {"model": model, "messages": asked, **_given(options)})
+                except ChatFailed as error:
+                    console.print(f"[red]{escape(str(error))}[/red]")
+                    continue  # nothing was said, and the next word may do better
+                messages = [*asked, {"role": "assistant", "content": answer}]
     except (ChatFailed, httpx.HTTPError) as error:
         sys.stderr.write(f"clade: {error}\n")
         raise typer.Exit(1) from error

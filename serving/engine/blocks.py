@@ -32,6 +32,8 @@ class BlockPool:
         self._block_of: dict[bytes, int] = {}
         self._idle: OrderedDict[int, None] = OrderedDict()
         """Named blocks without a holder, oldest release first."""
+        self.version = 0
+        """Grows whenever a name is given, moved or forgotten."""
 
     @property
     def num_blocks(self) -> int:
@@ -51,6 +53,10 @@ class BlockPool:
     def num_private(self, blocks: Iterable[int]) -> int:
         """How many of these held blocks have no other holder."""
         return sum(self._holders[block] == 1 for block in blocks)
+
+    def num_shared(self, blocks: Iterable[int]) -> int:
+        """How many of these blocks have a holder: one more takes none of the free ones."""
+        return sum(self._holders[block] > 0 for block in blocks)
 
     def find(self, names: Iterable[bytes]) -> list[int]:
         """Blocks of the longest known prefix of a chain of names. Takes no hold."""
@@ -94,9 +100,11 @@ class BlockPool:
         if name not in self._block_of and block not in self._name_of:
             self._block_of[name] = block
             self._name_of[block] = name
+            self.version += 1
 
     def forget_names(self) -> None:
         """No block is found again: the weights that computed them are gone."""
+        self.version += 1
         self._name_of.clear()
         self._block_of.clear()
         self._free.extend(self._idle)
@@ -149,4 +157,5 @@ class BlockPool:
         name = self._name_of.pop(block, None)
         if name is not None:
             del self._block_of[name]
+            self.version += 1
         return name

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 import torch
 
 from serving.engine.blocks import BlockPool, NoRoom
+from serving.engine.checks import check_request
 from serving.engine.output import Event, Failed, Finish, Refused, TokenOutput
 from serving.engine.params import BadParams
 from serving.engine.profile import shape_of
 from serving.engine.runner import Runner
 from serving.engine.sampling import Draw, sample
 from serving.engine.sequence import Request, Sequence
+from serving.engine.siblings import Siblings
 from serving.engine.step import Part
 from serving.engine.text import Decoder, TextStream
 from serving.sched.decision import Decision
@@ -21,10 +23,6 @@ from serving.sched.policy import Policy
 from serving.sched.shape import StepShape
 
 log = logging.getLogger(__name__)
-
-
-class TooLong(BadParams):
-    """Prompt and answer together exceed what the model or the KV pool can hold."""
 
 
 class Engine:
@@ -70,6 +68,7 @@ class Engine:
         self._lengths = lengths or MaxTokens()
         self._observe = observe
         self._sequences: dict[str, Sequence] = {}
+        self._siblings = Siblings()
 
     @property
     def sequences(self) -> Iterable[Sequence]:
@@ -77,15 +76,14 @@ class Engine:
         return self._sequences.values()
 
     @property
+    def num_waiting(self) -> int:
+        """Sequences that wait."""
+        return self.policy.num_waiting + self._siblings.num_waiting
+
+    @property
     def is_idle(self) -> bool:
         """Whether there is nothing to do."""
         return not self._sequences
-
-    @property
-    def longest(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        pool = self.runner.pool
-        return min(self.runner.longest_context, pool.num_blocks * pool.block_size)
 
     def add(self, request: Request) -> None:
         """Take a request; its first event comes with a later step. Raises BadParams, TooLong."""
@@ -102,9 +100,10 @@ class Engine:
             )
         sequence = Sequence(
             request,
+            pool=self.blocks,
+            block_size=self.runner.pool.block_size,
             seed=self._draw_seed() if params.seed is None else params.seed,
             salt=self.runner.adapters.salt_of(request.adapter),
-            block_size=self.runner.pool.block_size,
             text=text,
         )
         if request.predicted_tokens is None:
@@ -112,30 +111,18 @@ class Engine:
                 len(request.prompt), params.max_tokens, _group(request)
             )
             sequence.predicted_tokens = clamped(predicted, params.max_tokens)
-        self._take(sequence)
+        first = self._sequences.get(request.sibling or "")
+        if first is not None and first.first_token_s is None:
+            self._sequences[request.request_id] = sequence
+            self._siblings.wait(sequence, first.request_id)
+        else:
+            self._take(sequence)
 
     def check(self, request: Request) -> None:
         """Whether a request can be served at all. Raises BadParams, TooLong."""
         if request.request_id in self._sequences:
             raise BadParams("request_id", f"{request.request_id} is being answered already")
-        if not request.prompt:
-            raise BadParams("prompt", "the prompt is empty")
-        vocabulary = self.runner.vocabulary
-        named = (*request.prompt, *request.params.logit_bias, *request.params.stop_token_ids)
-        if any(not 0 <= token < vocabulary for token in named):
-            raise BadParams("prompt", f"token ids are between 0 and {vocabulary - 1}")
-        if request.adapter is not None and request.adapter not in self.runner.adapters.names:
-            raise BadParams("model", f"the adapter {request.adapter} is not served any more")
-        if request.params.stop and self._decoder is None:
-            raise BadParams("stop", "stop strings need a tokenizer, and this model has none")
-        wanted = len(request.prompt) + request.params.max_tokens
-        if wanted > self.longest:
-            raise TooLong(
-                "max_tokens",
-                f"{len(request.prompt)} tokens of prompt and up to {request.params.max_tokens} of "
-                f"answer are {wanted}, and at most {self.longest} are possible; shorten the prompt "
-                "or ask for fewer",
-            )
+        check_request(request, self.runner, has_decoder=self._decoder is not None)
 
     def abort(self, request_id: str) -> None:
         """Forget a request, whatever its state; no event is told of it any more."""
@@ -144,6 +131,9 @@ class Engine:
             self.policy.leave(sequence)
             sequence.retreat()
             self.is_waiting = False
+            heir = self._siblings.lose(request_id)
+            if heir is not None:
+                self.policy.arrive(heir)
 
     def hand_over(self, request_id: str) -> Sequence:
         """Give a sequence away, without its KV blocks, for another engine to adopt."""
@@ -156,7 +146,7 @@ class Engine:
 
         Its keys and values are computed again.
         """
-        sequence.rename_blocks(self.runner.pool.block_size)
+        sequence.move_to(self.blocks, self.runner.pool.block_size)
         self._take(sequence)
 
     def become(self, ends: Iterable[int], decoder: Decoder | None) -> None:
@@ -185,10 +175,10 @@ class Engine:
         decision = self.policy.decide(view)
         events: list[Event] = []
         for rejection in decision.reject:
-            del self._sequences[rejection.request.request_id]
-            events.append(
-                Refused(rejection.request.request_id, rejection.reason, rejection.retry_after_s)
-            )
+            request_id = rejection.request.request_id
+            for each in (self._sequences[request_id], *self._siblings.behind(request_id)):
+                del self._sequences[each.request_id]
+                events.append(Refused(each.request_id, rejection.reason, rejection.retry_after_s))
         parts = self._prepare(decision)
         self.is_waiting = not parts
         self.again_s = None if parts else decision.again_s
@@ -208,7 +198,7 @@ class Engine:
             self._sequences[view.request_id].retreat()
         for view in decision.admit:
             sequence = self._sequences[view.request_id]
-            sequence.admit(self.blocks)
+            sequence.admit()
             self.num_looked_up_tokens += len(sequence.tokens)
             self.num_found_tokens += sequence.num_computed_tokens
         parts: list[Part] = []
@@ -246,6 +236,8 @@ class Engine:
         if sequence.first_token_s is None:
             sequence.first_token_s = now
             self.num_prompt_tokens += sequence.num_prompt_tokens
+            for each in self._siblings.behind(sequence.request_id):
+                self.policy.arrive(each)
         finish, stopped_by = self._finish(sequence, draw.token)
         text = ""
         if sequence.text is not None:

@@ -98,10 +98,12 @@ def _parts(works: list[Work], runner: Runner) -> tuple[list[Part], StepShape]:
             params=SamplingParams(temperature=0),
             arrival_s=0,
         )
-        sequence = Sequence(request, seed=0, salt=b"", block_size=runner.pool.block_size, text=None)
+        sequence = Sequence(
+            request, pool=pool, block_size=runner.pool.block_size, salt=request.request_id.encode()
+        )  # equal tokens, and still nothing that they could share
         sequence.tokens += [1] * (computed + count - prompt)
-        sequence.admit(pool)
+        sequence.admit()
         sequence.reserve(computed + count)
-        sequence.num_computed_tokens = computed
+        sequence.advance(computed)
         parts.append((sequence, count))
     return parts, shape_of(parts)

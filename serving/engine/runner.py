@@ -45,6 +45,11 @@ class Runner:
             device=model.device,
         )
 
+    @property
+    def longest(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return min(self.longest_context, self.pool.num_blocks * self.pool.block_size)
+
     @torch.inference_mode()
     def run(self, parts: Seq[Part]) -> tuple[list[Sequence], torch.Tensor]:
         """Compute pending tokens. Returns whose last it was, and their logits ``[n, vocab]``."""

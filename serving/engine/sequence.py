@@ -4,6 +4,7 @@ All that is needed to go on with it elsewhere are its request and its tokens: ke
 computed again, and draws depend on the seed and the token's number alone.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
@@ -26,13 +27,26 @@ class Request:
     adapter: str | None = None
     """Name of the LoRA adapter; None: the model as it is."""
     predicted_tokens: int | None = None
+    sibling: str | None = None
+    """A request with the same prompt that came before: what that computes of it is shared."""
 
 
 class Sequence:
-    """A request that an engine has taken; what policies see of it is ``sched``'s RequestView."""
+    """A request that an engine has taken; what policies see of it is ``sched``'s RequestView.
+
+    ``pool``: where it finds its prefix and has its KV blocks. ``salt``: what its keys and values
+    depend on beside its tokens.
+    """
 
     def __init__(
-        self, request: Request, *, seed: int, salt: bytes, block_size: int, text: TextStream | None
+        self,
+        request: Request,
+        *,
+        pool: BlockPool,
+        block_size: int,
+        seed: int = 0,
+        salt: bytes = b"",
+        text: TextStream | None = None,
     ) -> None:
         params, prompt = request.params, request.prompt
         predicted = request.predicted_tokens
@@ -44,7 +58,6 @@ class Sequence:
         self.num_prompt_tokens = len(prompt)
         self.max_tokens = params.max_tokens
         self.predicted_tokens = max(1, min(predicted or self.max_tokens, self.max_tokens))
-        self.num_computed_tokens = 0
         self.num_cached_tokens = 0
         """Tokens of the prompt that were in the prefix cache when it first ran."""
         self.first_token_s: float | None = None
@@ -53,9 +66,13 @@ class Sequence:
         self.tokens = list(prompt)
         self.blocks: list[int] = []
         self.is_running = False
+        self._computed = 0
         self._names = [salt]
         self._block_size = block_size
-        self._pool: BlockPool | None = None
+        self._pool = pool
+        self._found: list[int] = []
+        self._found_at = -1
+        """The pool's version at which it was last looked at."""
 
     @property
     def num_generated_tokens(self) -> int:
@@ -63,14 +80,19 @@ class Sequence:
         return len(self.tokens) - self.num_prompt_tokens
 
     @property
+    def num_computed_tokens(self) -> int:
+        """Tokens whose keys and values it has; while it waits, those it would find in the pool."""
+        return self._computed if self.is_running else len(self._find()) * self._block_size
+
+    @property
     def num_blocks(self) -> int:
-        """KV blocks it holds."""
-        return len(self.blocks)
+        """KV blocks it holds; while it waits, those it would share with who holds them."""
+        return len(self.blocks) if self.is_running else self._pool.num_shared(self._find())
 
     @property
     def num_private_blocks(self) -> int:
         """KV blocks that nobody else holds."""
-        return 0 if self._pool is None else self._pool.num_private(self.blocks)
+        return self._pool.num_private(self.blocks)
 
     @property
     def num_pending_tokens(self) -> int:
@@ -82,61 +104,70 @@ class Sequence:
         """The tokens it was given."""
         return self.tokens[len(self.request.prompt) :]
 
-    def admit(self, pool: BlockPool) -> None:
-        """Run from now on, beginning behind the longest prefix that the pool holds already.
-
-        At least one token stays to be computed: its logits are what the next one is drawn from.
-        """
+    def admit(self) -> None:
+        """Run from now on, beginning behind the longest prefix that the pool holds already."""
         assert not self.is_running
-        usable = (len(self.tokens) - 1) // self._block_size
-        self.blocks = pool.find(self._full_names(usable))
-        pool.hold(self.blocks)
-        self.num_computed_tokens = len(self.blocks) * self._block_size
+        self.blocks = list(self._find())
+        self._pool.hold(self.blocks)
+        self._computed = len(self.blocks) * self._block_size
         if self.first_token_s is None:
-            self.num_cached_tokens = self.num_computed_tokens
-        self._pool = pool
+            self.num_cached_tokens = self._computed
         self.is_running = True
 
     def reserve(self, count: int) -> None:
         """Have KV blocks for ``count`` more computed tokens. Raises NoRoom, changing nothing."""
-        assert self._pool is not None
-        wanted = -(-(self.num_computed_tokens + count) // self._block_size) - len(self.blocks)
+        assert self.is_running
+        wanted = -(-(self._computed + count) // self._block_size) - len(self.blocks)
         if wanted > 0:
             self.blocks += self._pool.allocate(wanted)
 
     def advance(self, count: int) -> None:
         """``count`` pending tokens are computed; blocks that are full now can be found."""
-        assert self._pool is not None
-        before = self.num_computed_tokens // self._block_size
-        self.num_computed_tokens += count
-        after = self.num_computed_tokens // self._block_size
-        for number, name in zip(
-            range(before, after), self._full_names(after)[before:], strict=True
+        assert self.is_running
+        before = self._computed // self._block_size
+        self._computed += count
+        after = self._computed // self._block_size
+        for block, name in zip(
+            self.blocks[before:after], self._full_names(before, after), strict=True
         ):
-            self._pool.name(self.blocks[number], name)
+            self._pool.name(block, name)
 
     def retreat(self) -> None:
         """Give all KV blocks back and wait again; tokens stay."""
-        if self._pool is not None:
-            self._pool.release(self.blocks)
-        self.blocks, self._pool = [], None
-        self.num_computed_tokens = 0
+        self._pool.release(self.blocks)
+        self.blocks = []
+        self._computed, self._found_at = 0, -1
         self.is_running = False
 
     def move_blocks(self, moved: dict[int, int]) -> None:
         """Follow blocks to their new places."""
         self.blocks = [moved.get(block, block) for block in self.blocks]
 
-    def rename_blocks(self, block_size: int) -> None:
-        """Go on in a pool with blocks of another size."""
+    def move_to(self, pool: BlockPool, block_size: int) -> None:
+        """Go on in another pool, whose blocks may have another size."""
         assert not self.is_running
-        self._block_size = block_size
+        self._pool, self._block_size, self._found_at = pool, block_size, -1
         del self._names[1:]
 
-    def _full_names(self, count: int) -> list[bytes]:
-        """Names of the first ``count`` blocks, all of them full of known tokens."""
+    def _find(self) -> list[int]:
+        """Blocks of its longest prefix in the pool.
+
+        At least one token stays to be computed: its logits are what the next one is drawn from.
+        """
+        if self._found_at != self._pool.version:
+            usable = (len(self.tokens) - 1) // self._block_size
+            self._found = self._pool.find(self._full_names(0, usable))
+            self._found_at = self._pool.version
+        return self._found
+
+    def _full_names(self, start: int, stop: int) -> Iterator[bytes]:
+        """Names of blocks that are full of known tokens, made as they are needed.
+
+        Those before ``start`` have been made.
+        """
         size = self._block_size
-        while len(self._names) <= count:
-            start = (len(self._names) - 1) * size
-            self._names.append(chain(self._names[-1], self.tokens[start : start + size]))
-        return self._names[1 : count + 1]
+        for number in range(start, stop):
+            if number + 1 == len(self._names):
+                tokens = self.tokens[number * size : (number + 1) * size]
+                self._names.append(chain(self._names[-1], tokens))
+            yield self._names[number + 1]

@@ -161,6 +161,27 @@ def test_echo_and_token_ids(client: openai.OpenAI) -> None:
     assert done.choices[0].text == PROMPT + greedy_text(PROMPT, 4)
 
 
+def test_choices_of_a_prompt_compute_it_once_and_are_timed_together(inference: Inference) -> None:
+    """Seeds of choices follow one another, so each is what it would be alone."""
+    engine, client = inference.engine, inference.client()
+    prompt = "Once upon a time there was a prompt that nobody had computed"
+    asked = {"model": NAME, "prompt": prompt, "max_tokens": 9, "temperature": 1.0}
+    looked_up, found = engine.num_looked_up_tokens, engine.num_found_tokens
+
+    together = client.completions.create(
+        **asked, n=4, seed=50, extra_headers={"x-slo-ttft-ms": "0.001"}
+    )
+
+    computed = (engine.num_looked_up_tokens - looked_up) - (engine.num_found_tokens - found)
+    block = engine.runner.pool.block_size
+    assert computed == len(prompt) + 3 * (len(prompt) - (len(prompt) - 1) // block * block)
+    assert together.usage.prompt_tokens == len(prompt)
+    assert together.usage.clade["slo_met"] is False
+    alone = [client.completions.create(**asked, seed=50 + n).choices[0].text for n in range(4)]
+    assert [choice.text for choice in together.choices] == alone
+    assert len(set(alone)) > 1
+
+
 def test_models(client: openai.OpenAI) -> None:
     [model] = client.models.list()
     assert model.id == NAME

@@ -145,6 +145,15 @@ def test_chat_command(running: Running) -> None:
     assert len(done.stdout) > 40
 
 
+def test_a_chat_outlives_an_answer_that_is_refused(running: Running) -> None:
+    said = f"{'x' * 400}\nHi\n"
+    done = command(chat.chat, running.url, "--max-tokens", "5", "--seed", "1", said=said)
+
+    assert done.exit_code == 0, done.output
+    assert "prompt" in done.stdout
+    assert done.stdout.count("›") == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

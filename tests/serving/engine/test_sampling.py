@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from serving.engine import sampling
+from serving.engine.blocks import BlockPool
 from serving.engine.params import SamplingParams
 from serving.engine.sampling import sample, uniform
 from serving.engine.sequence import Request, Sequence
@@ -30,7 +31,7 @@ def sequence_of(seed: int = 0, said: tuple[int, ...] = (), **params: object) -> 
         params=SamplingParams(**{"max_tokens": 100} | params),
         arrival_s=0.0,
     )
-    sequence = Sequence(request, seed=seed, salt=b"", block_size=4, text=None)
+    sequence = Sequence(request, pool=BlockPool(8), block_size=4, seed=seed)
     sequence.tokens += said
     return sequence
 
