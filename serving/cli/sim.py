@@ -60,6 +60,10 @@ def slo(
     ] = "noisy",
     max_batched_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a step.")] = 2048,
     max_seqs: Annotated[int, typer.Option(min=1, help="Requests running at once.")] = 256,
+    prefix_cache: Annotated[
+        bool,
+        typer.Option(help="Prompts that begin alike by a trace's hash_ids share KV blocks."),
+    ] = True,
     refit: Annotated[
         bool, typer.Option("--refit", help="Fit latency models again while serving.")
     ] = False,
@@ -77,15 +81,18 @@ def slo(
     loads = sorted(set(load or (0.5, 1.0, 2.0)))
     try:
         _check(policies, loads)
+        bodies = read_trace(trace)
         setting = Setting(
             gpu=gpu, model=model, process=process, predictor=predictor, count=requests,
             max_num_batched_tokens=max_batched_tokens, max_num_seqs=max_seqs, refit=refit,
+            prefix_cache=prefix_cache and process == "trace" and any(b.prefix for b in bodies),
         )  # fmt: skip
-        bodies = read_trace(trace)
         unit_rate = capacity(setting, bodies)
     except (NoSuchTrace, BadTrace, UnknownPolicy, UnknownHardware, ValueError) as fault:
         raise typer.BadParameter(str(fault)) from fault
     _say(f"SIMULATED {gpu} × {model}; step times:", *setting.times.notes)
+    if setting.prefix_cache:
+        _say(f"prefixes: shared as the trace names them, in KV blocks of {setting.block_size}")
     _say(f"capacity {unit_rate:.3f} requests/s (load 1): offline throughput on {trace}'s lengths")
     asked = {"policies": policies, "loads": loads, "unit_rate": unit_rate, "seeds": seeds}
     runs = sweep(setting, bodies, **asked, processes=processes)

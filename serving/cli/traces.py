@@ -1,6 +1,7 @@
 """Traces by path or by the name of one that comes along."""
 
 import gzip
+import lzma
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from serving.sim.traces import parse_trace
 
 BUNDLED = {
     "azure-code": "azure_code.csv.gz",
-    "mooncake-conversation": "mooncake_conversation.jsonl.gz",
+    "mooncake-conversation": "mooncake_conversation.jsonl.xz",
 }
 
 
@@ -18,19 +19,22 @@ class NoSuchTrace(ValueError):
 
 
 def read_trace(name: str) -> list[Arrival]:
-    """The arrivals of a file (``.gz`` is unpacked) or of a bundled trace.
+    """The arrivals of a file (``.gz`` and ``.xz`` are unpacked) or of a bundled trace.
 
     Raises:
         NoSuchTrace, BadTrace, OSError: there is none, or it cannot be read.
     """
     if name in BUNDLED:
-        packed = resources.files("serving.traces").joinpath(BUNDLED[name]).read_bytes()
-        return parse_trace(gzip.decompress(packed).decode().splitlines())
+        packed = resources.files("serving.traces").joinpath(BUNDLED[name])
+        with resources.as_file(packed) as path:
+            return _read(path)
     path = Path(name)
     if not path.is_file():
         raise NoSuchTrace(f"{name}: no such file; traces that come along: {', '.join(BUNDLED)}")
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8") as packed_lines:
-            return parse_trace(packed_lines)
-    with path.open(encoding="utf-8") as lines:
+    return _read(path)
+
+
+def _read(path: Path) -> list[Arrival]:
+    opened = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    with opened(path, "rt", encoding="utf-8") as lines:
         return parse_trace(lines)

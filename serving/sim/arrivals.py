@@ -5,14 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log
 
+NAMED_TOKENS = 512
+"""Mooncake's blocks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request of a trace: seconds from its start, tokens in and out (at least 1 each)."""
+    """One request of a trace: seconds from its start, tokens in and out (at least 1 each).
+
+    ``prefix``: names of what its prompt begins with, a name for every :data:`NAMED_TOKENS` tokens.
+    Prompts with the first so many names alike begin alike.
+    """
 
     at_s: float
     num_prompt_tokens: int
     num_output_tokens: int
+    prefix: tuple[int, ...] = ()
 
 
 def mean_rate(arrivals: Sequence[Arrival]) -> float:
@@ -40,12 +48,13 @@ def bursts(
 ) -> list[Arrival]:
     """``count`` arrivals with gamma gaps of coefficient of variation ``1 / √shape``.
 
-    1 is Poisson; below, arrivals come in bursts (vLLM's benchmark calls this burstiness).
+    1 is Poisson; below, arrivals come in bursts (vLLM's benchmark calls this burstiness). A body
+    that is drawn twice is two requests alike in length, which share nothing.
     """
     now_s = 0.0
     arrivals = []
     for _ in range(count):
         gap = -log(1 - rng.random()) if shape == 1 else rng.gammavariate(shape, 1 / shape)
         now_s += gap / rate
-        arrivals.append(replace(rng.choice(bodies), at_s=now_s))
+        arrivals.append(replace(rng.choice(bodies), at_s=now_s, prefix=()))
     return arrivals

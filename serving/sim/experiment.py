@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from serving.sched.engine import Limits
@@ -11,7 +11,7 @@ from serving.sched.latency import FittedLatency
 from serving.sched.length import GroupMean, Learned, LengthPredictor, MaxTokens
 from serving.sched.named import POLICIES, create_policy
 from serving.sched.refit import Refit
-from serving.sim.arrivals import Arrival, at_rate, bursts, poisson
+from serving.sim.arrivals import NAMED_TOKENS, Arrival, at_rate, bursts, poisson
 from serving.sim.gpus import StepTimes, step_times
 from serving.sim.machine import Machine
 from serving.sim.outcome import Outcome, outcome
@@ -31,7 +31,8 @@ class Setting:
     """What all runs of a comparison share.
 
     ``process``: the trace's own times, or generated ones with the trace's bodies. ``count``: how
-    many requests; the first ones of a trace.
+    many requests; the first ones of a trace. ``prefix_cache``: prompts that begin alike, by the
+    names of the trace, share KV blocks, which are then as large as what a name stands for.
     """
 
     gpu: str
@@ -42,6 +43,7 @@ class Setting:
     max_num_seqs: int = 256
     count: int | None = None
     refit: bool = False
+    prefix_cache: bool = False
 
     @property
     def times(self) -> StepTimes:
@@ -54,20 +56,28 @@ class Setting:
         return Limits(
             max_num_seqs=self.max_num_seqs,
             max_num_batched_tokens=self.max_num_batched_tokens,
+            block_size=self.block_size,
+            prefix_cache=self.prefix_cache,
             watermark_blocks=self.num_blocks // 100,
         )
 
     @property
     def num_blocks(self) -> int:
         """KV blocks of the pool."""
-        return self.times.kv_tokens // 16
+        return self.times.kv_tokens // self.block_size
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of a KV block."""
+        return NAMED_TOKENS if self.prefix_cache else 16
 
 
 def capacity(setting: Setting, bodies: Sequence[Arrival], count: int = 1_500) -> float:
     """Requests a second that the engine finishes when all are there at once.
 
     Offline throughput of ``fcfs-chunked`` on bodies drawn from ``bodies``, nobody having an
-    objective and steps without noise: what the hardware does at most, whatever a policy wants.
+    objective, no prefix being found and steps without noise: what the hardware does at most,
+    whatever a policy wants.
     """
     rng = random.Random(0)
     drawn = [Arrival(0.0, b.num_prompt_tokens, b.num_output_tokens)
@@ -89,6 +99,8 @@ def run(
     rng = random.Random(seed)
     arrivals = _arrivals(setting, bodies, rate, rng)
     is_oracle = setting.predictor == "oracle" or POLICIES[policy_name].needs_oracle
+    if not setting.prefix_cache:
+        arrivals = [replace(arrival, prefix=()) for arrival in arrivals]
     requests = make_requests(arrivals, rng, **({"noise": 0.0} if is_oracle else {}))
     latency = _fitted(setting.times, rng)
     end_s = simulate(

@@ -1,5 +1,6 @@
 """The engine of the simulator: carries decisions out to the letter and checks every promise."""
 
+from serving.engine.blocks import BlockPool
 from serving.sched.decision import Decision
 from serving.sched.engine import EngineView, Limits
 from serving.sched.shape import StepShape
@@ -11,19 +12,25 @@ class PromiseBroken(AssertionError):
 
 
 class Machine:
-    """Requests, a pool of KV blocks, and nothing that could surprise a policy."""
+    """Requests, the engine's books of KV blocks, and nothing that could surprise a policy."""
 
     def __init__(self, limits: Limits, num_blocks: int) -> None:
         self.limits = limits
-        self.num_blocks = num_blocks
-        self.num_free_blocks = num_blocks
+        self.pool = BlockPool(num_blocks)
         self.waiting: dict[str, SimRequest] = {}
         self.running: dict[str, SimRequest] = {}
+        self.num_found_tokens = 0
+        """Of prompts, over all admissions: what was in the prefix cache."""
         self._step: list[tuple[SimRequest, int]] = []
 
     def view(self, now_s: float) -> EngineView:
-        """What a policy is shown."""
-        return EngineView(now_s, self.num_free_blocks, self.num_blocks)
+        """What a policy is shown; what waits is shown the prefix that it would find."""
+        for request in self.waiting.values():
+            if request.prefix:
+                found = self._find(request)
+                request.num_computed_tokens = len(found) * self.limits.block_size
+                request.num_blocks = self.pool.num_shared(found)
+        return EngineView(now_s, self.pool.num_free, self.pool.num_blocks)
 
     def arrive(self, request: SimRequest) -> None:
         """A request waits."""
@@ -43,25 +50,23 @@ class Machine:
             request = self._take(self.running, view.request_id, "preempt")
             _promise(view.request_id not in decision.tokens, "preempted and run in one step")
             self._free(request)
-            request.num_computed_tokens = 0
             request.num_preemptions += 1
             self.waiting[request.request_id] = request
         for view in decision.admit:
             _promise(view.request_id in decision.tokens, "admitted without a token to compute")
-            self.running[view.request_id] = self._take(self.waiting, view.request_id, "admit")
+            request = self._take(self.waiting, view.request_id, "admit")
+            self._hold_prefix(request)
+            self.running[view.request_id] = request
         _promise(len(self.running) <= self.limits.max_num_seqs, "more requests than max_num_seqs")
         _promise(
             sum(decision.tokens.values()) <= self.limits.max_num_batched_tokens,
             "more tokens than max_num_batched_tokens",
         )
         shape = StepShape()
-        self._step = []
-        for request_id, count in decision.tokens.items():
-            _promise(request_id in self.running, "runs a request that does not run")
-            request = self.running[request_id]
-            self._allocate(request, count)
-            shape.add(request, count)
-            self._step.append((request, count))
+        self._step = [
+            (self._allocated(request_id, count, shape), count)
+            for request_id, count in decision.tokens.items()
+        ]
         return shape
 
     def end_step(self, now_s: float) -> list[SimRequest]:
@@ -69,31 +74,65 @@ class Machine:
         ended = []
         for request, count in self._step:
             request.num_computed_tokens += count
+            if request.prefix:
+                self._name(request, count)
             known = request.num_prompt_tokens + request.num_generated_tokens
             if request.num_computed_tokens < known:
                 continue
             request.give_token(now_s)
-            if request.is_finished:
+            if request.end_s is not None:
                 del self.running[request.request_id]
                 self._free(request)
                 ended.append(request)
         self._step = []
         return ended
 
-    def _allocate(self, request: SimRequest, count: int) -> None:
-        known = request.num_prompt_tokens + request.num_generated_tokens
-        pending = known - request.num_computed_tokens
-        _promise(0 < count <= pending, f"{count} tokens of {pending} pending")
-        _promise(count == pending or self.limits.chunked_prefill, "cut what cannot be cut")
-        need = self.limits.blocks_for(request.num_computed_tokens + count) - request.num_blocks
+    def _allocated(self, request_id: str, count: int, shape: StepShape) -> SimRequest:
+        """A request with the KV blocks for ``count`` more tokens, counted in the step's shape."""
+        request = self.running.get(request_id)
+        if request is None:
+            raise PromiseBroken(f"runs {request_id}, which does not run")
+        computed = request.num_computed_tokens
+        pending = request.num_prompt_tokens + request.num_generated_tokens - computed
+        if not 0 < count <= pending:
+            raise PromiseBroken(f"{count} tokens of {pending} pending")
+        if count < pending and not self.limits.chunked_prefill:
+            raise PromiseBroken("cut what cannot be cut")
+        need = -(-(computed + count) // self.limits.block_size) - request.num_blocks
         if need > 0:
-            _promise(need <= self.num_free_blocks, "more KV blocks than are free")
-            self.num_free_blocks -= need
+            _promise(need <= self.pool.num_free, "more KV blocks than are free")
+            request.blocks += self.pool.allocate(need)
             request.num_blocks += need
+        if pending == 1 and request.num_generated_tokens:
+            shape.add_decode(computed + 1)
+        else:
+            shape.add_prefill(count, computed)
+        return request
+
+    def _find(self, request: SimRequest) -> list[int]:
+        usable = (request.num_prompt_tokens - 1) // self.limits.block_size
+        return self.pool.find(request.prefix[:usable])
+
+    def _hold_prefix(self, request: SimRequest) -> None:
+        request.pool, request.blocks = self.pool, self._find(request)
+        self.pool.hold(request.blocks)
+        request.num_blocks = len(request.blocks)
+        request.num_computed_tokens = request.num_blocks * self.limits.block_size
+        self.num_found_tokens += request.num_computed_tokens
+
+    def _name(self, request: SimRequest, count: int) -> None:
+        """What the last ``count`` computed tokens have filled can be found."""
+        size = self.limits.block_size
+        end = request.num_computed_tokens // size
+        start = (request.num_computed_tokens - count) // size
+        named = zip(request.blocks[start:end], request.prefix[start:end], strict=False)
+        for block, name in named:
+            self.pool.name(block, name)
 
     def _free(self, request: SimRequest) -> None:
-        self.num_free_blocks += request.num_blocks
-        request.num_blocks = 0
+        self.pool.release(request.blocks)
+        request.pool, request.blocks = None, []
+        request.num_computed_tokens = request.num_blocks = 0
 
     @staticmethod
     def _take(where: dict[str, SimRequest], request_id: str, verb: str) -> SimRequest:

@@ -1,7 +1,8 @@
 """A request on its way through a simulated engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from serving.engine.blocks import BlockPool
 from serving.sched.decision import Rejection
 from serving.sched.request import Slo
 
@@ -10,9 +11,10 @@ from serving.sched.request import Slo
 class SimRequest:
     """A request view whose future is known: it ends after ``num_output_tokens``.
 
-    ``slo_class``: what its objectives are called. ``max_gap_s``: the longest wait between two of
-    its tokens. ``end_s``: when its last token was given or it was rejected. Times in seconds on the
-    virtual clock.
+    ``slo_class``: what its objectives are called. ``prefix``: names of the first KV blocks of its
+    prompt. ``pool``: where it has its KV blocks, as long as it runs. ``max_gap_s``: the longest
+    wait between two of its tokens. ``end_s``: when its last token was given or it was rejected.
+    Times in seconds on the virtual clock.
     """
 
     request_id: str
@@ -27,6 +29,9 @@ class SimRequest:
     num_computed_tokens: int = 0
     num_generated_tokens: int = 0
     num_blocks: int = 0
+    prefix: tuple[bytes, ...] = ()
+    blocks: list[int] = field(default_factory=list)
+    pool: BlockPool | None = None
     first_token_s: float | None = None
     last_token_s: float | None = None
     max_gap_s: float = 0.0
@@ -36,13 +41,8 @@ class SimRequest:
 
     @property
     def num_private_blocks(self) -> int:
-        """All its KV blocks: nothing is shared here."""
-        return self.num_blocks
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether its last token was given."""
-        return self.num_generated_tokens >= self.num_output_tokens
+        """Its KV blocks that nobody else holds."""
+        return self.num_blocks if self.pool is None else self.pool.num_private(self.blocks)
 
     @property
     def ttft_s(self) -> float | None:
@@ -79,8 +79,8 @@ class SimRequest:
         self.num_generated_tokens += 1
         if self.first_token_s is None:
             self.first_token_s = now_s
-        elif self.last_token_s is not None:
-            self.max_gap_s = max(self.max_gap_s, now_s - self.last_token_s)
+        elif self.last_token_s is not None and now_s - self.last_token_s > self.max_gap_s:
+            self.max_gap_s = now_s - self.last_token_s
         self.last_token_s = now_s
-        if self.is_finished:
+        if self.num_generated_tokens >= self.num_output_tokens:
             self.end_s = now_s

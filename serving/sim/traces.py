@@ -3,13 +3,16 @@
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from serving.sim.arrivals import Arrival
 
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 MOONCAKE_KEYS = ("timestamp", "input_length", "output_length")
+PREFIX_KEY = "hash_ids"
 
 
 class BadTrace(ValueError):
@@ -21,8 +24,8 @@ def parse_trace(lines: Iterable[str]) -> list[Arrival]:
 
     CSV with a head of at least ``TIMESTAMP,ContextTokens,GeneratedTokens`` (ISO date and time, or a
     number of seconds), or one JSON object a line with at least ``timestamp`` (milliseconds),
-    ``input_length`` and ``output_length``. Requests without a prompt or an answer are counted as
-    having one token of it.
+    ``input_length`` and ``output_length``, and maybe ``hash_ids``, the names of a prompt's blocks.
+    Requests without a prompt or an answer are counted as having one token of it.
 
     Raises:
         BadTrace: neither of these, or fewer than two requests.
@@ -37,10 +40,7 @@ def parse_trace(lines: Iterable[str]) -> list[Arrival]:
     if len(arrivals) < 2:
         raise BadTrace("a trace needs at least two requests")
     start_s = arrivals[0].at_s
-    return [
-        Arrival(each.at_s - start_s, each.num_prompt_tokens, each.num_output_tokens)
-        for each in arrivals
-    ]
+    return [replace(each, at_s=each.at_s - start_s) for each in arrivals]
 
 
 def _azure(numbered: Iterator[tuple[int, str]]) -> Iterator[Arrival]:
@@ -59,17 +59,21 @@ def _azure(numbered: Iterator[tuple[int, str]]) -> Iterator[Arrival]:
 
 def _mooncake(numbered: Iterator[tuple[int, str]]) -> Iterator[Arrival]:
     for number, line in numbered:
-        yield _row(
-            number,
-            lambda line=line: [json.loads(line)[key] for key in MOONCAKE_KEYS],
-            lambda milliseconds: float(milliseconds) / 1000,
-        )
+
+        def cells(line: str = line) -> list[Any]:
+            told = json.loads(line)
+            return [*(told[key] for key in MOONCAKE_KEYS), told.get(PREFIX_KEY) or ()]
+
+        yield _row(number, cells, lambda milliseconds: float(milliseconds) / 1000)
 
 
-def _row(number: int, cells: Callable[[], list[str]], seconds: Callable[[str], float]) -> Arrival:
+def _row(number: int, cells: Callable[[], list[Any]], seconds: Callable[[Any], float]) -> Arrival:
     try:
-        at, prompt, output = cells()
-        return Arrival(seconds(at), max(1, int(prompt)), max(1, int(output)))
+        at, prompt, output, *prefix = cells()
+        names = tuple(int(name) for name in (prefix[0] if prefix else ()))
+        if not all(0 <= name < 1 << 64 for name in names):
+            raise ValueError(f"{PREFIX_KEY} are numbers of 64 bits")
+        return Arrival(seconds(at), max(1, int(prompt)), max(1, int(output)), names)
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise BadTrace(f"line {number}: {type(error).__name__}: {error}") from error
 

@@ -6,7 +6,7 @@ from math import exp, log
 
 from serving.sched.length import clamped
 from serving.sched.request import Slo
-from serving.sim.arrivals import Arrival
+from serving.sim.arrivals import NAMED_TOKENS, Arrival
 from serving.sim.request import SimRequest
 
 SLO_CLASSES = {
@@ -49,6 +49,10 @@ def make_requests(
                 predicted_tokens=clamped(told, longest),
                 slo=SLO_CLASSES[name],
                 slo_class=name,
+                prefix=tuple(
+                    block.to_bytes(8, "little")
+                    for block in arrival.prefix[: arrival.num_prompt_tokens // NAMED_TOKENS]
+                ),
             )
         )
     return requests

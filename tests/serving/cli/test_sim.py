@@ -57,6 +57,28 @@ def test_json_csv_and_picture(trace: Path, tmp_path: Path) -> None:
     assert "EXTRAPOLATED" in done.stderr
 
 
+def test_prefixes_that_a_trace_names_are_shared_unless_told_not_to(tmp_path: Path) -> None:
+    """Every prompt begins with the same 4,096 of its 4,200 tokens."""
+    trace = tmp_path / "trace.jsonl"
+    rows = [
+        {"timestamp": 100 * n, "input_length": 4_200, "output_length": 2,
+         "hash_ids": [*range(8), 100 + n]} for n in range(60)
+    ]  # fmt: skip
+    trace.write_text("\n".join(map(json.dumps, rows)))
+    asked = ("--trace", trace, "--policy", "fcfs-reject", "--load", "2", "--seeds", "1", "--json")
+
+    shared, apart = (
+        clade(*asked, "--gpu", "a100", flag) for flag in ("--prefix-cache", "--no-prefix-cache")
+    )
+
+    assert "KV blocks of 512" in shared.stderr
+    assert "KV blocks of 512" not in apart.stderr
+    [found], [not_found] = json.loads(shared.stdout), json.loads(apart.stdout)
+    assert found["capacity"] == pytest.approx(not_found["capacity"], rel=0.05)
+    assert found["rejected"] < 0.1
+    assert not_found["rejected"] > 0.3
+
+
 def test_the_command_prints_a_table_from_processes_of_their_own(trace: Path) -> None:
     script = "from app.cli import main; main()"
     arguments = ["sim", "slo", "--trace", str(trace), "--policy", "edf", "--load", "1"]

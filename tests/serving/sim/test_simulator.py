@@ -133,3 +133,47 @@ def test_policies_may_ask_to_be_asked_again() -> None:
     assert simulate(
         [request], policy, Machine(policy.limits, 9), TEN_MS_STEPS.step_s
     ) == pytest.approx(3.01)
+
+
+def test_named_prefixes_are_computed_once_and_evicted_when_room_lacks() -> None:
+    names = [number.to_bytes(8, "little") for number in range(9)]
+    policy = create_policy("fcfs-chunked", make_limits(prefix_cache=True), TEN_MS_STEPS)
+    machine = Machine(policy.limits, 12)
+    shared, other = (names[0], names[1], names[2]), (names[3],)
+    requests = [
+        make_request("first", prompt=60, prefix=shared),
+        make_request("again", prompt=60, prefix=shared, arrival_s=1.0),
+        make_request("begins alike", prompt=60, prefix=(*shared[:2], names[4]), arrival_s=2.0),
+        make_request("exactly", prompt=48, prefix=shared, arrival_s=3.0),
+        make_request("large", prompt=170, prefix=other, arrival_s=4.0),
+        make_request("late", prompt=60, prefix=shared, arrival_s=5.0),
+    ]
+    shapes = []
+
+    simulate(
+        requests, policy, machine, TEN_MS_STEPS.step_s,
+        observe=lambda shape, _: shapes.append(shape.prefill_tokens),
+    )  # fmt: skip
+
+    # Of a prompt that is there to its end the last block is computed anew; of a chain of blocks
+    # the first one is evicted last.
+    assert [count for count in shapes if count] == [60, 12, 28, 16, 128, 42, 44]
+    assert machine.num_found_tokens == 48 + 32 + 32 + 16
+    assert machine.pool.num_free == 12
+    machine.pool.check()
+
+
+def test_a_found_prefix_is_known_before_admission() -> None:
+    latency = type(TEN_MS_STEPS)(a=0, b=0, c=0, d=0.01, theta=0, phi=0, alpha=0.01, beta=0)
+    names = (b"a", b"b", b"c")
+    for prefix, found in ((names, None), ((), "ttft_unattainable")):
+        policy = create_policy("ttft-guard", make_limits(prefix_cache=True), latency)
+        requests = [
+            make_request("first", prompt=60, prefix=prefix),
+            make_request("again", prompt=60, prefix=prefix, arrival_s=1.0, ttft_s=0.2),
+        ]
+
+        simulate(requests, policy, Machine(policy.limits, 12), latency.step_s)
+
+        rejection = requests[1].rejection
+        assert (rejection and str(rejection.reason)) == found

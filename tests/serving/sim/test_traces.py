@@ -17,6 +17,9 @@ AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 """
 
 
+MOONCAKE = '{"timestamp": 1, "input_length": 2, "output_length": 3, "hash_ids": %s}\n'
+
+
 def test_azure_columns_with_seven_digit_fractions() -> None:
     assert parse_trace(AZURE.splitlines()) == [Arrival(0.0, 4808, 10), Arrival(2.0, 3180, 8)]
 
@@ -35,7 +38,7 @@ def test_mooncake_lines() -> None:
 
     found = parse_trace(json.dumps(row) for row in rows)
 
-    assert found == [Arrival(0.0, 6_758, 500), Arrival(3.0, 10, 1)]
+    assert found == [Arrival(0.0, 6_758, 500, prefix=(0,)), Arrival(3.0, 10, 1)]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,8 @@ def test_mooncake_lines() -> None:
         (AZURE + "2023-11-16 18:17:06\n", "line 4: IndexError"),
         ('{"timestamp": 1}\n', "line 1: KeyError: 'input_length'"),
         ('{"timestamp": 1\n', "line 1: JSONDecodeError"),
+        (MOONCAKE % "[-1]", "line 1: ValueError: hash_ids are numbers of 64 bits"),
+        (MOONCAKE % "7", "line 1: TypeError"),
         ("\n".join(AZURE.splitlines()[:2]), "at least two"),
     ],
 )
