@@ -13,15 +13,12 @@ from collections import deque
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from vllm.logger import init_logger
-from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import SchedulingPolicy, create_request_queue
-from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
-from vllm.v1.outputs import LogprobsLists
+from vllm.v1.engine import EngineCoreOutputs
 from vllm.v1.request import Request, RequestStatus
 
 from serving.engine.kept import KeptLatency
@@ -36,6 +33,7 @@ from serving.sched.shape import StepShape
 from serving.vllm.objectives import BadObjective, objectives_in
 from serving.vllm.options import SchedulingOptions
 from serving.vllm.refusal import BAD_OBJECTIVE, UNSERVED, Refusal
+from serving.vllm.refusals import Refusals
 from serving.vllm.unserved import check_served
 from serving.vllm.view import RequestOfVllm
 
@@ -61,7 +59,7 @@ class ScorpioScheduler(AsyncScheduler):
         self._views: dict[str, RequestOfVllm] = {}
         self._blocked: list[Request] = []
         """Waiting for a grammar: the policy does not know them yet."""
-        self._refusals: list[tuple[int, EngineCoreOutput]] = []
+        self._refusals = Refusals(self.finish_requests)
         self._steps: deque[tuple[float, StepShape]] = deque()
         """Steps that were begun and not ended: when, and what they compute."""
         self._ended_s = 0.0
@@ -80,10 +78,10 @@ class ScorpioScheduler(AsyncScheduler):
         try:
             slo = objectives_in(extra)
         except BadObjective:
-            self._refuse(request, Refusal(BAD_OBJECTIVE))
+            self._refusals.add(request, Refusal(BAD_OBJECTIVE))
             return
         if request.resumable:
-            self._refuse(request, Refusal(UNSERVED))
+            self._refusals.add(request, Refusal(UNSERVED))
             return
         view = self._views[request.request_id] = self._view_of(request, slo)
         if self._is_blocked_waiting_status(request.status):
@@ -112,9 +110,7 @@ class ScorpioScheduler(AsyncScheduler):
             now_s = time.monotonic()
             self._observe.observe(shape, now_s - max(begun_s, self._ended_s))
             self._ended_s = now_s
-        for client, refused in self._refusals:
-            outputs.setdefault(client, EngineCoreOutputs()).outputs.append(refused)
-        self._refusals.clear()
+        self._refusals.tell(outputs)
         return outputs
 
     def shutdown(self) -> None:
@@ -173,7 +169,7 @@ class ScorpioScheduler(AsyncScheduler):
         decision = self._decider.decide(EngineView(now_s, free, self._num_blocks))
         for rejection in decision.reject:
             refusal = Refusal(str(rejection.reason), rejection.retry_after_s)
-            self._refuse(self.requests[rejection.request.request_id], refusal)
+            self._refusals.add(self.requests[rejection.request.request_id], refusal)
         for view in decision.preempt:
             request = self.requests[view.request_id]
             self.running.remove(request)
@@ -253,19 +249,6 @@ class ScorpioScheduler(AsyncScheduler):
         held = self.kv_cache_manager.get_blocks(request.request_id).blocks[0]
         return sum(block.ref_cnt == 1 for block in held)
 
-    def _refuse(self, request: Request, refusal: Refusal) -> None:
-        """End it unanswered; its client is told with the next outputs."""
-        self.finish_requests(request.request_id, RequestStatus.FINISHED_ABORTED)
-        told = EngineCoreOutput(
-            request_id=request.request_id,
-            **_filler(request.sampling_params),
-            finish_reason=FinishReason.ABORT,
-            stop_reason=refusal.stop_reason,
-            events=request.take_events(),
-            trace_headers=request.trace_headers,
-        )
-        self._refusals.append((request.client_index, told))
-
     def _told(self, latency: FittedLatency) -> None:
         log.info("calibrated on the first steps: %s", asdict(latency))
         self._keep()
@@ -275,18 +258,6 @@ class ScorpioScheduler(AsyncScheduler):
             self._kept.write(self._latency)
         except OSError as error:
             log.warning("what was learned of this engine is not kept: %s", error)
-
-
-def _filler(params: Any) -> dict[str, Any]:
-    """What a refusal carries to be told: vLLM drops the only piece of a stream if it is empty."""
-    if params is None or params.output_kind is not RequestOutputKind.DELTA:
-        return {"new_token_ids": []}
-    end = params.eos_token_id or 0
-    likely = LogprobsLists(np.array([[end]]), np.array([[0.0]]), np.array([1]))
-    return {
-        "new_token_ids": [end],
-        "new_logprobs": None if params.num_logprobs is None else likely,
-    }
 
 
 def _facts(config: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.fixtures.vllm import SCORPIO, environment, vllm_serve
+from tests.fixtures.vllm import SCORPIO, environment, metric, vllm_serve
 from tests.serving.vllm.conftest import VllmHub
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200)]
@@ -130,12 +130,11 @@ def test_nothing_is_left(serving: Serving) -> None:
     with serving.ask(stream=True, max_tokens=200, extra_body={"ignore_eos": True}) as stream:
         next(iter(stream))
     for _ in range(200):
-        metrics = httpx.get(f"{serving.url}/metrics", timeout=60).text
-        if _sum(metrics, "vllm:num_requests_running") == 0:
+        if metric(serving.url, "vllm:num_requests_running") == 0:
             break
         time.sleep(0.1)
-    assert _sum(metrics, "vllm:num_requests_waiting") == 0
-    assert _sum(metrics, "vllm:kv_cache_usage_perc") == 0
+    assert metric(serving.url, "vllm:num_requests_waiting") == 0
+    assert metric(serving.url, "vllm:kv_cache_usage_perc") == 0
     assert serving.ask().choices
 
 
@@ -158,9 +157,3 @@ def test_without_the_middleware_a_refusal_says_why(vllm_hub: VllmHub, tmp_path: 
         assert said.text == ""
         assert said.finish_reason == "abort"
         assert said.stop_reason.startswith("rejected: ttft_unattainable")
-
-
-def _sum(metrics: str, name: str) -> float:
-    lines = [line for line in metrics.splitlines() if line.startswith(name + "{")]
-    assert lines, metrics
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
