@@ -66,7 +66,7 @@ check: $(VENV)/.dev ## Lint, types, import contracts, shape of the tree
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/architecture
 
-bench: $(VENV)/.bench ## Every bench, ours beside its peers (bench/README.md)
+bench: $(VENV)/.bench $(VLLM)/.ready ## Every bench, ours beside its peers (bench/README.md)
 	@scripts/services.sh
 	@$(BIN)/python -m bench
 

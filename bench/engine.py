@@ -1,19 +1,25 @@
-"""Throughput of the engine on a CPU beside transformers' continuous batching, same requests.
+"""Throughput of the engine on a CPU beside transformers' continuous batching and vLLM.
 
-Both run the same small random Llama and the same prompts greedily, in turns in one process; what
-counts is the ratio, in CPU seconds of the process. Answers are compared: a faster engine that says
-something else is no engine. Then the same requests under every policy, counted in steps.
+    make .venv-vllm/.ready   # vLLM for CPUs, in an environment of its own
+    python -m bench.engine [--hidden 256] [--layers 6] [--rounds 3] [--no-vllm]
+
+All run the same small random Llama and the same prompts greedily, in turns, without finding
+prefixes; what counts is the ratio, in CPU seconds of the process that computes. Answers are
+compared: a faster engine that says something else is no engine. Then the same requests under every
+policy, counted in steps.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from bench.report import interleaved, median, print_table, ratio
+from bench.report import interleaved, median, median_ratio, print_table
+from bench.vllm_peer import vllm_peer
 from serving.engine.engine import Engine
 from serving.engine.output import TokenOutput
 from serving.engine.params import SamplingParams
@@ -25,6 +31,8 @@ from serving.sched.named import create_policy
 
 BLOCK_SIZE = 16
 VOCABULARY = 2048
+OURS = "fcfs-chunked"
+STEP_TOKENS = 512
 POLICIES = ("fcfs", "fcfs-chunked", "sjf", "edf", "scorpio", "scorpio-plus")
 STEP_S = 0.01
 """What a step takes on the clock of the runs that are counted in steps."""
@@ -68,7 +76,7 @@ def timed(run: Callable[[], Answers]) -> Timed:
 
 def engine_of(runner: Runner, policy: str, batch: int) -> Engine:
     """Its clock counts steps."""
-    limits = Limits(max_num_seqs=batch, max_num_batched_tokens=512, block_size=BLOCK_SIZE)
+    limits = Limits(max_num_seqs=batch, max_num_batched_tokens=STEP_TOKENS, block_size=BLOCK_SIZE)
     flat = FittedLatency(a=0, b=0, c=0, d=STEP_S, theta=512, phi=STEP_S, alpha=STEP_S, beta=0)
     engine = Engine(
         runner,
@@ -108,7 +116,7 @@ def theirs(model: PreTrainedModel, prompts: list[list[int]], length: int, batch:
         continuous_batching_config=ContinuousBatchingConfig(
             page_size=BLOCK_SIZE,
             num_blocks=pages + 8,
-            max_batch_tokens=512,
+            max_batch_tokens=STEP_TOKENS,
             max_requests_per_batch=batch,
             allow_block_sharing=False,
         ),
@@ -126,48 +134,66 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-vllm", action="store_true", help="where it is not installed")
+    parser.add_argument("--eager", action="store_true", help="vLLM without compiling")
     parser.add_argument("--quick", action="store_true", help="fewer requests, shorter, once")
     options = parser.parse_args()
     if options.quick:
         options.requests, options.tokens, options.rounds = 8, 16, 1
     torch.set_num_threads(options.threads)
     prompts = prompts_of(options.requests)
+    length, batch = options.tokens, options.batch
     model = small_llama(options.hidden, options.layers)
     peer = small_llama(options.hidden, options.layers)
-    runner = Runner(model, num_blocks=options.batch * 24, block_size=BLOCK_SIZE)
-
-    runs = interleaved(
-        options.rounds,
-        {
-            "ours": lambda: timed(
-                lambda: ours(
-                    engine_of(runner, "fcfs-chunked", options.batch), prompts, options.tokens
+    runner = Runner(model, num_blocks=batch * 24, block_size=BLOCK_SIZE)
+    contenders: dict[str, Callable[[], Timed]] = {
+        "ours": lambda: timed(lambda: ours(engine_of(runner, OURS, batch), prompts, length)),
+        "transformers": lambda: timed(lambda: theirs(peer, prompts, length, batch)),
+    }
+    with ExitStack() as held:
+        if not options.no_vllm:
+            vllm = held.enter_context(
+                vllm_peer(
+                    model,
+                    options.threads,
+                    max_num_seqs=batch,
+                    max_num_batched_tokens=STEP_TOKENS,
+                    max_model_len=512,
+                    enable_prefix_caching=False,
+                    enforce_eager=options.eager,
                 )
-            ),
-            "transformers": lambda: timed(
-                lambda: theirs(peer, prompts, options.tokens, options.batch)
-            ),
-        },
-    )
-    assert runs["ours"][0][2] == runs["transformers"][0][2], "they say different things"
-    tokens = options.requests * options.tokens
-    base = median(cpu_s for cpu_s, _, _ in runs["transformers"])
+            )
+            vllm.ask(prompts, length)
+            contenders["vllm"] = lambda: vllm.ask(prompts, length)
+        contenders["ours"]()
+        runs = interleaved(options.rounds, contenders)
+    expected = runs["transformers"][0][2]
+    assert runs["ours"][0][2] == expected, "ours and transformers say different things"
+    tokens = options.requests * length
     print_table(
         f"{options.requests} requests, {tokens} tokens, hidden {options.hidden}, "
-        f"{options.layers} layers, batch {options.batch}, {options.threads} thread(s), fp32",
-        ["engine", "CPU s", "wall s", "tokens/CPU s", "ratio"],
+        f"{options.layers} layers, batch {batch}, {options.threads} thread(s), fp32",
+        ["engine", "CPU s", "wall s", "tokens/CPU s", "ours / it, CPU", "wall", "same answers"],
         [
             [
                 name,
                 f"{median(each[0] for each in timings):.2f}",
                 f"{median(each[1] for each in timings):.2f}",
                 f"{tokens / median(each[0] for each in timings):.0f}",
-                ratio(base, median(each[0] for each in timings)),
+                *_ratios(timings, runs["ours"]),
+                str(sum(a == b for a, b in zip(timings[0][2], expected, strict=True))),
             ]
             for name, timings in runs.items()
         ],
     )
-    by_policy(runner, prompts, options.tokens, options.batch, runs["ours"][0][2])
+    by_policy(runner, prompts, length, batch, expected)
+
+
+def _ratios(peer: list[Timed], mine: list[Timed]) -> tuple[str, str]:
+    """How much faster ours is, by CPU and by wall seconds, round by round."""
+    cpu = median_ratio([each[0] for each in peer], [each[0] for each in mine])
+    wall = median_ratio([each[1] for each in peer], [each[1] for each in mine])
+    return f"{cpu:.2f}", f"{wall:.2f}"
 
 
 def by_policy(
