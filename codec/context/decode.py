@@ -14,7 +14,13 @@ from codec.machine.instructions import instruction_set
 def _wide_kernels() -> dict[int, Any]:
     if instruction_set() == "portable":
         return {}
-    from codec.context import wide16, wide32
+    from codec.context import wide32
+
+    if instruction_set() == "avx2":
+        from codec.context import halves16
+
+        return {2: halves16.decode, 4: wide32.decode}
+    from codec.context import wide16
 
     return {2: wide16.decode, 4: wide32.decode}
 

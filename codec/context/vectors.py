@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 
 from codec.machine.instructions import has_word_shuffles
 from codec.machine.vectors16 import LANES, mask, words
-from codec.machine.vectors32 import array_operation, operation, vector
+from codec.machine.vectors32 import array_operation, constant_rows, operation, vector
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _WORDS, _BITS = ir.VectorType(_I16, LANES), ir.VectorType(ir.IntType(1), LANES)
@@ -90,19 +90,12 @@ def _spread_by_eighths(builder: Any, at: Any, chosen: Any) -> Any:
 
 def _ranks(module: Any) -> Any:
     """For every mask of eight lanes: which byte each set lane takes, and zeros for the rest."""
-    name = "clade.byte_ranks"
-    if name in module.globals:
-        return module.globals[name]
     rows = []
     for bits in range(256):
         ranks = [(bits & ((1 << lane) - 1)).bit_count() for lane in range(8)]
-        lanes = [(rank if bits >> lane & 1 else 128, 128) for lane, rank in enumerate(ranks)]
-        rows.append(ir.Constant(_BYTES, [byte for pair in lanes for byte in pair]))
-    kind = ir.ArrayType(_BYTES, 256)
-    table: Any = ir.GlobalVariable(module, kind, name)
-    table.global_constant, table.linkage, table.align = True, "internal", 16
-    table.initializer = ir.Constant(kind, rows)
-    return table
+        lanes = [rank if bits >> lane & 1 else 128 for lane, rank in enumerate(ranks)]
+        rows.append([byte for first in lanes for byte in (first, 128)])
+    return constant_rows(module, "clade.byte_ranks", rows)
 
 
 smaller: Any = _called("umin")

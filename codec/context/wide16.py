@@ -2,8 +2,7 @@
 
 Imported only where ``codec.machine.instructions`` finds vectors. All is done in one pass: context
 from the base, table entry, next state, raw bytes, difference, word. Beside the table look-ups, the
-number of operations on registers is what costs; so words stay in 16 bits, two registers' worth in
-one, wherever they can: context, symbol and difference. Only states and table entries need 32.
+number of operations on registers is what costs; ``codec.context.words16`` says how they are saved.
 """
 
 from typing import Any
@@ -12,18 +11,27 @@ import numpy as np
 from numba import types
 
 from codec.context import vectors as pair
-from codec.context.alphabet import MARK
 from codec.context.kernels import GROUP, UNCHANGED
 from codec.context.portable import compiled, compiled_whole, in_two
 from codec.context.wide32 import next_states
+from codec.context.words16 import (
+    bounds,
+    contexts,
+    copy,
+    escaped,
+    has_escape,
+    joined,
+    restored,
+    shape_of,
+    symbols_of,
+)
 from codec.machine import vectors16 as half
 from codec.machine import vectors32 as full
 from codec.machine.compiling import njit
+from codec.machine.lookups import look_up
+from codec.machine.vectors16 import LANES
 
-_U16: Any = np.uint16
 _U32: Any = np.uint32
-_LANES = 32
-_HIGHEST = 15
 _u8, _u16, _u32, _i64 = (
     types.Array(kind, 1, "C") for kind in (types.uint8, types.uint16, types.uint32, types.int64)
 )
@@ -34,65 +42,9 @@ _in8, _in16, _in32, _in64 = (
 
 
 @njit(inline="always")
-def _bounds(scale: Any, mantissa: Any, lift: Any) -> Any:
-    """What to add to an exponent in its place, and what to take off, for its context there."""
-    above = np.int64(lift) - np.int64(scale)
-    up = min(max(above, 0), _HIGHEST + 1) << np.int64(mantissa)
-    down = min(max(-above, 0), 0xFFFF >> np.int64(mantissa)) << np.int64(mantissa)
-    return half.splat(_U16(up)), half.splat(_U16(down))
-
-
-@njit(inline="always")
-def _contexts(under: Any, shape: Any, up: Any, down: Any) -> Any:
-    """Where in the table the contexts of 32 base words begin."""
-    exponents, highest, factor = shape
-    above = pair.add_capped(pair.subtract_floored(half.both(under, exponents), down), up)
-    return half.multiply(pair.smaller(above, highest), factor)
-
-
-@njit(inline="always")
 def _entries(states: Any, contexts: Any, slots: Any, shift: Any) -> Any:
     places = full.either(full.both(states, full.splat(_U32(2047))), contexts)
-    return full.gather(slots, 0, full.shift_down(places, full.splat(shift)))
-
-
-@njit(inline="always")
-def _joined(symbols: Any, raws: Any, first: Any) -> Any:
-    """Differences of 32 symbols with at most one raw byte each, those bytes, and what follows."""
-    some = pair.beyond(symbols, half.splat(_U16(511)))
-    lower = pair.spread_bytes(raws, first, some)
-    known = half.choose(some, pair.swap_bytes(symbols), symbols)
-    return pair.differ(known, lower), lower, first + half.count(some)
-
-
-@njit(inline="always")
-def _escaped(symbols: Any, joined: Any, lower: Any, raws: Any, second: Any) -> Any:
-    """Differences where some are all raw."""
-    both = half.equal(symbols, half.splat(_U16(1023)))
-    upper = half.shift_up(pair.spread_bytes(raws, second, both), half.splat(_U16(8)))
-    whole = half.either(upper, pair.differ(lower, half.splat(_U16(MARK))))
-    return half.choose(both, whole, joined), second + half.count(both)
-
-
-@njit(inline="always")
-def _ordered(words: Any) -> Any:
-    return pair.differ(words, half.both(pair.repeat_top(words), half.splat(_U16(0x7FFF))))
-
-
-@njit(inline="always")
-def _restored(z: Any, under: Any, turn: Any) -> Any:
-    odd = pair.subtract(half.splat(_U16(0)), half.both(z, half.splat(_U16(1))))
-    step = pair.differ(half.shift_down(z, half.splat(_U16(1))), odd)
-    if turn:
-        place = half.add(half.both(under, half.splat(_U16(0x7FFF))), step)
-        return pair.differ(_ordered(place), half.both(under, half.splat(_U16(0x8000))))
-    return _ordered(half.add(_ordered(under), step))
-
-
-@njit(inline="always")
-def _copy(base: Any, out: Any, start: int) -> None:
-    for i in range(start, start + GROUP, _LANES):
-        half.store(out, i, half.load(base, i))
+    return look_up(slots, 0, full.shift_down(places, full.splat(shift)))
 
 
 @compiled(_in16, _u16, types.uint32, types.uint32)
@@ -125,36 +77,32 @@ def groups(
     x2, x3 = full.load(states, 32), full.load(states, 48)
     at, first, second = cursors[0], cursors[1], cursors[2]
     stopped = out.size - out.size % GROUP
-    shape = (
-        half.splat(_U16(exponents << mantissa)),
-        half.splat(_U16(_U32(_HIGHEST) << mantissa)),
-        half.splat(_U16(_U32(1) << _U32(_U32(11) - mantissa))),
-    )
+    shape = shape_of(mantissa, exponents)
     for first_word in range(start, stopped, GROUP):
         scale = scales[first_word // GROUP]
         if scale == UNCHANGED:
-            _copy(base, out, first_word)
+            copy(base, out, first_word)
             continue
         if at > safe:
             stopped = first_word
             break
-        up, down = _bounds(scale, mantissa, lift)
-        for i in range(first_word, first_word + GROUP, 2 * _LANES):
-            b0, b1 = half.load(base, i), half.load(base, i + _LANES)
-            c0, c1 = _contexts(b0, shape, up, down), _contexts(b1, shape, up, down)
+        up, down = bounds(scale, mantissa, lift)
+        for i in range(first_word, first_word + GROUP, 2 * LANES):
+            b0, b1 = half.load(base, i), half.load(base, i + LANES)
+            c0, c1 = contexts(b0, shape, up, down), contexts(b1, shape, up, down)
             t0 = _entries(x0, pair.widen_lower(c0), slots, shift)
             t1 = _entries(x1, pair.widen_upper(c0), slots, shift)
             t2 = _entries(x2, pair.widen_lower(c1), slots, shift)
             t3 = _entries(x3, pair.widen_upper(c1), slots, shift)
-            y0 = half.both(pair.narrow(t0, t1), half.splat(_U16(1023)))
-            y1 = half.both(pair.narrow(t2, t3), half.splat(_U16(1023)))
-            z0, r0, first = _joined(y0, raws, first)
-            z1, r1, first = _joined(y1, raws, first)
-            if pair.is_any(half.equal(pair.larger(y0, y1), half.splat(_U16(1023)))):
-                z0, second = _escaped(y0, z0, r0, raws, second)
-                z1, second = _escaped(y1, z1, r1, raws, second)
-            half.store(out, i, _restored(z0, b0, turn))
-            half.store(out, i + _LANES, _restored(z1, b1, turn))
+            y0 = symbols_of(t0, t1)
+            y1 = symbols_of(t2, t3)
+            z0, r0, first = joined(y0, raws, first)
+            z1, r1, first = joined(y1, raws, first)
+            if has_escape(y0, y1):
+                z0, second = escaped(y0, z0, r0, raws, second)
+                z1, second = escaped(y1, z1, r1, raws, second)
+            half.store(out, i, restored(z0, b0, turn))
+            half.store(out, i + LANES, restored(z1, b1, turn))
             x0, at = next_states(x0, t0, stored, at, shift)
             x1, at = next_states(x1, t1, stored, at, shift)
             x2, at = next_states(x2, t2, stored, at, shift)

@@ -12,16 +12,17 @@ from numba import types
 from codec.context.kernels import GROUP, UNCHANGED
 from codec.context.portable import compiled, compiled_whole, in_two
 from codec.machine.compiling import njit
+from codec.machine.lookups import look_up
 from codec.machine.vectors32 import (
     LANES,
     add,
+    align_stack,
     beyond,
     both,
     choose,
     count,
     differ,
     either,
-    gather,
     load,
     multiply,
     shift_down,
@@ -58,7 +59,7 @@ def _entries(states: Any, slots: Any, shift: Any, under: Any, shape: Any) -> Any
     context = choose(signed_below(context, splat(_U32(0))), splat(_U32(0)), context)
     context = choose(signed_below(splat(_U32(15)), context), splat(_U32(15)), context)
     places = either(both(states, splat(_U32(2047))), shift_up(context, splat(_U32(11))))
-    return gather(slots, 0, shift_down(places, splat(shift)))
+    return look_up(slots, 0, shift_down(places, splat(shift)))
 
 
 @njit(inline="always")
@@ -146,6 +147,7 @@ def groups(
     x2, x3 = load(states, 32), load(states, 48)
     at, first, second, third, fourth = cursors[0], cursors[1], cursors[2], cursors[3], cursors[4]
     stopped = out.size - out.size % GROUP
+    align_stack(at)
     bits, mask, top = splat(mantissa), splat(exponents), _U32(31)
     for first_word in range(start, stopped, GROUP):
         scale = scales[first_word // GROUP]

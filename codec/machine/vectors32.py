@@ -2,7 +2,7 @@
 
 Numba has no vector types; here LLVM's own are made known to it, with one function for each
 operation. Most are plain LLVM and compile for any processor (one register of AVX-512, two of
-AVX2). ``gather`` and the two ``spread`` functions name instructions of the set that
+AVX2). The two ``spread`` functions name instructions of the set that
 ``codec.machine.instructions`` found. Nothing is checked: indexes must lie within their arrays.
 """
 
@@ -144,40 +144,6 @@ def _joined(builder: Any, halves: list[Any]) -> Any:
     return builder.shuffle_vector(*halves, ir.Constant(_WORDS, list(range(LANES))))
 
 
-def _build_gather(builder: Any, at: Any, _array: Any, indexes: Any) -> Any:
-    at = builder.bitcast(at, _I8.as_pointer())
-    pointer = _I8.as_pointer()
-    if _NATIVE == LANES:
-        kind = ir.FunctionType(_WORDS, [_WORDS, pointer, _WORDS, _BITS, _I32])
-        name = "llvm.x86.avx512.mask.gather.dpi.512"
-        call = cgutils.get_or_insert_function(builder.module, kind, name)
-        rest = ir.Constant(_WORDS, [0] * LANES), ir.Constant(_BITS, [1] * LANES)
-        return builder.call(call, [rest[0], at, indexes, rest[1], _I32(4)])
-    half = ir.VectorType(_I32, 8)
-    kind = ir.FunctionType(half, [half, pointer, half, half, _I8])
-    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.gather.d.d.256")
-    rest = ir.Constant(half, [0] * 8), ir.Constant(half, [-1] * 8)
-    parts = [
-        builder.call(call, [rest[0], at, part, rest[1], _I8(4)])
-        for part in _halves(builder, indexes)
-    ]
-    return _joined(builder, parts)
-
-
-def _build_pick(builder: Any, at: Any, _array: Any, indexes: Any) -> Any:
-    """Two indexes in a register of 64 bits, so that eight moves bring sixteen."""
-    at = builder.bitcast(at, _I32.as_pointer())
-    couples = builder.bitcast(indexes, ir.VectorType(_I64, LANES // 2))
-    picked = ir.Constant(_WORDS, ir.Undefined)
-    for k in range(LANES // 2):
-        couple = builder.extract_element(couples, _I32(k))
-        each = builder.and_(couple, _I64(0xFFFFFFFF)), builder.lshr(couple, _I64(32))
-        for lane, index in enumerate(each, 2 * k):
-            element = builder.load(builder.gep(at, [index]))
-            picked = builder.insert_element(picked, element, _I32(lane))
-    return picked
-
-
 def _build_spread(builder: Any, at: Any, array: Any, chosen: Any) -> Any:
     if _NATIVE == LANES:
         kind = ir.FunctionType(_WORDS, [_WORDS, _WORDS, _BITS])
@@ -205,31 +171,28 @@ def _spread8(builder: Any, at: Any, array: Any, bits: Any) -> Any:
     return builder.call(call, [_read(builder, at, array, 8), ranks])
 
 
-def _ranks(module: Any) -> Any:
-    """For every mask of eight lanes: how many lanes below each are set."""
-    name = "clade.ranks"
+def constant_rows(module: Any, name: str, rows: list[list[int]]) -> Any:
+    """A table of bytes in the code, made once for each module; as many in every row, 8 or 16."""
     if name in module.globals:
         return module.globals[name]
-    row = ir.VectorType(_I8, 8)
-    rows = [
-        ir.Constant(row, [(bits & ((1 << lane) - 1)).bit_count() for lane in range(8)])
-        for bits in range(256)
-    ]
-    kind = ir.ArrayType(row, 256)
+    row = ir.VectorType(_I8, len(rows[0]))
+    kind = ir.ArrayType(row, len(rows))
     table: Any = ir.GlobalVariable(module, kind, name)
-    table.global_constant, table.linkage = True, "internal"
-    table.initializer = ir.Constant(kind, rows)
+    table.global_constant, table.linkage, table.align = True, "internal", len(rows[0])
+    table.initializer = ir.Constant(kind, [ir.Constant(row, bytes_) for bytes_ in rows])
     return table
+
+
+def _ranks(module: Any) -> Any:
+    """For every mask of eight lanes: how many lanes below each are set."""
+    rows = [[(bits & ((1 << lane) - 1)).bit_count() for lane in range(8)] for bits in range(256)]
+    return constant_rows(module, "clade.ranks", rows)
 
 
 load: Any = array_operation(vector, (), lambda builder, at, array: _read(builder, at, array, LANES))
 """``load(array, index)``: sixteen elements of 8, 16 or 32 bits."""
 store: Any = array_operation(types.void, (vector,), _build_store)
 """``store(array, index, values)``: the low bits of each lane."""
-gather: Any = array_operation(vector, (vector,), _build_gather)
-"""``gather(array, index, offsets)``: elements of 32 bits from index on."""
-pick: Any = array_operation(vector, (vector,), _build_pick)
-"""As ``gather``, by loads of single elements: quicker on AVX2 where registers are not short."""
 spread: Any = array_operation(vector, (mask,), _build_spread)
 """``spread(array, index, mask)``: consecutive elements in the set lanes, others undefined.
 
@@ -237,9 +200,51 @@ Sixteen elements from ``index`` on must be readable."""
 
 
 def _build_spread_pairs(builder: Any, at: Any, _array: Any, chosen: Any) -> Any:
-    pairs = types.Array(types.uint16, 1, "C")
-    return _build_spread(builder, builder.bitcast(at, _I16.as_pointer()), pairs, chosen)
+    if _NATIVE == LANES:
+        pairs = types.Array(types.uint16, 1, "C")
+        return _build_spread(builder, builder.bitcast(at, _I16.as_pointer()), pairs, chosen)
+    bits = builder.bitcast(chosen, _I16)
+    bytes_, pairs = ir.VectorType(_I8, 16), ir.VectorType(_I16, 8)
+    kind = ir.FunctionType(bytes_, [bytes_, bytes_])
+    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.ssse3.pshuf.b.128")
+    halves = []
+    for first in (0, 8):
+        eight = builder.trunc(builder.lshr(bits, _I16(first)), _I8)
+        row = builder.gep(_pair_ranks(builder.module), [_I32(0), builder.zext(eight, _I64)])
+        loaded = builder.load(builder.bitcast(at, bytes_.as_pointer()), align=1)
+        taken = builder.call(call, [loaded, builder.load(row, align=16)])
+        halves.append(builder.zext(builder.bitcast(taken, pairs), ir.VectorType(_I32, 8)))
+        at = builder.gep(at, [builder.shl(builder.zext(builder.ctpop(eight), _I64), _I64(1))])
+    return _joined(builder, halves)
+
+
+def _pair_ranks(module: Any) -> Any:
+    """For every mask of eight lanes: which two bytes each set lane takes, else zeros."""
+    rows = []
+    for bits in range(256):
+        ranks = [(bits & ((1 << lane) - 1)).bit_count() for lane in range(8)]
+        taken = [2 * rank if bits >> lane & 1 else 128 for lane, rank in enumerate(ranks)]
+        rows.append([byte for first in taken for byte in (first, first | 1)])
+    return constant_rows(module, "clade.pair_ranks", rows)
 
 
 spread_pairs: Any = array_operation(vector, (mask,), _build_spread_pairs)
-"""As ``spread``, of pairs of the bytes of an array: little-endian words at any place."""
+"""As ``spread``, of pairs of the bytes of an array: little-endian words at any place.
+
+Lanes that are not set become zero."""
+
+
+def _build_aligned_stack(builder: Any, _values: list[Any]) -> Any:
+    place = cgutils.alloca_once(builder, _WORDS)
+    place.align = 64
+    used = ir.InlineAsm(ir.FunctionType(ir.VoidType(), [place.type]), "", "r", side_effect=True)
+    builder.call(used, [place])
+    return _I64(0)
+
+
+align_stack: Any = operation(types.int64, (types.int64,), _build_aligned_stack)
+"""Keep what registers are short for in whole cache lines: a function that calls this once does.
+
+Numba's functions have a stack of 16 bytes' alignment, on which every other register of 32 bytes
+that is put aside lies in two lines. Argument and result mean nothing.
+"""

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 
 from codec.machine.compiling import njit
-from codec.machine.instructions import instruction_set
+from codec.machine.lookups import look_up
 from codec.machine.vectors32 import LANES as WIDTH
 from codec.machine.vectors32 import (
     add,
@@ -18,10 +18,8 @@ from codec.machine.vectors32 import (
     choose,
     count,
     either,
-    gather,
     load,
     multiply,
-    pick,
     shift_down,
     shift_up,
     splat,
@@ -31,7 +29,6 @@ from codec.machine.vectors32 import (
 from codec.plane.kernels import LANES
 
 _U32: Any = np.uint32
-_look_up: Any = pick if instruction_set() == "avx2" else gather
 _u8, _u32 = (types.Array(kind, 1, "C") for kind in (types.uint8, types.uint32))
 _in8, _in32 = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint8, types.uint32))
 
@@ -42,7 +39,7 @@ def decode(stream: Any, at: int, end: int, states: Any, slots: Any, plane: Any) 
     for first in range(0, plane.size - LANES + 1, LANES):
         for lane in range(0, LANES, WIDTH):
             held = load(states, lane)
-            entries = _look_up(slots, 0, both(held, splat(_U32(4095))))
+            entries = look_up(slots, 0, both(held, splat(_U32(4095))))
             store(plane, first + lane, entries)
             frequencies = both(shift_down(entries, splat(_U32(8))), splat(_U32(4095)))
             grown = multiply(frequencies, shift_down(held, splat(_U32(12))))
