@@ -27,6 +27,12 @@ from tests.torture.stack import TOKEN
 AGAIN = {408, 425, 429, 502, 503, 504}
 """Answers that ask for another try."""
 
+ANEW = {200, 403, 404, 409}
+"""Answers to bytes of an upload; all but the first mean: ask for links again.
+
+404 and 409: it was collected meanwhile. 403: the link has expired, as its client slept for longer.
+"""
+
 KNOWN = 12
 """Fine-tunes that are sent again and again: while they are here, going and gone."""
 
@@ -151,12 +157,12 @@ class Traffic:
     ) -> bool:
         """False where the upload has to begin anew."""
         if "chunk_size" not in header:
-            return self._send(client, "PUT", href, ok={200, 404, 409}, content=data).is_success
+            return self._send(client, "PUT", href, ok=ANEW, content=data).is_success
         nbytes, parts = int(header["chunk_size"]), []
         for number in range(1, len(header)):
             part = data[(number - 1) * nbytes : number * nbytes]
             url = header[f"{number:05}"]
-            answer = self._send(client, "PUT", url, ok={200, 404, 409}, content=part)
+            answer = self._send(client, "PUT", url, ok=ANEW, content=part)
             if not answer.is_success:
                 return False
             parts.append({"partNumber": number, "etag": answer.headers["etag"].strip('"')})
@@ -164,7 +170,7 @@ class Traffic:
             client,
             "POST",
             href,
-            ok={200, 400, 404, 409},
+            ok=ANEW | {400},
             json={"oid": oid, "parts": parts},
             headers=LFS,
         )
