@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from app.deltas.choose import ROOT_PREFERENCE
 from app.deltas.domain import NOBODY, Holders
 
 ALONE_CODECS = frozenset({"RAW", "ZSTD", "PLANE"})
 """Codecs that need no base."""
+
+FARTHER = 1.05
+"""How many times the bits differ in a base that is plainly farther than another: sketches tell
+distances to about a hundredth, and of two deltas of a content the one of fewer bits is shorter."""
 
 
 class SketchPrices:
@@ -27,6 +32,7 @@ class SketchPrices:
         self._stored = stored or {}
         self._learned: dict[tuple[int, int], int] = {}
         self._known: dict[tuple[int, int | None], int | None] = {}
+        self._distances: dict[tuple[int, int], float] = {}
 
     def alone(self, content_id: int) -> int:
         """Predicted stored bytes without a base; raw bytes for what has no sketch."""
@@ -55,10 +61,21 @@ class SketchPrices:
 
     def distance(self, a: int, b: int) -> float:
         """Differing bits per element; infinite if the two do not compare."""
+        key = (min(a, b), max(a, b))
+        if key not in self._distances:
+            self._distances[key] = self._measure(*key)
+        return self._distances[key]
+
+    def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
+        """Whether distances alone say that a delta against ``than`` is shorter."""
+        near, far = self.distance(content_id, than), self.distance(content_id, base_id)
+        return near * FARTHER < far < inf
+
+    def _measure(self, a: int, b: int) -> float:
         from codec import sketch_distance
 
         first, second = self._sketches.get(a), self._sketches.get(b)
-        return float("inf") if first is None or second is None else sketch_distance(first, second)
+        return inf if first is None or second is None else sketch_distance(first, second)
 
     def _mirrored(self, content_id: int, base_id: int) -> int | None:
         """Tensors of different row counts have no comparable sketches, but deltas are symmetric.
@@ -125,6 +142,10 @@ class RootPrices:
         """Weighed bytes against a base; None if it may not be used or is not comparable."""
         nbytes = self.prices.delta(content_id, base_id)
         return None if nbytes is None else self._weighed(nbytes, base_id)
+
+    def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
+        """As prices have it, unless a root is farther: it may weigh less nevertheless."""
+        return base_id not in self.of_root and self.prices.is_farther(content_id, base_id, than)
 
     def _weighed(self, nbytes: int, base_id: int) -> int:
         return round(nbytes * (1 - ROOT_PREFERENCE)) if base_id in self.of_root else nbytes

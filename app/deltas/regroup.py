@@ -14,6 +14,9 @@ from typing import Protocol
 REGROUP_MARGIN = 0.01
 """Share of the affected stored bytes that a regrouping must save: it rewrites them."""
 
+ASKED = 16
+"""Leaves of a star that speak for all, where it has more."""
+
 
 class Costs(Protocol):
     """Predicted stored bytes."""
@@ -24,6 +27,10 @@ class Costs(Protocol):
 
     def delta(self, content_id: int, base_id: int) -> int | None:
         """Against a base; None where the base may not be used or does not compare."""
+        ...
+
+    def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
+        """Whether it is plain without prices that a delta against ``than`` is shorter."""
         ...
 
 
@@ -69,7 +76,12 @@ def plan_opening(centre: int, stars: Sequence[Star], costs: Costs) -> Regrouping
     if home is not None:
         price = costs.alone(centre) - _against(costs, centre, home.root)
         opening = (Move(centre, None),)
-    parts = [_best_part(centre, star, costs) for star in stars if star.root != centre]
+    some = [(star, _some_leaves(centre, star, costs)) for star in stars if star.root != centre]
+    # If the leaves that are farther lost nothing by moving as well.
+    most = sum(part.gain + (_gain_of_root(centre, star, costs) or 0) for star, part in some)
+    if most - price <= REGROUP_MARGIN * price:
+        return None
+    parts = [_better(part, _whole_star(centre, star, part, costs)) for star, part in some]
     saving = sum(part.gain for part in parts) - price
     # Where a whole star moves, one content more and one less is alone: what is there counts once.
     affected = max(sum(part.affected for part in parts), price)
@@ -91,17 +103,12 @@ def best_opening(centres: Iterable[int], stars: Sequence[Star], costs: Costs) ->
     return next(iter(openings(centres, stars, costs)), None)
 
 
-def _best_part(centre: int, star: Star, costs: Costs) -> _Part:
-    """What of a star moves to ``centre``: all of it, only some leaves, or nothing."""
-    leaves = [leaf for leaf in star.leaves if leaf != centre]
-    some = _some_leaves(centre, star, leaves, costs)
-    whole = _whole_star(centre, star, leaves, costs)
-    return whole if whole is not None and whole.gain > some.gain else some
-
-
-def _some_leaves(centre: int, star: Star, leaves: list[int], costs: Costs) -> _Part:
+def _some_leaves(centre: int, star: Star, costs: Costs) -> _Part:
+    """Leaves that are nearer to ``centre`` move, the others and the root stay."""
     moves, gain, affected = [], 0, 0
-    for leaf in leaves:
+    for leaf in _others(centre, star):
+        if costs.is_farther(leaf, centre, star.root):
+            continue
         now, then = _against(costs, leaf, star.root), costs.delta(leaf, centre)
         if then is not None and then < now:
             moves.append(Move(leaf, centre))
@@ -110,8 +117,26 @@ def _some_leaves(centre: int, star: Star, leaves: list[int], costs: Costs) -> _P
     return _Part(tuple(moves), gain, affected)
 
 
-def _whole_star(centre: int, star: Star, leaves: list[int], costs: Costs) -> _Part | None:
-    """Every leaf leaves the root, which then becomes a delta itself (or goes, if an orphan)."""
+def _whole_star(centre: int, star: Star, some: _Part, costs: Costs) -> _Part | None:
+    """Every leaf leaves the root, which then becomes a delta itself (or goes, if an orphan).
+
+    None where that cannot be, or where some leaves say that it saves less than ``some``.
+    """
+    leaves, of_root = _others(centre, star), _gain_of_root(centre, star, costs)
+    if of_root is None:
+        return None
+    if len(leaves) > ASKED:
+        asked = [leaves[n * len(leaves) // ASKED] for n in range(ASKED)]
+        told = _leave(centre, star, asked, costs).gain * len(leaves) // ASKED
+        if told + of_root <= some.gain:
+            return None
+    part = _leave(centre, star, leaves, costs)
+    moves = part.moves if star.orphan else (*part.moves, Move(star.root, centre))
+    return _Part(moves, part.gain + of_root, part.affected + costs.alone(star.root))
+
+
+def _leave(centre: int, star: Star, leaves: Sequence[int], costs: Costs) -> _Part:
+    """These leaves leave the root, for ``centre`` or for being alone."""
     moves, gain, affected = [], 0, 0
     for leaf in leaves:
         now, alone, then = (
@@ -123,14 +148,24 @@ def _whole_star(centre: int, star: Star, leaves: list[int], costs: Costs) -> _Pa
         moves.append(Move(leaf, centre if better else None))
         gain += now - (then if then is not None and better else alone)
         affected += now
-    root_now = costs.alone(star.root)
+    return _Part(tuple(moves), gain, affected)
+
+
+def _gain_of_root(centre: int, star: Star, costs: Costs) -> int | None:
+    """What is saved on the root itself once it has no leaves; None if it has to stay."""
+    now = costs.alone(star.root)
     if star.orphan:
-        return _Part(tuple(moves), gain + root_now, affected + root_now)
-    root_then = costs.delta(star.root, centre)
-    if root_then is None or root_then >= root_now:
-        return None
-    moves.append(Move(star.root, centre))
-    return _Part(tuple(moves), gain + root_now - root_then, affected + root_now)
+        return now
+    then = costs.delta(star.root, centre)
+    return None if then is None or then >= now else now - then
+
+
+def _others(centre: int, star: Star) -> list[int]:
+    return [leaf for leaf in star.leaves if leaf != centre]
+
+
+def _better(some: _Part, whole: _Part | None) -> _Part:
+    return whole if whole is not None and whole.gain > some.gain else some
 
 
 def _against(costs: Costs, content_id: int, base_id: int) -> int:

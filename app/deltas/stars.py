@@ -32,6 +32,9 @@ STRANGERS = 4
 MOST_BITS = 64.0
 """Distance to what a tensor cannot be compared with."""
 
+ASKED = 16
+"""Contents by which it is told how far a content is from all around it."""
+
 MOST_RELATED = 48
 """Nearest contents of the same shape that a plan takes into account."""
 
@@ -204,8 +207,9 @@ def _centres(
         (leaf for star in stars for leaf in star.leaves if leaf != tensor.content_id),
         key=lambda leaf: (prices.distance(tensor.content_id, leaf), leaf),
     )
-    everyone = {tensor.content_id, *leaves, *(star.root for star in stars)}
-    middle = min(leaves, key=lambda leaf: (_remoteness(leaf, everyone, prices), leaf), default=None)
+    everyone = sorted({tensor.content_id, *leaves, *(star.root for star in stars)})
+    asked = everyone[:: -(-len(everyone) // ASKED)]
+    middle = min(leaves, key=lambda leaf: (_remoteness(leaf, asked, prices), leaf), default=None)
     others = [*leaves[:NEAREST], *(leaf for leaf in leaves if leaf in of_root or leaf == middle)]
     return tuple(dict.fromkeys((tensor.content_id, *others)))
 

@@ -17,14 +17,30 @@ class Line:
     ):
         self.places = places
         self.forbidden = forbidden
+        self.asked: set[tuple[int, int]] = set()
+        """Pairs that a price was asked for."""
 
     def alone(self, content_id: int) -> int:
         return 1000
 
     def delta(self, content_id: int, base_id: int) -> int | None:
+        self.asked.add((content_id, base_id))
         if (content_id, base_id) in self.forbidden:
             return None
-        return 100 + int(abs(self.places[content_id] - self.places[base_id]))
+        return 100 + int(self.distance(content_id, base_id))
+
+    def distance(self, content_id: int, base_id: int) -> float:
+        return abs(self.places[content_id] - self.places[base_id])
+
+    def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
+        return self.distance(content_id, base_id) > 1.05 * self.distance(content_id, than)
+
+
+class Blind(Line):
+    """Nothing is plain without a price."""
+
+    def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
+        return False
 
 
 def apply(stars: list[Star], moves: tuple[Move, ...]) -> dict[int, int | None]:
@@ -108,15 +124,60 @@ def test_any_sequence_of_openings_keeps_depth_one_and_ends(places, random_: rand
         raise AssertionError("does not end")
 
 
+@given(
+    st.lists(st.integers(-400, 400), min_size=2, max_size=12, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_plain_from_distances_changes_no_plan(places, random_: random.Random):
+    ids = list(range(1, len(places) + 1))
+    at = dict(zip(ids, places, strict=True))
+    roots = random_.sample(ids, random_.randint(1, len(ids)))
+    home = {each: random_.choice(roots) for each in ids if each not in roots}
+    stars = [
+        Star(root, tuple(c for c in home if home[c] == root), orphan=random_.random() < 0.2)
+        for root in roots
+    ]
+    for centre in ids:
+        assert plan_opening(centre, stars, Line(at)) == plan_opening(centre, stars, Blind(at))
+
+
+class Directions(Line):
+    """Fine-tunes in different directions: so far from their origin, farther from one another."""
+
+    def __init__(self, origin: int, from_origin: int, from_one_another: int):
+        super().__init__({})
+        self.origin = origin
+        self.apart = from_origin, from_one_another
+
+    def distance(self, content_id: int, base_id: int) -> int:
+        return self.apart[self.origin not in {content_id, base_id}]
+
+
+BIG = Star(1, tuple(range(2, 202)))
+
+
+def test_a_delta_that_is_no_better_base_is_found_out_by_a_few_prices():
+    costs = Directions(1, 200, 324)
+    assert plan_opening(2, [BIG], costs) is None
+    assert len(costs.asked) < 5
+
+
+def test_a_better_base_of_a_big_star_collects_all_of_it():
+    plan = plan_opening(201, [BIG], Directions(201, 200, 324))
+    assert plan is not None
+    assert {move.content_id for move in plan.moves if move.base_id == 201} == {*range(1, 201)}
+
+
+def test_a_big_star_is_given_up_for_nothing_after_some_of_it_was_asked():
+    """Its orphan's bytes are gained, and every delta gets longer by more than that share."""
+    costs = Directions(1, 200, 324)
+    assert plan_opening(2, [Star(1, BIG.leaves, orphan=True)], costs) is None
+    assert len(costs.asked) < 60
+
+
 def test_every_order_of_a_base_and_four_fine_tunes_ends_at_the_same_total():
-    # Fine-tunes in different directions: 300 from the base, 424 from one another.
     fine_tunes = range(1, 5)
-
-    class Directions(Line):
-        def delta(self, content_id: int, base_id: int) -> int | None:
-            return 300 if 0 in {content_id, base_id} else 424
-
-    costs = Directions({})
+    costs = Directions(0, 200, 324)
     totals = set()
     for order in itertools.permutations([0, *fine_tunes]):
         state: dict[int, int | None] = {}
