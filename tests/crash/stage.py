@@ -231,3 +231,11 @@ class Stage:
 
 Act = Callable[[Stage], None]
 """One thing that is done to a hub."""
+
+
+def small_parts(settings: Settings) -> Settings:
+    """Settings under which a file of some hundred thousand bytes is sent in parts."""
+    limits = settings.limits.model_copy(
+        update={"lfs_multipart_nbytes": 200_000, "lfs_part_nbytes": 100_000}
+    )
+    return settings.model_copy(update={"limits": limits})

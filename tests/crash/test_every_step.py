@@ -7,16 +7,9 @@ import pytest
 
 from app.settings import Settings
 from tests.crash.mirroring import upstream_of
-from tests.crash.stage import Act, Stage
+from tests.crash.stage import Act, Stage, small_parts
 from tests.crash.steps import sites
 from tests.crash.story import ACTS, DAMAGE
-
-
-def small_parts(settings: Settings) -> Settings:
-    limits = settings.limits.model_copy(
-        update={"lfs_multipart_nbytes": 200_000, "lfs_part_nbytes": 100_000}
-    )
-    return settings.model_copy(update={"limits": limits})
 
 
 @pytest.mark.timeout(900)

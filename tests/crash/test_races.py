@@ -1,0 +1,139 @@
+"""Any two things that happen to a hub may happen at the same time, whichever comes first."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from app.backup.making import make_backup
+from app.db import Database
+from app.gc import sweeping
+from app.gc.scrub import scrub
+from app.jobs.context import JobContext
+from app.settings import Settings
+from app.store.local import LocalStore
+from tests.crash.background import collect_now, reencode, run_jobs
+from tests.crash.histories import create, delete, hide, squash_history
+from tests.crash.races import Scene, race
+from tests.crash.samples import BASE, CHUNKS, PARTS, TUNED
+from tests.crash.stage import Act, Stage, small_parts
+from tests.crash.uploads import (
+    git_push,
+    inline_commit,
+    lfs_upload,
+    multipart_upload,
+    xet_upload,
+)
+from tests.fixtures.models import weight_file
+from tests.fixtures.services import empty_database
+from tests.torture.budget import Summary, budget
+
+GOING = TUNED[2]
+"""A file that no commit shows any more, and that nobody holds."""
+
+
+def sweep(stage: Stage) -> None:
+    sweeping.sweep(stage.hub, grace_s=0)
+
+
+def read_everything(stage: Stage) -> None:
+    for place in [each for each in stage.acknowledged if each[0] == "one"]:
+        assert stage.read(*place) == stage.acknowledged[place]
+
+
+def look_for_rot(stage: Stage) -> None:
+    scrub(JobContext(stage.hub, 0, {}))
+
+
+def back_up(stage: Stage) -> None:
+    place = LocalStore(stage.settings.data / "backup")
+    assert not make_backup(stage.hub, place).damaged
+
+
+ACTS: dict[str, Act] = {
+    "upload": lfs_upload("one", "new.bin", b"new " * 9000),
+    "upload of what goes": lfs_upload("one", "again.safetensors", GOING),
+    "upload in parts": multipart_upload("one", "parts.bin", PARTS),
+    "Xet upload": xet_upload("one", "chunks.bin", CHUNKS),
+    "inline commit": inline_commit("one", "a.txt", b"text\n" * 99),
+    "push": git_push("one", "plain.txt", b"pushed\n" * 50, ("w.bin", TUNED[0])),
+    "jobs": run_jobs,
+    "re-encode": reencode,
+    "collect": collect_now,
+    "sweep": sweep,
+    "delete the base": delete("two"),
+    "hide the base": hide("two"),
+    "squash": squash_history("one"),
+    "read": read_everything,
+    "scrub": look_for_rot,
+    "backup": back_up,
+}
+
+CLOSE = [
+    ("upload of what goes", "upload of what goes", 2),
+    ("upload of what goes", "collect", 1),
+    ("collect", "upload of what goes", 2),
+    ("upload", "sweep", 1),
+    ("inline commit", "push", 2),
+    ("jobs", "jobs", 9),
+    ("jobs", "collect", 5),
+    ("collect", "jobs", 1),
+    ("jobs", "delete the base", 9),
+    ("hide the base", "jobs", 1),
+    ("collect", "backup", 1),
+    ("scrub", "re-encode", 1),
+]
+"""Those that meet in the same rows, and at which commit of the first."""
+
+
+@pytest.fixture(scope="module")
+def scene(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, postgres_template: str
+) -> Iterator[Scene]:
+    """A base, a delta of it, a fine-tune that waits to be encoded, and a file that is going."""
+    place = tmp_path_factory.mktemp("races")
+    copies = f"{postgres_server}/races"
+    with (
+        empty_database(postgres_server, f"TEMPLATE {postgres_template}") as url,
+        Database(copies) as first,
+        Database(copies) as second,
+    ):
+        settings = Settings(data=place / "data", database_url=SecretStr(url))
+        timers = settings.timers.model_copy(update={"scrub_s": 1})
+        stage = Stage(small_parts(settings).model_copy(update={"timers": timers}))
+        for act in (
+            create("one"),
+            create("two"),
+            create("three"),
+            lfs_upload("two", "base.safetensors", weight_file(BASE)),
+            lfs_upload("one", "model.safetensors", TUNED[0]),
+            lfs_upload("three", "model.safetensors", GOING),
+            run_jobs,
+            delete("three"),
+            lfs_upload("one", "other.safetensors", TUNED[1]),
+        ):
+            act(stage)
+        stage.clock.advance(stage.settings.timers.lease_s + 1)
+        stage.hub.close()
+        yield Scene(stage, copies, (first, second))
+
+
+@pytest.mark.parametrize(("first", "second", "at"), CLOSE)
+def test_close_acts(scene: Scene, tmp_path: Path, first: str, second: str, at: int):
+    assert race(scene, tmp_path, ACTS[first], ACTS[second], at), "it has no so many commits"
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("first", ACTS)
+def test_all_acts_at_every_commit(scene: Scene, tmp_path: Path, first: str, tell):
+    most = budget("RACES", short=1, long=1000)
+    summary = Summary(f"races, {first}", 0)
+    for second, act in ACTS.items():
+        for at in range(1, most + 1):
+            place = tmp_path / f"{second}-{at}".replace(" ", "-")
+            if not race(scene, place, ACTS[first], act, at):
+                break
+            summary.count("races")
+    tell(str(summary))
