@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, exists, func, literal, select, union, update
+from sqlalchemy import CompoundSelect, Select, exists, func, literal, select, union, update
 from sqlalchemy.orm import Session
 
 from app.db.inserting import batches, insert_if_absent
@@ -28,6 +28,14 @@ class Held:
 
 def measure_held(session: Session, repo_ids: Collection[int] | Select[Any]) -> Held:
     """Count: files that writers sent, or that history holds and nobody merely proposed."""
+    held = _held_files(repo_ids).subquery()
+    total = select(func.sum(File.size), func.count()).join(held, held.c.file_id == File.id)
+    nbytes, files = session.execute(total).one()
+    return Held(int(nbytes or 0), int(files or 0))
+
+
+def _held_files(repo_ids: Collection[int] | Select[Any]) -> CompoundSelect[Any]:
+    """Repo and file, each pair once."""
     proposed = select(literal(1)).where(
         ProposedFile.repo_id == TreeEntry.repo_id, ProposedFile.file_id == TreeEntry.file_id
     )
@@ -35,10 +43,7 @@ def measure_held(session: Session, repo_ids: Collection[int] | Select[Any]) -> H
     shown = select(TreeEntry.repo_id, TreeEntry.file_id).where(
         TreeEntry.repo_id.in_(repo_ids), TreeEntry.file_id.is_not(None), ~proposed.exists()
     )
-    held = union(sent, shown).subquery()
-    total = select(func.sum(File.size), func.count()).join(held, held.c.file_id == File.id)
-    nbytes, files = session.execute(total).one()
-    return Held(int(nbytes or 0), int(files or 0))
+    return union(sent, shown)
 
 
 def begin_usage(session: Session, repo_id: int) -> None:
@@ -130,12 +135,33 @@ def recount(session: Session, repo_id: int) -> None:
         _set(session, row)
 
 
-def misfit(session: Session, repo_id: int, *, lock: bool = True) -> str | None:
-    """Why the figures of a repo are not what they should be; None if they are."""
-    row = _lock(session, repo_id) if lock else session.get(RepoUsage, repo_id)
-    if row is None or row.nbytes is None:
+def suspects(session: Session, low: int, high: int) -> list[int]:
+    """Repos with ids beyond ``low`` and up to ``high`` that seem to be misfits."""
+    held = _held_files(select(Repo.id).where(Repo.id > low, Repo.id <= high)).subquery()
+    counted = {
+        repo_id: Held(int(nbytes), files)
+        for repo_id, nbytes, files in session.execute(
+            select(held.c.repo_id, func.sum(File.size), func.count())
+            .join(File, File.id == held.c.file_id)
+            .group_by(held.c.repo_id)
+        )
+    }
+    rows = session.scalars(
+        select(RepoUsage).where(RepoUsage.repo_id > low, RepoUsage.repo_id <= high)
+    )
+    nothing = Held(0, 0)
+    return [row.repo_id for row in rows if _misfit(row, counted.get(row.repo_id, nothing))]
+
+
+def misfit(session: Session, repo_id: int) -> str | None:
+    """Why the figures of a repo are not what they should be; None if they are. Locks them."""
+    row = _lock(session, repo_id)
+    return None if row is None else _misfit(row, measure_held(session, [repo_id]))
+
+
+def _misfit(row: RepoUsage, held: Held) -> str | None:
+    if row.nbytes is None:
         return None
-    held = measure_held(session, [repo_id])
     told = Held(row.nbytes or 0, row.files or 0)
     too_low = told.nbytes < held.nbytes or told.files < held.files
     if too_low or (told != held and not row.stale):

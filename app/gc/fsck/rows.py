@@ -7,7 +7,7 @@ from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.accounts.proposing import proposer_misfit
-from app.accounts.usage import misfit
+from app.accounts.usage import misfit, suspects
 from app.contents.findings import LOST, Found
 from app.db.tables import (
     Content,
@@ -26,6 +26,9 @@ from app.hub import Hub
 
 PAGE = 10_000
 """Ids looked at per query: bounds its time and what is held of its answer."""
+
+REPOS = 100
+"""Repos whose files are added up per query."""
 
 KINDS = (
     "condemned-file",
@@ -59,19 +62,18 @@ def check_contents(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
 
 def check_usage(hub: Hub, check: Callable[[], None]) -> Iterator[Found]:
     """Repos and proposers whose figures for quotas are not what they hold."""
-    for low, high in id_windows(hub.db, Repo.id, PAGE):
+    for low, high in id_windows(hub.db, Repo.id, REPOS):
         check()
         with hub.db.read() as session:
-            ids = session.scalars(select(Repo.id).where(Repo.id > low, Repo.id <= high)).all()
             # Somebody may be adding files meanwhile: who seems wrong is looked at under its lock.
-            suspects = [each for each in ids if misfit(session, each, lock=False)]
-        for repo_id in suspects:
+            seeming = suspects(session, low, high)
+        for repo_id in seeming:
             if told := hub.db.run(lambda session, repo_id=repo_id: misfit(session, repo_id)):
                 yield Found("usage", told, repo_id=repo_id)
     with hub.db.read() as session:
         proposers = session.scalars(select(ProposerUsage.account_id)).all()
-        suspects = [each for each in proposers if proposer_misfit(session, each, lock=False)]
-    for account in suspects:
+        seeming = [each for each in proposers if proposer_misfit(session, each, lock=False)]
+    for account in seeming:
         check()
         if told := hub.db.run(lambda session, account=account: proposer_misfit(session, account)):
             yield Found("usage", told, account_id=account)
