@@ -14,6 +14,10 @@ FARTHER = 1.05
 """How many times the bits differ in a base that is plainly farther than another: sketches tell
 distances to about a hundredth, and of two deltas of a content the one of fewer bits is shorter."""
 
+FARTHER_THAN_ROOT = FARTHER * 1.07
+"""The same where the farther one is a root's and the nearer is not: the share of bytes by which
+roots are preferred comes to that of bits at most: a delta grows by less than its bits do."""
+
 
 class SketchPrices:
     """Predicted stored bytes from sketches, remembered. One thread."""
@@ -66,10 +70,10 @@ class SketchPrices:
             self._distances[key] = self._measure(*key)
         return self._distances[key]
 
-    def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
+    def is_farther(self, content_id: int, base_id: int, than: int, times: float = FARTHER) -> bool:
         """Whether distances alone say that a delta against ``than`` is shorter."""
         near, far = self.distance(content_id, than), self.distance(content_id, base_id)
-        return near * FARTHER < far < inf
+        return near * times < far < inf
 
     def _measure(self, a: int, b: int) -> float:
         from codec import sketch_distance
@@ -144,8 +148,10 @@ class RootPrices:
         return None if nbytes is None else self._weighed(nbytes, base_id)
 
     def is_farther(self, content_id: int, base_id: int, than: int) -> bool:
-        """As prices have it, unless a root is farther: it may weigh less nevertheless."""
-        return base_id not in self.of_root and self.prices.is_farther(content_id, base_id, than)
+        """As distances and these weights have it."""
+        favours_farther = base_id in self.of_root and than not in self.of_root
+        times = FARTHER_THAN_ROOT if favours_farther else FARTHER
+        return self.prices.is_farther(content_id, base_id, than, times)
 
     def _weighed(self, nbytes: int, base_id: int) -> int:
         return round(nbytes * (1 - ROOT_PREFERENCE)) if base_id in self.of_root else nbytes

@@ -202,7 +202,7 @@ def _related(session: Session, tensor: Tensor, contents: Collection[int]) -> lis
 def _centres(
     tensor: Tensor, stars: tuple[Star, ...], prices: SketchPrices, of_root: Collection[int]
 ) -> tuple[int, ...]:
-    """Who may be the better base: the tensor, its nearest deltas, the middle one, the root's."""
+    """Who may be the better base: the tensor, its nearest deltas, the root's, the middle one."""
     leaves = sorted(
         (leaf for star in stars for leaf in star.leaves if leaf != tensor.content_id),
         key=lambda leaf: (prices.distance(tensor.content_id, leaf), leaf),
@@ -210,7 +210,8 @@ def _centres(
     everyone = sorted({tensor.content_id, *leaves, *(star.root for star in stars)})
     asked = everyone[:: -(-len(everyone) // ASKED)]
     middle = min(leaves, key=lambda leaf: (_remoteness(leaf, asked, prices), leaf), default=None)
-    others = [*leaves[:NEAREST], *(leaf for leaf in leaves if leaf in of_root or leaf == middle)]
+    roots = [leaf for leaf in leaves if leaf in of_root][:NEAREST]
+    others = [*leaves[:NEAREST], *roots, *([] if middle is None else [middle])]
     return tuple(dict.fromkeys((tensor.content_id, *others)))
 
 
