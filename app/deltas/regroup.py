@@ -14,8 +14,8 @@ from typing import Protocol
 REGROUP_MARGIN = 0.01
 """Share of the affected stored bytes that a regrouping must save: it rewrites them."""
 
-ASKED = 16
-"""Leaves of a star that speak for all, where it has more."""
+ASKED = 8
+"""Leaves that speak for all that are about as near to a new base as to theirs, if more are."""
 
 
 class Costs(Protocol):
@@ -76,12 +76,13 @@ def plan_opening(centre: int, stars: Sequence[Star], costs: Costs) -> Regrouping
     if home is not None:
         price = costs.alone(centre) - _against(costs, centre, home.root)
         opening = (Move(centre, None),)
-    some = [(star, _some_leaves(centre, star, costs)) for star in stars if star.root != centre]
-    # If the leaves that are farther lost nothing by moving as well.
-    most = sum(part.gain + (_gain_of_root(centre, star, costs) or 0) for star, part in some)
-    if most - price <= REGROUP_MARGIN * price:
+    others = [star for star in stars if star.root != centre]
+    if not _promises(centre, others, costs, price):
         return None
-    parts = [_better(part, _whole_star(centre, star, part, costs)) for star, part in some]
+    parts = [
+        _better(_some_leaves(centre, star, costs), _whole_star(centre, star, costs))
+        for star in others
+    ]
     saving = sum(part.gain for part in parts) - price
     # Where a whole star moves, one content more and one less is alone: what is there counts once.
     affected = max(sum(part.affected for part in parts), price)
@@ -103,12 +104,62 @@ def best_opening(centres: Iterable[int], stars: Sequence[Star], costs: Costs) ->
     return next(iter(openings(centres, stars, costs)), None)
 
 
+def _promises(centre: int, stars: Sequence[Star], costs: Costs, price: int) -> bool:
+    """Whether an opening may be worth it, as some leaves of each star have it."""
+    some = [(star, _guess_some(centre, star, costs)) for star in stars]
+    # If the leaves that are farther lost nothing by moving as well.
+    most = sum(part.gain + (_gain_of_root(centre, star, costs) or 0) for star, part in some)
+    if most - price <= REGROUP_MARGIN * price:
+        return False
+    parts = [_better(part, _guess_whole(centre, star, costs)) for star, part in some]
+    affected = max(sum(part.affected for part in parts), price)
+    # Half of the margin: where some cannot tell, all are asked.
+    return sum(part.gain for part in parts) - price > REGROUP_MARGIN / 2 * affected
+
+
+def _guess_some(centre: int, star: Star, costs: Costs) -> _Part:
+    """As :func:`_some_leaves`, from all leaves that are plainly nearer and some of the rest."""
+    plain: list[int] = []
+    rest: list[int] = []
+    for leaf in _others(centre, star):
+        if not costs.is_farther(leaf, centre, star.root):
+            (plain if costs.is_farther(leaf, star.root, centre) else rest).append(leaf)
+    sure = _gaining(centre, star, plain, costs)
+    likely = _scaled(_gaining(centre, star, _asked(rest), costs), rest)
+    return _Part((), sure.gain + likely.gain, sure.affected + likely.affected)
+
+
+def _guess_whole(centre: int, star: Star, costs: Costs) -> _Part | None:
+    """As :func:`_whole_star`, from some leaves."""
+    leaves, of_root = _others(centre, star), _gain_of_root(centre, star, costs)
+    if of_root is None:
+        return None
+    part = _scaled(_leave(centre, star, _asked(leaves), costs), leaves)
+    return _Part((), part.gain + of_root, part.affected + costs.alone(star.root))
+
+
+def _asked(leaves: Sequence[int]) -> list[int]:
+    """Some of them, evenly spaced; all if they are few."""
+    count = min(len(leaves), ASKED)
+    return [leaves[n * len(leaves) // count] for n in range(count)]
+
+
+def _scaled(part: _Part, leaves: Sequence[int]) -> _Part:
+    """What those who were asked said, for all of them."""
+    asked = min(len(leaves), ASKED) or 1
+    return _Part((), part.gain * len(leaves) // asked, part.affected * len(leaves) // asked)
+
+
 def _some_leaves(centre: int, star: Star, costs: Costs) -> _Part:
     """Leaves that are nearer to ``centre`` move, the others and the root stay."""
+    near = [leaf for leaf in _others(centre, star) if not costs.is_farther(leaf, centre, star.root)]
+    return _gaining(centre, star, near, costs)
+
+
+def _gaining(centre: int, star: Star, leaves: Sequence[int], costs: Costs) -> _Part:
+    """Those of the leaves that are smaller against ``centre``."""
     moves, gain, affected = [], 0, 0
-    for leaf in _others(centre, star):
-        if costs.is_farther(leaf, centre, star.root):
-            continue
+    for leaf in leaves:
         now, then = _against(costs, leaf, star.root), costs.delta(leaf, centre)
         if then is not None and then < now:
             moves.append(Move(leaf, centre))
@@ -117,20 +168,12 @@ def _some_leaves(centre: int, star: Star, costs: Costs) -> _Part:
     return _Part(tuple(moves), gain, affected)
 
 
-def _whole_star(centre: int, star: Star, some: _Part, costs: Costs) -> _Part | None:
-    """Every leaf leaves the root, which then becomes a delta itself (or goes, if an orphan).
-
-    None where that cannot be, or where some leaves say that it saves less than ``some``.
-    """
-    leaves, of_root = _others(centre, star), _gain_of_root(centre, star, costs)
+def _whole_star(centre: int, star: Star, costs: Costs) -> _Part | None:
+    """Every leaf leaves the root, which then becomes a delta itself (or goes, if an orphan)."""
+    of_root = _gain_of_root(centre, star, costs)
     if of_root is None:
         return None
-    if len(leaves) > ASKED:
-        asked = [leaves[n * len(leaves) // ASKED] for n in range(ASKED)]
-        told = _leave(centre, star, asked, costs).gain * len(leaves) // ASKED
-        if told + of_root <= some.gain:
-            return None
-    part = _leave(centre, star, leaves, costs)
+    part = _leave(centre, star, _others(centre, star), costs)
     moves = part.moves if star.orphan else (*part.moves, Move(star.root, centre))
     return _Part(moves, part.gain + of_root, part.affected + costs.alone(star.root))
 

@@ -125,7 +125,7 @@ def test_any_sequence_of_openings_keeps_depth_one_and_ends(places, random_: rand
 
 
 @given(
-    st.lists(st.integers(-400, 400), min_size=2, max_size=12, unique=True),
+    st.lists(st.integers(-400, 400), min_size=2, max_size=9, unique=True),
     st.randoms(use_true_random=False),
 )
 def test_what_is_plain_from_distances_changes_no_plan(places, random_: random.Random):
@@ -166,6 +166,21 @@ def test_a_better_base_of_a_big_star_collects_all_of_it():
     plan = plan_opening(201, [BIG], Directions(201, 200, 324))
     assert plan is not None
     assert {move.content_id for move in plan.moves if move.base_id == 201} == {*range(1, 201)}
+
+
+def test_siblings_without_their_base_are_told_apart_by_few_prices():
+    """All are about as far from one another: nobody is the better base."""
+    costs = Directions(0, 200, 324)
+    assert plan_opening(2, [BIG], costs) is None
+    assert len(costs.asked) < 40
+
+
+def test_a_few_that_are_near_are_found_among_many_that_are_not():
+    near = {leaf: 10_000.0 + leaf for leaf in range(50, 60)}
+    costs = Line({1: 0.0} | {leaf: 5_000.0 + leaf for leaf in BIG.leaves} | near)
+    plan = plan_opening(50, [BIG], costs)
+    assert plan is not None
+    assert {*range(51, 60)} <= {move.content_id for move in plan.moves}
 
 
 def test_a_big_star_is_given_up_for_nothing_after_some_of_it_was_asked():
