@@ -22,6 +22,7 @@ BENCHES = (
     "mirror",
     "scale",
     "scale_processes",
+    "strain",
     "train",
 )
 

@@ -13,7 +13,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -31,7 +31,7 @@ from bench import scale_rows
 from bench.hub import CommandFailed, LiveHub, workspace
 from bench.postgres import postgres_database
 from bench.report import median, percentile, print_table
-from bench.scale_figures import AtSize, Figures
+from bench.scale_figures import Figures
 
 REQUESTS = 60
 """Of each kind, per size, timed."""
@@ -40,6 +40,9 @@ COUNTED = 20
 """Of each kind, per size, whose pages are counted."""
 
 TOKEN = "hf_scale"
+
+PARTS = ("latencies", "pages", "whole")
+"""What is read at a size."""
 
 STEP = 100_000
 """Files whose rows are made in one transaction."""
@@ -138,22 +141,29 @@ def whole_hub_work(hub: Hub) -> dict[str, float]:
     return spent
 
 
-def growth(url: str, directory: Path, sizes: list[int], figures: Figures) -> None:
-    """Latency of requests and cost of whole-hub work at every size that is not known yet."""
+def growth(
+    url: str, directory: Path, sizes: list[int], figures: Figures, parts: Sequence[str]
+) -> None:
+    """Latency of requests and cost of whole-hub work at every size, where it is not known yet."""
     settings = {"database_url": url, "jobs__threads": "0"}
     for files in sizes:
-        if files in figures.by_size:
+        lacking = {part for part in parts if not figures.has(files, part)}
+        if not lacking:
             continue
         live = LiveHub(directory / "growth", settings)
         with live:
             fill(live, url, files)
             repos = files // scale_rows.FILES_PER_REPO
-            time_requests(live.url, TOKEN, repos, seed=files)  # warms caches of both sides
-            latencies = time_requests(live.url, TOKEN, repos, seed=files + 1)
-            pages = count_pages(url, live.url, TOKEN, repos, seed=files + 2)
-        with opened(url, live.data) as hub:
-            whole = whole_hub_work(hub)
-        figures.add(files, AtSize(latencies, pages, whole, dict(scale_rows.table_nbytes(url))))
+            if "latencies" in lacking:
+                time_requests(live.url, TOKEN, repos, seed=files)  # warms caches of both sides
+                read = time_requests(live.url, TOKEN, repos, seed=files + 1)
+                figures.add(files, latencies=read)
+            if "pages" in lacking:
+                figures.add(files, pages=count_pages(url, live.url, TOKEN, repos, seed=files + 2))
+        if "whole" in lacking:
+            with opened(url, live.data) as hub:
+                figures.add(files, whole=whole_hub_work(hub))
+        figures.add(files, tables=dict(scale_rows.table_nbytes(url)))
         figures.tell(list(requests()))
 
 
@@ -247,6 +257,13 @@ def main() -> None:
         help="where the hub and its figures stay: what a stop leaves, or an earlier run measured,"
         " is gone on from; sizes below what it holds by then are not measured",
     )
+    parser.add_argument(
+        "--read",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="of growth only these; with --keep the others another time",
+    )
     parser.add_argument("--prepare", action="store_true", help="only fill the hub of --keep")
     arguments = parser.parse_args()
     if arguments.prepare and not arguments.keep:
@@ -264,7 +281,7 @@ def main() -> None:
                 if arguments.prepare:
                     prepare(url, root, sizes)
                     return
-                growth(url, root, sizes, Figures(arguments.keep))
+                growth(url, root, sizes, Figures(arguments.keep), arguments.read)
         if arguments.part != "growth":
             with postgres_database() as url:
                 queue(url, temporary, depths)

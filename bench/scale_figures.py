@@ -2,24 +2,25 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import scale_rows
 from bench.report import median, percentile, print_table
 
 
-@dataclass(frozen=True)
+@dataclass
 class AtSize:
-    """One size."""
+    """One size; what was not read yet is empty."""
 
-    latencies: Mapping[str, Sequence[float]]
+    latencies: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Seconds, by kind of request."""
-    pages: Mapping[str, float]
+    pages: Mapping[str, float] = field(default_factory=dict)
     """Database pages that one touches."""
-    whole: Mapping[str, float]
+    whole: Mapping[str, float] = field(default_factory=dict)
     """Seconds of work over the whole hub."""
-    tables: Mapping[str, int]
+    tables: Mapping[str, int] = field(default_factory=dict)
     """Bytes of tables with their indexes."""
 
 
@@ -33,9 +34,15 @@ class Figures:
             kept = json.loads(self._path.read_text())
             self.by_size = {int(size): AtSize(**each) for size, each in kept.items()}
 
-    def add(self, files: int, figures: AtSize) -> None:
+    def has(self, files: int, part: str) -> bool:
+        """Whether a part was read at a size."""
+        return files in self.by_size and bool(getattr(self.by_size[files], part))
+
+    def add(self, files: int, **parts: Mapping[str, Any]) -> None:
         """Take in what was read at a size."""
-        self.by_size[files] = figures
+        at_size = self.by_size.setdefault(files, AtSize())
+        for part, read in parts.items():
+            setattr(at_size, part, read)
         if self._path is not None:
             kept = {size: asdict(each) for size, each in self.by_size.items()}
             self._path.write_text(json.dumps(kept))
@@ -43,8 +50,10 @@ class Figures:
     def tell(self, kinds: Sequence[str]) -> None:
         """Print all; ``kinds`` of requests in their order."""
         sizes = sorted(self.by_size)
-        self._tell_requests(kinds, sizes)
-        self._tell_whole(sizes)
+        asked = [size for size in sizes if self.has(size, "latencies") and self.has(size, "pages")]
+        if asked:
+            self._tell_requests(kinds, asked)
+        self._tell_whole([size for size in sizes if self.has(size, "whole")])
         largest = self.by_size[sizes[-1]]
         print_table(
             "Bytes in PostgreSQL per file, indexes included",

@@ -5,9 +5,13 @@ unique digests, packs of ten contents. The bytes are not there; nothing that rea
 on such a hub.
 """
 
+import json
 import time
+from dataclasses import asdict
 
 import psycopg
+
+from app.catalog.tags import CardFacts
 
 FILES_PER_REPO = 100
 CONTENTS_PER_OBJECT = 10
@@ -48,6 +52,11 @@ ROWS = (
     """
     INSERT INTO ref (repo_id, name, commit_oid)
     SELECT r, 'refs/heads/main', left(encode(sha256(('commit' || r)::bytea), 'hex'), 40)
+    FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
+    """,
+    """
+    INSERT INTO repo_card (repo_id, commit_oid, facts, parameter_count, used_nbytes)
+    SELECT r, left(encode(sha256(('commit' || r)::bytea), 'hex'), 40), %(facts)s, NULL, 100 * 1000
     FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
     """,
     """
@@ -99,6 +108,7 @@ def grow(url: str, *, before: int, files: int) -> None:
     """
     bounds = {
         "id": FIRST_ID,
+        "facts": json.dumps(asdict(CardFacts()) | {"parameters": {}}),
         "first_repo": before // FILES_PER_REPO + 1,
         "last_repo": files // FILES_PER_REPO,
         "first_object": before // CONTENTS_PER_OBJECT + 1,
