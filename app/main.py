@@ -68,7 +68,8 @@ from app.rates.shared import SharedBuckets
 from app.restore.downloads import DownloadCounter
 from app.stats import Meter
 from app.tasks import HANDLERS, PERIODS
-from app.web import docs, pages
+from app.web import commits, docs, files, pages
+from app.web import discussions as discussion_pages
 
 ROUTERS = (
     *(health.router, whoami.router, repos.router, preupload.router, commit.router, refs.router),
@@ -86,7 +87,9 @@ ROUTERS = (
         out_of_scope.router,
     ),
     # Wide patterns last: api/{type}/{namespace}/{name}, then ids of one segment, then pages.
-    *(listings.router, info.router, one_segment.router, docs.router, pages.router),
+    *(listings.router, info.router, one_segment.router, docs.router),
+    # A repo's own page before those below it: one may be called like them.
+    *(pages.router, files.router, commits.router, discussion_pages.router),
 )
 ROUTES = RouteIndex(
     [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]

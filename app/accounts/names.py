@@ -7,6 +7,7 @@ from app.errors import InvalidRequest
 RESERVED = frozenset(
     [
         "api",
+        "buckets",
         "cas",
         "datasets",
         "docs",
@@ -22,6 +23,7 @@ RESERVED = frozenset(
         "oauth",
         "openapi.json",
         "organizations",
+        "papers",
         "readyz",
         "resolve-cache",
         "robots.txt",
@@ -29,6 +31,7 @@ RESERVED = frozenset(
         "settings",
         "spaces",
         "static",
+        "uploads",
         "users",
         "v1",
         "v2",

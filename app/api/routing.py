@@ -84,7 +84,8 @@ class _RepoType(Convertor[str]):
 
 
 class _TypePrefix(Convertor[str]):
-    regex = "(?:datasets/|spaces/)?"
+    # Nothing only where no type follows: datasets/a/tree is a repo called tree, none of "datasets".
+    regex = "(?:datasets/|spaces/|(?!datasets/|spaces/))"
 
     def convert(self, value: str) -> str:
         return value.removesuffix("s/") or "model"

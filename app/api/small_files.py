@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
+from app.catalog.listing import Entry
 from app.hub import Hub
 from app.restore.bulk import read_file
 
@@ -52,6 +53,12 @@ class SmallFiles:
         self._keep(key, value, ENTRY_NBYTES + (nbytes if is_read else 0))
         return value
 
+    def text_of(self, entry: Entry) -> str | None:
+        """The text of a file; None if it is none, or too long to be shown. Reads as ``parse``."""
+        if entry.file_id is None or entry.nbytes > MAX_NBYTES:
+            return None
+        return self.parse(entry.file_id, entry.nbytes, _as_text)
+
     def _keep(self, key: tuple[int, Callable[[bytes], Any]], value: Any, cost: int) -> None:
         with self._lock:
             _, before = self._parsed.pop(key, (None, 0))
@@ -60,6 +67,15 @@ class SmallFiles:
             while self.kept_nbytes > KEPT_NBYTES:
                 _, (_, freed) = self._parsed.popitem(last=False)
                 self.kept_nbytes -= freed
+
+
+def _as_text(data: bytes) -> str | None:
+    if b"\x00" in data:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 async def get_small_files(request: Request) -> SmallFiles:

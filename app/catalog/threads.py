@@ -96,6 +96,16 @@ def load_thread(session: Session, repo: Repo, number: int) -> Thread:
     return Thread(found, author.name if author else None, events)
 
 
+def count_unfinished(session: Session, repo: Repo) -> int:
+    """How many threads of a repo are open or drafts."""
+    unfinished = (
+        select(func.count())
+        .select_from(Discussion)
+        .where(Discussion.repo_id == repo.id, Discussion.status.in_(_STATUSES["open"]))
+    )
+    return session.scalar(unfinished) or 0
+
+
 def count_discussions(session: Session, caller: Principal | None, account: Account) -> int:
     """How many threads a user opened in repos that exist for the caller."""
     opened = (

@@ -10,7 +10,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from app.web.pages import render
+from app.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
 

@@ -15,11 +15,10 @@ from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, SignedIn, repo_type_of
 from app.api.json_body import parse_json, read_body, read_json, validated
 from app.api.request_bodies import takes
-from app.api.small_files import MAX_NBYTES, SmallFiles, SmallFilesDep
+from app.api.small_files import SmallFilesDep
 from app.catalog import discussions
 from app.catalog.diffs import patch_text
 from app.catalog.discussions import ThreadEvent
-from app.catalog.listing import Entry
 from app.catalog.merging import find_conflicts, merge_pull_request, proposed_changes
 from app.catalog.proposals import check_push, open_draft
 from app.catalog.repos import check_open, repo_id
@@ -150,7 +149,7 @@ def get_discussion(
             if diff and can_open(session, caller, repo):
                 changes = proposed_changes(session, repo, found)
     if changes is not None:
-        answer["diff"] = patch_text(changes, lambda entry: _text_of(small_files, entry))
+        answer["diff"] = patch_text(changes, small_files.text_of)
     return answer | {"events": [_event(each) for each in thread.events]}
 
 
@@ -315,19 +314,3 @@ def _author(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     return {"author": {"name": name, "type": "user", "avatarUrl": ""}}
-
-
-def _text_of(small_files: SmallFiles, entry: Entry) -> str | None:
-    assert entry.file_id is not None
-    if entry.nbytes > MAX_NBYTES:
-        return None
-    return small_files.parse(entry.file_id, entry.nbytes, _as_text)
-
-
-def _as_text(data: bytes) -> str | None:
-    if b"\x00" in data:
-        return None
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None

@@ -15,13 +15,17 @@ router = APIRouter(include_in_schema=False)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 SPACE = "/api/spaces/{namespace}/{name}"
+NO_BUCKETS = "this hub stores git repositories, not buckets"
 NOT_RUN = "spaces are stored here, not run"
 LEFT_OUT = {
-    "/api/buckets/{rest:path}": "this hub stores git repositories, not buckets",
+    "/api/buckets/{rest:path}": NO_BUCKETS,
+    "/buckets/{rest:path}": NO_BUCKETS,
     "/api/collections": "this hub has no collections",
     "/api/collections/{rest:path}": "this hub has no collections",
     "/api/daily_papers": "this hub has no papers",
     "/api/papers/{rest:path}": "this hub has no papers",
+    "/papers/{rest:path}": "this hub has no papers",
+    "/uploads": "nothing is attached to discussions here: commit the file and link to it",
     "/api/jobs/{rest:path}": "this hub runs no jobs of its users",
     "/api/scheduled-jobs/{rest:path}": "this hub runs no jobs of its users",
     "/api/kernels": "this hub stores models, datasets and spaces, not kernels",

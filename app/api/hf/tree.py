@@ -61,7 +61,7 @@ def tree(
         page = list_tree(
             session,
             repo.id,
-            _directory_oid(session, commit, directory),
+            directory_oid(session, commit, directory),
             prefix=directory,
             recursive=recursive,
             after=cursor_position(cursor),
@@ -84,6 +84,16 @@ async def paths_info(
     if len(wanted.paths) > limits.paths_info:
         raise LimitExceeded("too many paths", setting="limits.paths_info")
     return await run_in_threadpool(_look_up, hub, caller, name, revision, wanted)
+
+
+def directory_oid(session: Session, commit: Commit, path: str) -> str:
+    """Id of the tree at a path. Raises EntryNotFound."""
+    if not path:
+        return commit.tree_oid
+    entry = find_entry(session, commit.repo_id, commit.tree_oid, path)
+    if entry is None or not entry.is_directory:
+        raise EntryNotFound(f"{path} does not exist on this revision", commit=commit.oid)
+    return entry.oid
 
 
 def describe_entries(
@@ -143,15 +153,6 @@ def _look_up(
         found = find_entries(session, repo.id, commit.tree_oid, [path for path in paths if path])
         entries = [found[path] for path in paths if path in found]
         return describe_entries(session, commit, entries, expand=wanted.expand)
-
-
-def _directory_oid(session: Session, commit: Commit, path: str) -> str:
-    if not path:
-        return commit.tree_oid
-    entry = find_entry(session, commit.repo_id, commit.tree_oid, path)
-    if entry is None or not entry.is_directory:
-        raise EntryNotFound(f"{path} does not exist on this revision", commit=commit.oid)
-    return entry.oid
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """docs/compatibility.md tells of every route of the Hub's interface, and of no other."""
 
+import inspect
 import re
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.routing import APIRoute
+from huggingface_hub import hf_api
+from starlette.routing import Match
 
 from app.api.hf.out_of_scope import LEFT_OUT
-from app.main import ROUTERS
+from app.main import ROUTERS, ROUTES
 from tests.fixtures.api import LiveHub
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "compatibility.md"
@@ -37,6 +40,34 @@ def test_every_route_is_documented_and_no_other():
     assert served - rows == set(), "add a row for each to docs/compatibility.md"
     assert rows - served == set(), "these are in docs/compatibility.md and not served"
     assert len(documented) == len(set(documented))
+
+
+def client_urls() -> set[str]:
+    """Paths that the client's source puts behind its endpoint, with something for each variable."""
+    source = Path(inspect.getfile(hf_api)).read_text(encoding="utf-8")
+    texts = set(re.findall(r'f"\{(?:self\.)?endpoint\}(/[^"]*)"', source))
+    known = {"repo_id": "a/b", "src_repo_id": "a/b", "from_id": "a/b", "bucket_id": "a/b"}
+    known |= dict.fromkeys(("repo_type", "src_repo_type", "api_prefix"), "model")
+    known |= {"discussion_num": "1", "resource": "title", "constants": ""}
+
+    def fill(found: re.Match[str]) -> str:
+        return known.get(found[1], "" if "encoded" in found[1] else "x")
+
+    urls = {re.sub(r"\{(\w+)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}", fill, text) for text in texts}
+    # Some name a repo with its type by one variable.
+    urls = {url.replace("/api/model/", "/api/models/") for url in urls}
+    return {url.replace("/api/a/b/", "/api/models/a/b/").partition("?")[0] for url in urls}
+
+
+def test_every_address_in_the_client_has_an_answer():
+    urls = client_urls()
+    assert len(urls) > 80
+    unknown = {
+        url
+        for url in urls
+        if ROUTES.matches({"type": "http", "method": "GET", "path": url})[0] is Match.NONE
+    }
+    assert unknown == set(), "serve them, or leave them out with a reason"
 
 
 def test_what_is_left_out_is_documented_with_its_reason():

@@ -1,41 +1,22 @@
 """A README does nothing on the page: whatever it holds, what comes out are plain marks."""
 
-from html.parser import HTMLParser
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.formats.model_card import card_body
-from app.web.cards import ATTRIBUTES, TAGS, card_text, render_card
+from app.web.markdown import ATTRIBUTES, TAGS, card_text, render_markdown
+from tests.fixtures.pages import assert_harmless, parsed
 
 FILES = "/alice/m/resolve/abc/"
 
 
-class Reader(HTMLParser):
-    """What a browser would see."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-
-def parsed(html: str) -> list[tuple[str, dict[str, str | None]]]:
-    reader = Reader()
-    reader.feed(html)
-    return reader.tags
-
-
-def assert_harmless(html: str) -> None:
+def assert_plain(html: str) -> None:
+    """Nothing but the marks that are allowed, and nothing that runs."""
+    assert_harmless(html)
     for tag, attributes in parsed(html):
         assert tag in TAGS, tag
         assert attributes.keys() <= ATTRIBUTES.get(tag, set()) | {"rel"}, (tag, attributes)
-        for value in attributes.values():
-            address = "".join(char for char in (value or "") if char > " ").lower()
-            assert not address.startswith(("javascript:", "data:", "vbscript:", "file:"))
 
 
 HOSTILE = [
@@ -71,16 +52,18 @@ MARKS = ["\n\n", "> ", "* ", "[", "](", ")", "`", "|", "\x00"]
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_nothing_runs(source: str):
-    assert_harmless(render_card(source, files=FILES))
+    assert_plain(render_markdown(source, files=FILES))
 
 
 @given(st.lists(st.sampled_from([*HOSTILE, *MARKS]) | st.text(max_size=8), max_size=12))
 def test_no_mixture_runs_either(parts: list[str]):
-    assert_harmless(render_card("".join(parts), files=FILES))
+    assert_plain(render_markdown("".join(parts), files=FILES))
 
 
 def test_what_cards_are_written_for_stays():
-    html = render_card("# A\n\n**b** `c` [d](e/f.md) ![g](h.png)\n\n| i |\n|-|\n| j |", files=FILES)
+    html = render_markdown(
+        "# A\n\n**b** `c` [d](e/f.md) ![g](h.png)\n\n| i |\n|-|\n| j |", files=FILES
+    )
     tags = dict(parsed(html))
     assert {"h1", "strong", "code", "table"} <= tags.keys()
     assert tags["a"]["href"] == FILES + "e/f.md"
@@ -94,5 +77,5 @@ def test_the_head_is_not_shown():
 
 
 def test_deep_nesting_is_cheap():
-    html = render_card("> " * 5_000 + "x" + "[" * 5_000, files=FILES)
+    html = render_markdown("> " * 5_000 + "x" + "[" * 5_000, files=FILES)
     assert len(html) < 100_000

@@ -1,4 +1,4 @@
-"""A README as HTML that can do nothing: Markdown rendered, then all but plain marks taken out.
+"""Markdown of strangers as HTML that can do nothing: all but plain marks is taken out.
 
 Raw HTML in the source is text. What the renderer makes goes through nh3's allow-list as well, and
 the page forbids scripts, frames and foreign pictures by its content security policy.
@@ -30,7 +30,7 @@ def card_text(data: bytes) -> str:
     return card_body(data.decode("utf-8", "replace"))
 
 
-def render_card(source: str, *, files: str) -> str:
+def render_markdown(source: str, *, files: str) -> str:
     """Safe HTML. ``files``: address that relative links and pictures are resolved against."""
 
     def judge(_tag: str, attribute: str, value: str) -> str | None:
