@@ -20,6 +20,7 @@ MIN_PREFIX_LENGTH = 7
 """Shortest abbreviation of a commit id that is looked up."""
 
 _OID = re.compile(r"[0-9a-f]{7,40}")
+_WHOLE_OID = re.compile(r"[0-9a-fA-F]{40}")
 _FORBIDDEN = re.compile(
     r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^\.|\.lock(/|$)|\.$|^/|/$|^@$|^-"
 )
@@ -31,28 +32,24 @@ _NAMED = (
     .where(Ref.repo_id == bindparam("repo_id"), Ref.name.in_(bindparam("names", expanding=True)))
 )
 
-# What clients ask for once they know it: the commit itself, unless a ref has its id for a name.
+# What clients ask for once they know it.
 _BY_OID = select(Commit).where(
-    Commit.repo_id == bindparam("repo_id"),
-    Commit.oid == bindparam("oid"),
-    ~select(Ref.name)
-    .where(Ref.repo_id == bindparam("repo_id"), Ref.name.in_(bindparam("names", expanding=True)))
-    .exists(),
+    Commit.repo_id == bindparam("repo_id"), Commit.oid == bindparam("oid")
 )
 
 
 def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
     """The commit that a branch, tag, full ref name, commit id or its unique prefix names.
 
-    Names win over ids, branches over tags. Raises RevisionNotFound.
+    As in git a whole id wins over names: who pins a commit gets no other. Names win over prefixes,
+    branches over tags. Raises RevisionNotFound.
     """
-    names = [revision] if revision.startswith("refs/") else []
-    names += [BRANCH + revision, TAG + revision]
     if len(revision) == OID_LENGTH:
-        asked = {"repo_id": repo.id, "oid": revision, "names": names}
-        commit = session.scalar(_BY_OID, asked)
+        commit = session.scalar(_BY_OID, {"repo_id": repo.id, "oid": revision})
         if commit is not None:
             return commit
+    names = [revision] if revision.startswith("refs/") else []
+    names += [BRANCH + revision, TAG + revision]
     rows = session.execute(_NAMED, {"repo_id": repo.id, "names": names}).all()
     if rows:
         return min(rows, key=lambda row: names.index(row.name)).Commit
@@ -104,18 +101,37 @@ def delete_tag(hub: Hub, repo: Repo, name: str) -> None:
 
 
 def check_ref_name(name: str) -> str:
-    """Return a full ref name; InvalidRequest if git would refuse it."""
+    """Return a full ref name; InvalidRequest if git would refuse it or take it for an id."""
     if len(name.encode()) > 255 or _FORBIDDEN.search(name.removeprefix(BRANCH).removeprefix(TAG)):
         raise InvalidRequest(f"Invalid reference name: {name[:120]!a}")
     if name in {BRANCH, TAG}:
         raise InvalidRequest("Invalid reference name: it is empty")
+    if _WHOLE_OID.fullmatch(name.removeprefix(BRANCH).removeprefix(TAG)):
+        raise InvalidRequest(f"Invalid reference name: {name} reads like the id of a commit")
     return name
+
+
+def hold_ref_names(session: Session, repo_id: int) -> None:
+    """Nobody else makes a ref of the repo until this transaction ends; taken after refs."""
+    session.scalar(select(Repo.id).where(Repo.id == repo_id).with_for_update(key_share=True))
+
+
+def clashing_ref(session: Session, repo_id: int, name: str) -> str | None:
+    """A ref beside which git could not keep this one: refs are its files, and none a directory."""
+    parts = name.split("/")
+    above = ["/".join(parts[:count]) for count in range(3, len(parts))]
+    below = Ref.name.startswith(f"{name}/", autoescape=True)
+    clashing = select(Ref.name).where(Ref.repo_id == repo_id, Ref.name.in_(above) | below)
+    return session.scalar(clashing.limit(1))
 
 
 def _create(hub: Hub, repo: Repo, name: str, revision: str | None) -> None:
     def work(session: Session) -> None:
         commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
         check_ref_name(name)
+        hold_ref_names(session, repo.id)
+        if clashing := clashing_ref(session, repo.id, name):
+            raise Conflict(f"Reference {name} cannot be made beside {clashing}")
         row = {"repo_id": repo.id, "name": name, "commit_oid": commit.oid}
         if not insert_if_absent(session, Ref, row):
             raise Conflict(f"Reference {name} already exists")

@@ -15,7 +15,7 @@ from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, is_ancestor
 from app.catalog.cuts import hold_history, owe_pruning
 from app.catalog.owing import owe_jobs
-from app.catalog.refs import BRANCH
+from app.catalog.refs import BRANCH, clashing_ref, hold_ref_names
 from app.db.inserting import batches, insert_if_absent
 from app.db.tables import Ref, Repo
 from app.git.checking import Pushed
@@ -41,6 +41,11 @@ class RefUpdate:
         """Whether the ref is to go."""
         return self.new == NO_OID
 
+    @property
+    def is_creation(self) -> bool:
+        """Whether the ref is to be made."""
+        return self.old == NO_OID and not self.is_deletion
+
 
 def publish_push(
     hub: Hub,
@@ -64,6 +69,7 @@ def publish_push(
         ancestry = with_pushed(Ancestry(session, repo.id), pushed)
         judge = _Judge(hub, ancestry, pushed)
         faults = {each.name: judge.fault(each, refs.get(each.name)) for each in updates}
+        _judge_names(session, repo, faults, [each for each in updates if each.is_creation])
         if atomic and any(faults.values()):
             return {name: fault or "atomic push failed" for name, fault in faults.items()}
         accepted = [each for each in updates if faults[each.name] is None]
@@ -137,6 +143,25 @@ class _Judge:
             return "non-fast-forward: this hub refuses forced pushes here (setting: force_push)"
         self.cuts = True
         return None
+
+
+def _judge_names(
+    session: Session, repo: Repo, faults: Faults, created: Sequence[RefUpdate]
+) -> None:
+    """Add a fault for every new ref that git could not keep beside those there are, or another."""
+    if not created:
+        return
+    hold_ref_names(session, repo.id)
+    directories = {
+        "/".join(parts[:count])
+        for each in created
+        for parts in [each.name.split("/")]
+        for count in range(3, len(parts))
+    }
+    for each in created:
+        clashing = clashing_ref(session, repo.id, each.name)
+        if clashing or each.name in directories:
+            faults[each.name] = faults[each.name] or f"it cannot be beside {clashing or 'others'}"
 
 
 def _commit_of(wanted: RefUpdate, pushed: Pushed) -> str:

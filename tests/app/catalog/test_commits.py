@@ -223,9 +223,25 @@ def test_revisions_resolve_by_every_name(any_hub: Hub, ada: Principal, repo: Rep
                 resolve_revision(session, repo, name)
     with pytest.raises(Conflict):
         create_branch(any_hub, repo, "side", None)
-    for name in ("a..b", "a b", "", "x.lock", "a~1", "/a", "a/", "-a", "a\nb", "a" * 300):
+    for name in ("a..b", "a b", "", "x.lock", "a~1", "/a", "a/", "-a", "a\nb", "a" * 300, first):
         with pytest.raises(InvalidRequest):
             create_branch(any_hub, repo, name, None)
+    create_branch(any_hub, repo, "deep/er/down", None)
+    for name in ("side/x/y", "deep", "deep/er", "main/x"):
+        with pytest.raises(Conflict, match="cannot be made beside refs/heads/"):
+            create_branch(any_hub, repo, name, None)
+    create_branch(any_hub, repo, "deep/e", None)
+    create_tag(any_hub, repo, "side/x", "main")
+
+
+def test_an_id_that_is_pinned_is_no_name(any_hub: Hub, ada: Principal, repo: Repo):
+    first = head(any_hub, repo).oid
+    second = apply_commit(any_hub, ada, repo, MAIN, [put(any_hub, repo, "a", b"a")], title="t").oid
+    with any_hub.db.write() as session:  # as a mirror may take it over
+        session.add(Ref(repo_id=repo.id, name=f"refs/heads/{first}", commit_oid=second))
+    with any_hub.db.read() as session:
+        assert resolve_revision(session, repo, first).oid == first
+        assert resolve_revision(session, repo, f"refs/heads/{first}").oid == second
 
 
 def test_deleting_a_repo_leaves_no_rows_and_frees_the_name(

@@ -1,6 +1,7 @@
 """Pushes as a hostile client writes them, over HTTP, and what is left behind: nothing."""
 
 import gzip
+import re
 
 import httpx
 from sqlalchemy import func, select
@@ -9,7 +10,7 @@ from app.catalog.git_objects import GitEntry, blob_oid, lfs_pointer, object_oid,
 from app.db.tables import Commit, Ref, Tree
 from app.git.pkt import Mark, pkt
 from tests.fixtures.api import LiveHub, add
-from tests.fixtures.packs import commit, delta, pack, push, push_objects, tree, whole
+from tests.fixtures.packs import NO_OID, commit, delta, pack, push, push_objects, tree, whole
 
 BLOB = ("blob", b"hello")
 BLOB_OID = object_oid(*BLOB)
@@ -86,6 +87,7 @@ BAD_PUSHES = [
     (push(BLOB_OID, pack([]), ref="HEAD"), "only branches and tags"),
     (push(BLOB_OID, pack([]), ref="refs/heads/a..b"), "Invalid reference name"),
     (push(BLOB_OID, pack([]), ref="refs/heads/"), "Invalid reference name"),
+    (push(BLOB_OID, pack([]), ref=f"refs/heads/{BLOB_OID}"), "reads like the id of a commit"),
 ]
 
 
@@ -97,6 +99,22 @@ def test_pushes_that_do_not_hold_together_are_refused(live_hub: LiveHub, live_re
         assert b"ng " in answer.content, fault
         assert fault.encode() in answer.content
     assert rows(live_hub) == before
+
+
+def test_refs_that_git_could_not_keep_are_refused(live_hub: LiveHub, live_repo: str):
+    """One below another: whoever clones them gets nothing at all."""
+    assert b"ok " in send(live_hub, live_repo, push_objects(BLOB, TREE, COMMIT)).content
+    head = object_oid(*COMMIT)
+
+    def told(*names: str) -> list[bytes]:
+        lines = [f"{NO_OID} {head} refs/heads/{name}".encode() for name in names]
+        body = pkt(lines[0] + b"\0report-status", *lines[1:], Mark.FLUSH) + pack([])
+        answer = send(live_hub, live_repo, body).content
+        return [line[4:6] for line in re.findall(rb"[0-9a-f]{4}(?:ok|ng) refs", answer)]
+
+    assert told("pushed/below", "main/x") == [b"ng", b"ng"]
+    assert told("a/b", "a", "c") == [b"ok", b"ng", b"ok"]
+    assert told("a/b/c", "a/d", "pushe") == [b"ng", b"ok", b"ok"]
 
 
 def test_requests_that_are_not_gits_are_refused(live_hub: LiveHub, live_repo: str):
