@@ -43,7 +43,7 @@ test-api: $(VENV)/.dev ## Ask every operation of the API for anything (EXAMPLES=
 	@API_EXAMPLES=$(EXAMPLES) API_DATABASES="sqlite postgres" $(BIN)/pytest -n auto \
 		--maxprocesses 4 --dist worksteal $(ARGS) \
 		tests/app/api/test_openapi.py tests/app/api/test_api_conformance.py \
-		tests/app/api/test_growth.py
+		tests/app/api/test_growth.py tests/app/api/test_every_route.py
 
 kills: $(VENV)/.dev ## Kill servers and workers 40 times under traffic, both stacks together
 	@scripts/services.sh

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
@@ -14,7 +13,7 @@ from app.catalog.diffs import patch_text
 from app.catalog.merging import find_conflicts, proposed_changes
 from app.catalog.threads import Kind, StatusFilter, list_discussions, load_thread
 from app.web.heads import read_head
-from app.web.markdown import render_markdown
+from app.web.markdown import Renderer
 from app.web.rendering import render, with_query
 
 router = APIRouter(include_in_schema=False)
@@ -74,9 +73,6 @@ def discussion_page(
     root, branch = request.scope.get("root_path", ""), hub.settings.default_branch
     files = f"{root}/{head.address}/resolve/{branch}/"
 
-    def shown(text: str) -> Markup:
-        return Markup(render_markdown(text, files=files))  # noqa: S704  cleaned there
-
     diff = None if changes is None else patch_text(changes, small_files.text_of)
     return render(
         request,
@@ -88,5 +84,5 @@ def discussion_page(
         events=thread.events,
         conflicts=conflicts,
         diff=diff,
-        shown=shown,
+        shown=Renderer(files=files),
     )

@@ -1,7 +1,6 @@
 """Plain pages: the repositories, and the card and files of one."""
 
 from fastapi import APIRouter, Request
-from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
@@ -13,7 +12,7 @@ from app.catalog.search import RepoQuery, list_repos
 from app.catalog.tags import README
 from app.web.directories import read_directory
 from app.web.heads import read_head
-from app.web.markdown import card_text, render_markdown
+from app.web.markdown import Renderer, card_text
 from app.web.rendering import render
 
 router = APIRouter(include_in_schema=False)
@@ -56,7 +55,7 @@ def repo_page(
     if not directory and readme is not None and readme.file_id is not None:
         source = small_files.parse(readme.file_id, readme.nbytes, card_text)
         root = request.scope.get("root_path", "")
-        card = render_markdown(source, files=f"{root}/{head.address}/resolve/{commit.oid}/")
+        card = Renderer(files=f"{root}/{head.address}/resolve/{commit.oid}/")(source)
     return render(
         request,
         "repo.html",
@@ -64,6 +63,6 @@ def repo_page(
         revision=asked,
         directory=directory,
         listed=listed,
-        card=Markup(card),  # noqa: S704  cleaned by app.web.markdown
+        card=card,
         commit=commit,
     )

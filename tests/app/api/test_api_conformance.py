@@ -15,7 +15,6 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
-from pydantic import SecretStr
 from schemathesis import checks
 from sqlalchemy import select
 
@@ -24,7 +23,7 @@ from app.clock import SystemClock
 from app.db.tables import Repo
 from app.settings import Settings
 from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, LiveHub, add, running_server
-from tests.fixtures.hub import open_test_hub
+from tests.fixtures.hub import API_DATABASES, open_test_hub
 from tests.fixtures.openapi import (
     BIG_FILE,
     BIG_SHA256,
@@ -35,13 +34,11 @@ from tests.fixtures.openapi import (
     register_strategies,
     with_known_values,
 )
-from tests.fixtures.services import empty_database
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "0"))
 register_strategies()
 SCHEMA = schemathesis.openapi.from_dict(with_known_values(app_document()))
 SCHEMA.config.phases.coverage.enabled = EXAMPLES > 0
-DATABASES = os.environ.get("API_DATABASES", "sqlite").split()
 CHECKS = [
     checks.not_a_server_error,
     checks.status_code_conformance,
@@ -52,32 +49,14 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def fuzzed_settings(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    migrated_sqlite: bytes,
-) -> Iterator[Settings]:
-    """Of a hub on SQLite or PostgreSQL, which refuses more."""
-    data = tmp_path_factory.mktemp("fuzzed")
-    if request.param == "sqlite":
-        (data / "hub.sqlite").write_bytes(migrated_sqlite)
-        yield Settings(data=data)
-        return
-    server = request.getfixturevalue("postgres_server")
-    template = request.getfixturevalue("postgres_template")
-    with empty_database(server, f"TEMPLATE {template}") as url:
-        yield Settings(data=data, database_url=SecretStr(url))
-
-
-@pytest.fixture(scope="module")
-def fuzzed_hub(fuzzed_settings: Settings) -> Iterator[LiveHub]:
+def fuzzed_hub(api_settings: Settings) -> Iterator[LiveHub]:
     """A hub for all operations."""
-    hub = open_test_hub(fuzzed_settings)
+    hub = open_test_hub(api_settings)
     hub.clock = SystemClock()
     create_user(hub, "alice", token=ALICE_TOKEN, orgs=["acme"], email="alice@example.org")
     create_user(hub, "bob", token=BOB_TOKEN)
     with running_server(hub) as url:
-        live = LiveHub(hub, url, fuzzed_settings.data)
+        live = LiveHub(hub, url, api_settings.data)
         yield live
         for client in live.clients:
             client.close()
@@ -124,7 +103,7 @@ def secrets(fuzzed_hub: LiveHub, found_secrets: dict[str, str]) -> dict[str, str
     return found_secrets
 
 
-@pytest.mark.parametrize("fuzzed_settings", DATABASES, indirect=True)
+@pytest.mark.parametrize("api_settings", API_DATABASES, indirect=True)
 @SCHEMA.parametrize()
 @settings(
     max_examples=EXAMPLES or 3,

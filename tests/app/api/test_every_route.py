@@ -60,12 +60,9 @@ FREE = {"prefix", "rest", "realm"}
 
 
 @pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes) -> Iterator[SeededHub]:
+def seeded(api_settings: Settings) -> Iterator[SeededHub]:
     """One hub for all; requests that are refused leave it as it was."""
-    data = tmp_path_factory.mktemp("seeded")
-    (data / "hub.sqlite").write_bytes(migrated_sqlite)
-    settings = Settings(data=data)  # pyright: ignore[reportCallIssue]
-    with seeded_hub(settings, data) as hub:
+    with seeded_hub(api_settings, api_settings.data) as hub:
         yield hub
 
 

@@ -6,7 +6,6 @@ hub and to one with ten times as many repositories of others. ``API_DATABASES`` 
 databases (``make test-api``); without it, SQLite.
 """
 
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,10 @@ from sqlalchemy import Connection, Engine, event
 from app.settings import Settings
 from bench.crowd import fill
 from tests.fixtures.asks import ASKS, Ask
+from tests.fixtures.hub import API_DATABASES
 from tests.fixtures.seeded import SeededHub, seeded_hub
 from tests.fixtures.services import empty_database
 
-DATABASES = os.environ.get("API_DATABASES", "sqlite").split()
 SIZES = {"sqlite": (150, 1_500), "postgres": (400, 4_000)}
 """Few repositories and many. PostgreSQL's indexes are one page up to some 370 rows and two levels
 from then on, which alone is half as much again for every look-up."""
@@ -84,7 +83,7 @@ def _prefer_indexes(raw: Any, _record: object) -> None:
     raw.commit()
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=API_DATABASES)
 def work(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,

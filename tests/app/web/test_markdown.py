@@ -5,10 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.formats.model_card import card_body
-from app.web.markdown import ATTRIBUTES, TAGS, card_text, render_markdown
+from app.web.markdown import ATTRIBUTES, RENDERED_LENGTH, TAGS, Renderer, card_text
 from tests.fixtures.pages import assert_harmless, parsed
 
 FILES = "/alice/m/resolve/abc/"
+
+
+def rendered(source: str) -> str:
+    """The HTML of one text."""
+    return Renderer(files=FILES)(source)
 
 
 def assert_plain(html: str) -> None:
@@ -43,6 +48,7 @@ HOSTILE = [
     "`<script>`\n```\n<script>\n```",
     "<javascript:alert(1)>",
     "[a](<javascript:alert(1)>)",
+    "[a](http://[b) ![a](//[b)",
     "| a |\n|-|\n| <script> |",
     "<details open ontoggle=alert(1)>",
     '<noscript><p title="</noscript><img src=x onerror=alert(1)>">',
@@ -52,18 +58,16 @@ MARKS = ["\n\n", "> ", "* ", "[", "](", ")", "`", "|", "\x00"]
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_nothing_runs(source: str):
-    assert_plain(render_markdown(source, files=FILES))
+    assert_plain(rendered(source))
 
 
 @given(st.lists(st.sampled_from([*HOSTILE, *MARKS]) | st.text(max_size=8), max_size=12))
 def test_no_mixture_runs_either(parts: list[str]):
-    assert_plain(render_markdown("".join(parts), files=FILES))
+    assert_plain(rendered("".join(parts)))
 
 
 def test_what_cards_are_written_for_stays():
-    html = render_markdown(
-        "# A\n\n**b** `c` [d](e/f.md) ![g](h.png)\n\n| i |\n|-|\n| j |", files=FILES
-    )
+    html = rendered("# A\n\n**b** `c` [d](e/f.md) ![g](h.png)\n\n| i |\n|-|\n| j |")
     tags = dict(parsed(html))
     assert {"h1", "strong", "code", "table"} <= tags.keys()
     assert tags["a"]["href"] == FILES + "e/f.md"
@@ -77,5 +81,15 @@ def test_the_head_is_not_shown():
 
 
 def test_deep_nesting_is_cheap():
-    html = render_markdown("> " * 5_000 + "x" + "[" * 5_000, files=FILES)
+    html = rendered("> " * 5_000 + "x" + "[" * 5_000)
     assert len(html) < 100_000
+
+
+def test_what_would_take_long_is_shown_as_it_is():
+    renderer = Renderer(files=FILES)
+    texts = ["**a** <script>" + "![" * (RENDERED_LENGTH // 4), "**b** <script>", "**c**" * 40_000]
+    first, second, third = map(renderer, texts)
+    assert "<strong>a</strong>" in first
+    assert "<strong>b</strong>" in second
+    assert third.startswith("<pre>**c**")
+    assert renderer("<img onerror=x>") == "<pre>&lt;img onerror=x&gt;</pre>"
