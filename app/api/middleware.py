@@ -10,6 +10,7 @@ import uuid
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.accounts.audit import acting
@@ -20,6 +21,8 @@ from app.errors import LimitExceeded
 from app.settings import Limits
 
 log = structlog.get_logger(__name__)
+
+CLIENT_GONE = 499
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _PARSED_TYPES = re.compile(r"application/(json|[\w.\-]+\+json|x-www-form-urlencoded)\b")
@@ -51,6 +54,8 @@ class RequestId:
         with structlog.contextvars.bound_contextvars(request_id=request_id), acting(address):
             try:
                 await self.app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                return  # in the middle of a body: nobody is left to be answered
             except Exception:
                 log.exception("http.unforeseen_error")
                 if started:  # the answer cannot be taken back: cut the connection so it is seen
@@ -99,7 +104,10 @@ class JsonBodyLimit:
 
 
 class MeterRequests:
-    """Counts requests, bytes and durations by route; logs a line for each if ``logs`` says so."""
+    """Counts requests, bytes and durations by route; logs a line for each if ``logs`` says so.
+
+    A client that goes away before it is answered counts as 499, as with nginx: it is no fault.
+    """
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics, *, logs: bool) -> None:
         self.app = app
@@ -114,17 +122,19 @@ class MeterRequests:
         self.metrics.begin()
         began = time.monotonic()
         status, received, sent = 500, 0, 0
+        is_waiting, is_gone = True, False
 
         async def receive_metered() -> Message:
-            nonlocal received
+            nonlocal received, is_gone
             message = await receive()
             received += len(message.get("body", b""))
+            is_gone |= is_waiting and message["type"] == "http.disconnect"
             return message
 
         async def send_metered(message: Message) -> None:
-            nonlocal status, sent
+            nonlocal status, sent, is_waiting
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, is_waiting = message["status"], False
             sent += len(message.get("body", b""))
             await send(message)
 
@@ -134,6 +144,7 @@ class MeterRequests:
             # The route's template, never the path itself: labels must not grow with repositories.
             route = getattr(scope.get("route"), "path", "unrouted")
             seconds = time.monotonic() - began
+            status = CLIENT_GONE if is_gone else status
             self.metrics.observe(route, scope["method"], status, seconds, received, sent)
             if self.logs:
                 log.info(

@@ -16,7 +16,7 @@ _DEVICES = re.compile(
 )
 _DRIVE = re.compile(r"[A-Za-z]:")
 _GIT_ALIAS = re.compile(r"(\.git|git~[0-9]+)(\s*\..*|\s*:.*|\s*)", re.IGNORECASE)
-_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Control, format (zero-width, direction), surrogate, line and paragraph separators."""
 
 _JOINERS = frozenset({"\u200c", "\u200d"})
@@ -28,7 +28,7 @@ def check_path(path: str, limits: Limits) -> str:
     if not path:
         raise InvalidPath("a path is empty")
     for char in path:
-        if unicodedata.category(char) in _HIDDEN_CATEGORIES and char not in _JOINERS:
+        if unicodedata.category(char) in HIDDEN_CATEGORIES and char not in _JOINERS:
             raise InvalidPath(f"{_shown(path)}: the character U+{ord(char):04X} is not allowed")
     if "\\" in path and not limits.path_backslashes:
         raise InvalidPath(

@@ -7,25 +7,18 @@ from sqlalchemy.orm import Session
 
 from app.accounts.audit import note
 from app.catalog.cuts import owe_pruning
+from app.catalog.ref_names import BRANCH, TAG, RefNames, check_ref_name
 from app.db.inserting import insert_if_absent
 from app.db.tables import Commit, Ref, Repo
 from app.errors import Conflict, Forbidden, InvalidRequest, RevisionNotFound
 from app.hub import Hub
 
-BRANCH = "refs/heads/"
-TAG = "refs/tags/"
 PULL_REQUEST = "refs/pr/"
 OID_LENGTH = 40
 MIN_PREFIX_LENGTH = 7
 """Shortest abbreviation of a commit id that is looked up."""
 
 _OID = re.compile(r"[0-9a-f]{7,40}")
-_WHOLE_OID = re.compile(r"[0-9a-fA-F]{40}")
-_FORBIDDEN = re.compile(
-    r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|^\.|\.lock(/|$)|\.$|^/|/$|^@$|^-"
-)
-"""git-check-ref-format(1), rules 1 to 9."""
-
 _NAMED = (
     select(Ref.name, Commit)
     .join(Commit, (Commit.repo_id == Ref.repo_id) & (Commit.oid == Ref.commit_oid))
@@ -100,37 +93,11 @@ def delete_tag(hub: Hub, repo: Repo, name: str) -> None:
     _delete(hub, repo, TAG + name)
 
 
-def check_ref_name(name: str) -> str:
-    """Return a full ref name; InvalidRequest if git would refuse it or take it for an id."""
-    if len(name.encode()) > 255 or _FORBIDDEN.search(name.removeprefix(BRANCH).removeprefix(TAG)):
-        raise InvalidRequest(f"Invalid reference name: {name[:120]!a}")
-    if name in {BRANCH, TAG}:
-        raise InvalidRequest("Invalid reference name: it is empty")
-    if _WHOLE_OID.fullmatch(name.removeprefix(BRANCH).removeprefix(TAG)):
-        raise InvalidRequest(f"Invalid reference name: {name} reads like the id of a commit")
-    return name
-
-
-def hold_ref_names(session: Session, repo_id: int) -> None:
-    """Nobody else makes a ref of the repo until this transaction ends; taken after refs."""
-    session.scalar(select(Repo.id).where(Repo.id == repo_id).with_for_update(key_share=True))
-
-
-def clashing_ref(session: Session, repo_id: int, name: str) -> str | None:
-    """A ref beside which git could not keep this one: refs are its files, and none a directory."""
-    parts = name.split("/")
-    above = ["/".join(parts[:count]) for count in range(3, len(parts))]
-    below = Ref.name.startswith(f"{name}/", autoescape=True)
-    clashing = select(Ref.name).where(Ref.repo_id == repo_id, Ref.name.in_(above) | below)
-    return session.scalar(clashing.limit(1))
-
-
 def _create(hub: Hub, repo: Repo, name: str, revision: str | None) -> None:
     def work(session: Session) -> None:
         commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
         check_ref_name(name)
-        hold_ref_names(session, repo.id)
-        if clashing := clashing_ref(session, repo.id, name):
+        if clashing := RefNames(session, repo.id).clashing(name):
             raise Conflict(f"Reference {name} cannot be made beside {clashing}")
         row = {"repo_id": repo.id, "name": name, "commit_oid": commit.oid}
         if not insert_if_absent(session, Ref, row):

@@ -7,7 +7,7 @@ from app.accounts.tokens import Principal
 from app.catalog.commits import check_message, lock_branch, record_commit
 from app.catalog.cuts import hold_history, owe_pruning
 from app.catalog.indexing import owe_indexing
-from app.catalog.refs import TAG, check_ref_name
+from app.catalog.ref_names import TAG, check_ref_name
 from app.db.tables import Commit, Repo
 from app.errors import InvalidRequest
 from app.hub import Hub

@@ -15,7 +15,7 @@ from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, is_ancestor
 from app.catalog.cuts import hold_history, owe_pruning
 from app.catalog.owing import owe_jobs
-from app.catalog.refs import BRANCH, clashing_ref, hold_ref_names
+from app.catalog.ref_names import BRANCH, RefNames
 from app.db.inserting import batches, insert_if_absent
 from app.db.tables import Ref, Repo
 from app.git.checking import Pushed
@@ -69,7 +69,8 @@ def publish_push(
         ancestry = with_pushed(Ancestry(session, repo.id), pushed)
         judge = _Judge(hub, ancestry, pushed)
         faults = {each.name: judge.fault(each, refs.get(each.name)) for each in updates}
-        _judge_names(session, repo, faults, [each for each in updates if each.is_creation])
+        if created := [each for each in updates if each.is_creation]:
+            _judge_names(session, repo, faults, created)
         if atomic and any(faults.values()):
             return {name: fault or "atomic push failed" for name, fault in faults.items()}
         accepted = [each for each in updates if faults[each.name] is None]
@@ -146,22 +147,16 @@ class _Judge:
 
 
 def _judge_names(
-    session: Session, repo: Repo, faults: Faults, created: Sequence[RefUpdate]
+    session: Session, repo: Repo, faults: Faults, created: Iterable[RefUpdate]
 ) -> None:
-    """Add a fault for every new ref that git could not keep beside those there are, or another."""
-    if not created:
-        return
-    hold_ref_names(session, repo.id)
-    directories = {
-        "/".join(parts[:count])
-        for each in created
-        for parts in [each.name.split("/")]
-        for count in range(3, len(parts))
-    }
+    """Add a fault for every new ref that cannot be beside those there are, or those before it."""
+    names = RefNames(session, repo.id)
     for each in created:
-        clashing = clashing_ref(session, repo.id, each.name)
-        if clashing or each.name in directories:
-            faults[each.name] = faults[each.name] or f"it cannot be beside {clashing or 'others'}"
+        clashing = names.clashing(each.name)
+        if clashing:
+            faults[each.name] = faults[each.name] or f"it cannot be beside {clashing}"
+        else:
+            names.add(each.name)
 
 
 def _commit_of(wanted: RefUpdate, pushed: Pushed) -> str:

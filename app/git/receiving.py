@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.accounts.tokens import Principal
-from app.catalog.refs import BRANCH, TAG, check_ref_name
+from app.catalog.ref_names import BRANCH, TAG, check_ref_name
 from app.db.inserting import batches
 from app.db.tables import Repo
 from app.errors import HubError, InvalidRequest, LimitExceeded

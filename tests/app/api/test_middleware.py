@@ -1,6 +1,7 @@
 """What wraps every request: ids, the last resort, and honest counting."""
 
 import asyncio
+from collections.abc import MutableMapping
 
 import httpx
 import pytest
@@ -147,3 +148,32 @@ def test_lines_of_a_request_carry_its_id_and_no_capability(app: Starlette):
     assert (lines[0]["status"], lines[0]["received"], lines[0]["sent"]) == (200, 3, 1)
     assert lines[1]["status"] == 500
     assert "s3cr3t" not in str(lines)
+
+
+def test_a_client_that_goes_away_in_its_body_is_no_fault(
+    app: Starlette, registry: CollectorRegistry
+):
+    arriving = [
+        {"type": "http.request", "body": b"hal", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/x",
+        "query_string": b"",
+        "headers": [],
+        "client": None,
+    }
+
+    async def receive() -> dict[str, object]:
+        return arriving.pop(0)
+
+    async def send_nothing(message: MutableMapping[str, object]) -> None:
+        pytest.fail(f"answered with {message}")
+
+    with structlog.testing.capture_logs() as lines:
+        asyncio.run(app(scope, receive, send_nothing))
+    assert [line["event"] for line in lines] == ["http.request"]
+    text = generate_latest(registry).decode()
+    assert 'clade_http_requests_total{method="POST",route="/api/{name}",status="499"} 1.0' in text

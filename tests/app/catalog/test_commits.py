@@ -223,11 +223,28 @@ def test_revisions_resolve_by_every_name(any_hub: Hub, ada: Principal, repo: Rep
                 resolve_revision(session, repo, name)
     with pytest.raises(Conflict):
         create_branch(any_hub, repo, "side", None)
-    for name in ("a..b", "a b", "", "x.lock", "a~1", "/a", "a/", "-a", "a\nb", "a" * 300, first):
+    for name in (
+        "a..b",
+        "a b",
+        "",
+        "x.lock",
+        "a~1",
+        "/a",
+        "a/",
+        "-a",
+        "a\nb",
+        "a" * 300,
+        first,
+        "HEAD",
+    ):
         with pytest.raises(InvalidRequest):
             create_branch(any_hub, repo, name, None)
+    for name in ("x\u202ey", "cafe\u0301", "a\u200bb"):
+        with pytest.raises(InvalidRequest):
+            create_tag(any_hub, repo, name, "main")
     create_branch(any_hub, repo, "deep/er/down", None)
-    for name in ("side/x/y", "deep", "deep/er", "main/x"):
+    create_branch(any_hub, repo, "caf\u00e9", None)
+    for name in ("side/x/y", "deep", "deep/er", "main/x", "Main", "DEEP/er", "CAF\u00c9"):
         with pytest.raises(Conflict, match="cannot be made beside refs/heads/"):
             create_branch(any_hub, repo, name, None)
     create_branch(any_hub, repo, "deep/e", None)
