@@ -16,6 +16,7 @@ import app.api.routing as _convertors  # noqa: F401  registers the path converto
 from app.accounts.tokens import Principal
 from app.api.body import with_body
 from app.api.deps import AskerDep, Caller, HubDep, RepoName, SignedIn, get_repo_name
+from app.api.git_errors import GitRoute
 from app.api.pace import Pace
 from app.api.request_bodies import sends, takes_bytes
 from app.api.routing import RepoType
@@ -29,7 +30,7 @@ from app.git.receiving import receive_push
 from app.git.sending import answer_fetch, answer_old_fetch
 from app.hub import Hub
 
-router = APIRouter(tags=["git"])
+router = APIRouter(tags=["git"], route_class=GitRoute)
 
 ADDRESS = "/{repo_type:typeprefix}{namespace}/{name}"
 NO_CACHE = {"Cache-Control": "no-cache, max-age=0, must-revalidate"}

@@ -47,5 +47,13 @@ def whole_number(cursor: str | None) -> int:
     return position
 
 
+def place_in_text(cursor: str | None) -> str | None:
+    """A position that is a text, such as a path; None on the first page."""
+    position = cursor_position(cursor)
+    if position is not None and not isinstance(position, str):
+        raise InvalidRequest("the cursor is not one of ours")
+    return position
+
+
 def _encode(position: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()

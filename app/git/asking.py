@@ -9,6 +9,7 @@ from app.git.filters import EVERYTHING, ObjectFilter, parse_filter
 from app.git.pkt import Mark, Packet, PktReader
 
 _OID = re.compile(rb"[0-9a-f]{40}")
+_DEPTH = re.compile(rb"[0-9]{1,10}")
 _UNSERVED = (b"deepen-since", b"deepen-not", b"want-ref", b"packfile-uris")
 
 
@@ -103,7 +104,7 @@ def _take(request: FetchRequest, line: Packet) -> bool:
         case b"shallow":
             request.shallow.add(_oid(value))
         case b"deepen":
-            if not value.isdigit() or not 0 < int(value[:10]) < 1 << 31:
+            if not _DEPTH.fullmatch(value) or not 0 < int(value) < 1 << 31:
                 raise InvalidRequest("a depth is a positive number")
             request.depth = int(value)
         case b"filter":

@@ -263,7 +263,11 @@ def test_private_repos_and_bad_tokens(live_hub: LiveHub, git: Git, tmp_path: Pat
     (clone / "y.txt").write_text("y")
     bob.commit(clone)
     refused = bob(clone, "push", check=False)
-    assert "403" in refused.stderr
+    assert "remote: you may not write to alice/open" in refused.stderr
+    unknown = bob(clone, "fetch", "origin", "1" * 40, check=False)
+    assert f"remote error: upload-pack: not our ref {'1' * 40}" in unknown.stderr
+    since = bob(clone, "fetch", "--shallow-since=2020-01-01", check=False)
+    assert "remote error: deepen-since is not offered by this server" in since.stderr
     anonymous.clone("alice/open", tmp_path / "open-too")
 
 

@@ -125,4 +125,4 @@ def test_filters_that_are_not_offered_are_named(git: Git, repo: str, tmp_path: P
         tmp_path, "clone", "--filter=sparse:oid=main:x", git.url(repo), target, check=False
     )
     assert refused.returncode != 0
-    assert "400" in refused.stderr
+    assert "remote error: filter 'sparse:oid=main:x' is not offered" in refused.stderr

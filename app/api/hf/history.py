@@ -11,7 +11,7 @@ from app.accounts.tokens import Principal
 from app.api.dates import wire_date
 from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, parse_repo_name
 from app.api.json_body import read_json
-from app.api.pages import cursor_position, set_next_page
+from app.api.pages import set_next_page, whole_number
 from app.api.request_bodies import takes
 from app.api.routing import RepoType
 from app.catalog.copies import grant_copies
@@ -97,9 +97,7 @@ def lfs_files(
     cursor: str | None = None,
 ) -> list[dict[str, Any]]:
     """The big files of all commits, in the order in which the hub came to know them."""
-    after = cursor_position(cursor) or 0
-    if not isinstance(after, int):
-        raise InvalidRequest("the cursor is not one of ours")
+    after = whole_number(cursor)
     with hub.db.read() as session:
         repo = name.find_writable(session, caller)
         default_ref = BRANCH + hub.settings.default_branch

@@ -1,7 +1,7 @@
 """Models, datasets and spaces, listed by name, owner, tags and size."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -39,6 +39,9 @@ APPS = {
 """Local app -> tag of the models that it runs."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_LARGEST = (1 << 63) - 1
+"""Number that a database column holds."""
+
 _BOUND = re.compile(r"(min|max):(\d{1,12}(?:\.\d{1,6})?)([KMBT]?)", re.IGNORECASE)
 
 Texts = Annotated[list[str], Query()]
@@ -122,7 +125,8 @@ def _parameters(text: str) -> tuple[int | None, int | None] | None:
         match = _BOUND.fullmatch(part.strip())
         if match is None:
             raise InvalidRequest("num_parameters: like min:6B,max:128B")
-        bounds[match[1].lower()] = int(float(match[2]) * _UNITS[match[3].upper()])
+        number = int(float(match[2]) * _UNITS[match[3].upper()])
+        bounds[match[1].lower()] = min(number, _LARGEST)
     return bounds.get("min"), bounds.get("max")
 
 
@@ -138,7 +142,7 @@ def _cursor(query: RepoQuery, cursor: str | None) -> Cursor | None:
         moment = datetime.fromisoformat(str(value))
         if moment.tzinfo is None:
             raise ValueError("no time zone")
-        return moment, row_id
+        return moment.astimezone(UTC), row_id
     except (TypeError, ValueError, OverflowError):
         raise InvalidRequest("the cursor is not one of ours") from None
 
@@ -146,6 +150,6 @@ def _cursor(query: RepoQuery, cursor: str | None) -> Cursor | None:
 def _key(value: object) -> int:
     """A number that a database column holds."""
     number = int(str(value))
-    if number.bit_length() > 63:
+    if abs(number) > _LARGEST:
         raise ValueError("too big")
     return number

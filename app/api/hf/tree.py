@@ -12,7 +12,7 @@ from app.accounts.tokens import Principal
 from app.api.dates import wire_date
 from app.api.deps import Caller, HubDep, RepoName, RepoNameDep
 from app.api.json_body import read_form_or_json
-from app.api.pages import cursor_position, set_next_page
+from app.api.pages import place_in_text, set_next_page
 from app.api.request_bodies import FORM, JSON, takes
 from app.catalog.git_objects import lfs_pointer
 from app.catalog.last_changes import last_changes
@@ -64,7 +64,7 @@ def tree(
             directory_oid(session, commit, directory),
             prefix=directory,
             recursive=recursive,
-            after=cursor_position(cursor),
+            after=place_in_text(cursor),
             limit=max(1, min(limit, most)),
         )
         answer = describe_entries(session, commit, page.entries, expand=expand)

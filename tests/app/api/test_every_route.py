@@ -4,7 +4,10 @@ The table in ``tests.fixtures.asks`` names each route once; a route that is not 
 """
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from inspect import signature
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from app.main import ROUTERS
 from app.settings import Settings
 from tests.fixtures.api import BOB_TOKEN
 from tests.fixtures.asks import ASKS, UNBOUNDED, Ask
+from tests.fixtures.mirrors import eventually
 from tests.fixtures.seeded import SeededHub, seeded_hub
 
 by_route = pytest.mark.parametrize("ask", ASKS, ids=[ask.route for ask in ASKS])
@@ -55,6 +59,13 @@ NO_BODY = [
 NO_VALUE = [[[]], {"x": {}}, 1e308, "\0", "\ud800", "x" * (1 << 20), -(1 << 70)]
 """Of a field: mostly refused, ignored where nobody reads it, never a fault of the hub's."""
 
+FORGED = [
+    *(None, True, -1, 1.5, 10**30, "", "x", "\0", "\ud800", [], {}, [1, 2], ["a", "b"], [[], 0]),
+    *([["f" * 40], -5], [["f" * 40], 10**30], [-(10**30), -1], [1e308, 1], [None, None]),
+    *(["0001-01-01T00:00:00+14:00", 1], ["9999-12-31T23:59:59-14:00", 1], ["2026-01-01", 1]),
+]
+"""Positions to go on from that no page of ours gave out."""
+
 FREE = {"prefix", "rest", "realm"}
 """Parameters that every value is good for: the client's own words."""
 
@@ -67,16 +78,18 @@ def seeded(api_settings: Settings) -> Iterator[SeededHub]:
 
 
 def test_the_table_names_every_route_once():
-    routes = [
-        f"{method} {route.path}"
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute) and route.endpoint.__module__ not in UNBOUNDED
-        for method in route.methods or ()
-    ]
-    assert sorted(ask.route for ask in ASKS) == sorted(routes)
+    assert sorted(ask.route for ask in ASKS) == sorted(ROUTE_OF)
     named = {name for ask in ASKS for name in ask.parameters}
     assert named == WRONG.keys() | FREE
+
+
+ROUTE_OF = {
+    f"{method} {route.path}": route
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute) and route.endpoint.__module__ not in UNBOUNDED
+    for method in route.methods or ()
+}
 
 
 def fault(answer: httpx.Response) -> str | None:
@@ -142,6 +155,40 @@ def test_wrong_bodies_are_refused_and_change_nothing(seeded: SeededHub, ask: Ask
             answer = seeded.send_body(ask, body)
             assert answer.is_success or fault(answer) is None, (name, wrong)
     assert rows(seeded) == before
+
+
+@by_route
+def test_forged_cursors_are_no_faults(seeded: SeededHub, ask: Ask):
+    if "cursor" not in signature(ROUTE_OF[ask.route].endpoint).parameters:
+        return
+    for position in FORGED:
+        cursor = urlsafe_b64encode(json.dumps(position).encode()).decode()
+        for sort in ("", "&sort=likes", "&sort=createdAt"):
+            answer = seeded.send(replace(ask, query=f"cursor={cursor}{sort}"))
+            assert answer.is_success or fault(answer) is None, (position, answer.text)
+
+
+@by_route
+def test_what_breaks_off_in_the_middle_changes_nothing(seeded: SeededHub, ask: Ask):
+    """A client that sends half of a body, and hears nothing or a refusal."""
+    body = seeded.body_of(ask)
+    if len(body) < 2 or "telemetry" in ask.path:
+        return
+    before = rows(seeded)
+    for ending in ("shut", "closed"):
+        status = seeded.send_half(ask, body, ending)
+        assert status is None or 400 <= status < 500, status
+    eventually(lambda: rows(seeded) == before, within_s=20)
+
+
+@by_route
+def test_bodies_of_another_type_are_no_faults(seeded: SeededHub, ask: Ask):
+    if ask.body is None:
+        return
+    for kind in ("text/plain", "multipart/form-data", "application/json; charset=utf-16", ""):
+        headers = {**ask.headers, "Content-Type": kind}
+        answer = seeded.send_body(replace(ask, headers=headers), b"\0\xff junk")
+        assert answer.is_success or fault(answer) is None, (kind, answer.text)
 
 
 @by_route

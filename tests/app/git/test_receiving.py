@@ -124,6 +124,12 @@ def test_requests_that_are_not_gits_are_refused(live_hub: LiveHub, live_repo: st
         for service in ("git-receive-pack", "git-upload-pack"):
             assert client.post(f"/{live_repo}/{service}", content=body).status_code == 400
     assert client.get(f"/{live_repo}/info/refs").status_code == 400
+    for depth in (b"0", b"-1", b"x", b"1" + b"0" * 5_000):
+        body = pkt(b"command=fetch", Mark.DELIMITER, b"deepen " + depth, b"done", Mark.FLUSH)
+        answer = client.post(
+            f"/{live_repo}/git-upload-pack", content=body, headers={"Git-Protocol": "version=2"}
+        )
+        assert (answer.status_code, "a depth is" in answer.text) == (400, True)
     compressed = {"Content-Encoding": "gzip"}
     bomb = gzip.compress(b"0032want " + b"a" * 41 + b"0000" + b"0000" * 5_000_000)
     for body, status in ((b"no gzip", 400), (bomb, 413)):
