@@ -22,7 +22,7 @@ from app.git.receiving import _read_commands
 from app.git.unpacking import UnpackedObjects
 from app.settings import Limits
 from app.signing import SealBroken
-from app.web.cards import card_text, render_card
+from app.web.markdown import Renderer, card_text
 from app.xet.shard import parse_shard
 from app.xet.xorb import GROUPED_LZ4, LZ4, XorbReader
 from bench.fuzz_seals import (
@@ -99,7 +99,7 @@ def _fetch(data: bytes) -> None:
 def _card(data: bytes) -> None:
     parse_model_card(data)
     parse_model_config(data)
-    render_card(card_text(data), files="/a/b/")
+    Renderer(files="/a/b/")(card_text(data))
     load_card_data(data)
 
 
