@@ -26,6 +26,10 @@ MARK: Final = 2
 """What that bit leaves in the lowest byte of a difference; raw bytes are stored without it."""
 
 
+STILL: Final = 128
+"""What is added to a step of :func:`values`, so that none is negative."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alphabet:
     """The symbols for words of ``width`` bytes; the last one says that the whole word is raw."""
@@ -47,7 +51,7 @@ class Alphabet:
     def tiers(self) -> list[slice]:
         """Runs of symbols such that one without a slot is folded into a later run."""
         last = self.symbols - 1
-        starts = range(0, 512 if self.has_signs else last, _EXACT)
+        starts = range(0, 2 * _EXACT if self.has_signs else last, _EXACT)
         stops = [*starts[1:], last]
         return [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
 
@@ -91,4 +95,18 @@ def entries(alphabet: Alphabet) -> NDArray[np.uint16]:
     far = symbols[_EXACT:] - np.uint16(_EXACT)
     symbols[_EXACT:] = _BY_CLASS | (far >> 1 | (far & 1) << 8 if alphabet.has_signs else far)
     symbols[-1] = 2 * _BY_CLASS - 1
+    return symbols
+
+
+@lru_cache(maxsize=4)
+def values(alphabet: Alphabet) -> NDArray[np.uint16]:
+    """What stands for each symbol where an entry has 16 bits for it.
+
+    As :func:`entries`; but a symbol of words of 16 bits that stands for one difference is the step
+    that this is the zigzag of, and STILL.
+    """
+    symbols = entries(alphabet).copy()
+    if alphabet.width == 2:
+        z = np.arange(_EXACT)
+        symbols[:_EXACT] = ((z >> 1) ^ -(z & 1)) + STILL
     return symbols

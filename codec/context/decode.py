@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from codec.context import portable
 from codec.context.alphabet import Alphabet
 from codec.context.kernels import GROUP
-from codec.context.slots import decode_slots, dense_slots
+from codec.context.slots import narrow_slots, wide_slots
 from codec.machine.instructions import instruction_set
 
 
@@ -48,10 +48,10 @@ def decode(
     wide = WIDE.get(width)
     if wide is not None:
         start = out.size - out.size % GROUP
-        slots, shift = dense_slots(tables, alphabet)
+        slots, shift = narrow_slots(tables, alphabet)
         if not wide(*streams, slots, base, out, 0, *shape, shift, *turn):
             return False
     if start == out.size:
         return True
-    slots = decode_slots(tables, alphabet)
-    return PORTABLE[width](*streams, slots, base, out, start, *shape, *turn)
+    slots, shift = wide_slots(tables, alphabet)
+    return PORTABLE[width](*streams, slots, base, out, start, *shape, shift, *turn)

@@ -49,7 +49,7 @@ def _places(lower: Any, upper: Any, chosen: Any, shift: Any) -> Any:
     return half.shift_down(half.either(slots, chosen), half.splat(_U16(shift)))
 
 
-@compiled(_in16, _u16, types.uint32, types.uint32)
+@compiled(_in32, _in16, _u16, types.uint32)
 def groups(
     stored: Any,
     safe: int,
@@ -115,7 +115,7 @@ def groups(
     return stopped
 
 
-@compiled_whole(_in16, _u16, types.uint32, types.uint32)
+@compiled_whole(_in32, _in16, _u16, types.uint32)
 def decode(
     stored: Any,
     room: Any,

@@ -282,17 +282,34 @@ def symbolise(
             _put_raws32(folded, words.size, zs, raws, cursors)
 
 
-@njit(types.void(types.Array(types.uint16, 2, "C"), _in16, _u32), **_compiled)
-def fill_slots(frequencies: Any, names: Any, slots: Any) -> None:
-    """Entries of all contexts from rows that each sum to 2,048; see ``slots.decode_slots``."""
+_tables = types.Array(types.uint16, 2, "C")
+
+
+@njit(types.void(_tables, _in16, types.int64, _u32), **_compiled)
+def fill_narrow_slots(frequencies: Any, names: Any, step: int, slots: Any) -> None:
+    """Entries of all contexts from rows that each sum to 2,048; see ``slots.narrow_slots``."""
     at = 0
     for context in range(frequencies.shape[0]):
         for symbol in range(frequencies.shape[1]):
             frequency = _U32(frequencies[context, symbol])
             entry = _U32(_U32(names[symbol]) | _U32(frequency << _FREQUENCY_SHIFT))
-            for within in range(frequency):
+            for within in range(0, frequency, step):
                 slots[at] = _U32(entry | _U32(_U32(within) << _BIAS_SHIFT))
                 at += 1
+
+
+@njit(types.void(_tables, _in16, types.int64, _u16), **_compiled)
+def fill_wide_slots(frequencies: Any, names: Any, step: int, slots: Any) -> None:
+    """As :func:`fill_narrow_slots`; see ``slots.wide_slots``."""
+    at = 0
+    for context in range(frequencies.shape[0]):
+        first = 0
+        for symbol in range(frequencies.shape[1]):
+            frequency = frequencies[context, symbol]
+            for _ in range(0, frequency, step):
+                slots[at], slots[at + 1], slots[at + 2] = names[symbol], frequency, first
+                at += 4
+            first += frequency
 
 
 @njit(types.int64(_in16, _in8, _in32, _in32, _inf64, _u16), **_compiled)

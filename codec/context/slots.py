@@ -13,7 +13,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from codec.context.alphabet import Alphabet, entries
+from codec.context.alphabet import Alphabet, entries, values
 from codec.errors import CorruptFrame
 from codec.steps import SLOTS, STEPS
 
@@ -84,35 +84,47 @@ def load_tables(tables: bytes, alphabet: Alphabet) -> NDArray[np.uint16]:
 
 
 @lru_cache(maxsize=32)
-def decode_slots(tables: bytes, alphabet: Alphabet) -> NDArray[np.uint32]:
-    """For every context and slot: symbol (10 bits), its frequency (11), slot within it (11).
+def narrow_slots(tables: bytes, alphabet: Alphabet) -> tuple[NDArray[np.uint32], np.uint32]:
+    """For contexts and slots: symbol (10 bits), its frequency (11), slot within it (11); and n.
 
-    Symbols are named as :func:`codec.context.alphabet.entries` says.
+    There are entries for every 2^n-th slot only, as few as the tables allow. Where all frequencies
+    are multiples of 2^n, so is the first slot of every symbol; the entries between would differ by
+    nothing but the low n bits of their slot. The fewer there are, the more of them the first cache
+    holds. Symbols are named as :func:`codec.context.alphabet.entries` says.
 
     Raises CorruptFrame as :func:`load_tables`. The last few are kept, since all blocks of a frame
-    need the same; 128 KiB each.
+    need the same.
     """
     from codec.context import kernels
 
-    slots = np.empty(CONTEXTS * SLOTS, np.uint32)
-    kernels.fill_slots(load_tables(tables, alphabet), entries(alphabet), slots)
+    frequencies, step, count = _dense(tables, alphabet)
+    slots = np.empty(count, np.uint32)
+    kernels.fill_narrow_slots(frequencies, entries(alphabet), step, slots)
     slots.flags.writeable = False
-    return slots
+    return slots, np.uint32(step.bit_length() - 1)
 
 
 @lru_cache(maxsize=32)
-def dense_slots(tables: bytes, alphabet: Alphabet) -> tuple[NDArray[np.uint32], np.uint32]:
-    """Every 2^n-th entry of :func:`decode_slots`, and n: as few as the tables allow.
+def wide_slots(tables: bytes, alphabet: Alphabet) -> tuple[NDArray[np.uint16], np.uint32]:
+    """As :func:`narrow_slots`, in four times 16 bits: symbol, frequency, its first slot, nothing.
 
-    Where all frequencies are multiples of 2^n, so is the first slot of every symbol; the entries
-    between differ by nothing but the low n bits of their slot. The fewer there are, the more of
-    them the first cache holds.
+    For those who read parts of an entry one by one. Symbols are named as
+    :func:`codec.context.alphabet.values` says.
     """
-    slots = decode_slots(tables, alphabet)
-    step = int(np.gcd.reduce(load_tables(tables, alphabet), axis=None))
-    dense = np.ascontiguousarray(slots[::step])
-    dense.flags.writeable = False
-    return dense, np.uint32(step.bit_length() - 1)
+    from codec.context import kernels
+
+    frequencies, step, count = _dense(tables, alphabet)
+    slots = np.zeros(4 * count, np.uint16)
+    kernels.fill_wide_slots(frequencies, values(alphabet), step, slots)
+    slots.flags.writeable = False
+    return slots, np.uint32(step.bit_length() - 1)
+
+
+def _dense(tables: bytes, alphabet: Alphabet) -> tuple[NDArray[np.uint16], int, int]:
+    """Frequencies, of how many slots one has an entry, and how many entries that makes."""
+    frequencies = load_tables(tables, alphabet)
+    step = int(np.gcd.reduce(frequencies, axis=None))
+    return frequencies, step, CONTEXTS * SLOTS // step
 
 
 def _unpack(tables: bytes, limit: int) -> bytes:

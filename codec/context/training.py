@@ -119,7 +119,7 @@ def tables_of(counts: NDArray[np.uint32], weight: float, alphabet: Alphabet) -> 
 def slot_step(rows: NDArray[Any]) -> int:
     """What all frequencies are made multiples of, for counts of symbols in contexts: 1, 2 or 4.
 
-    Decoders then need as many fewer table entries (``slots.dense_slots``). Eight KiB for each of
+    Decoders then need as many fewer table entries (``slots.narrow_slots``). Eight KiB for each of
     many contexts in use would leave no room in the first cache.
     """
     busy = np.count_nonzero(rows.sum(axis=1) > _BUSY * rows.sum())

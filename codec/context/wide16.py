@@ -47,7 +47,7 @@ def _entries(states: Any, contexts: Any, slots: Any, shift: Any) -> Any:
     return look_up(slots, 0, full.shift_down(places, full.splat(shift)))
 
 
-@compiled(_in16, _u16, types.uint32, types.uint32)
+@compiled(_in32, _in16, _u16, types.uint32)
 def groups(
     stored: Any,
     safe: int,
@@ -70,7 +70,7 @@ def groups(
     """Restore whole groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
     As :func:`codec.context.portable.groups16`, and 48 bytes more of raw streams must be readable.
-    ``slots`` and ``shift`` are what :func:`codec.context.slots.dense_slots` says, ``turn`` is that
+    ``slots`` and ``shift`` are what :func:`codec.context.slots.narrow_slots` says, ``turn`` is that
     of the alphabet.
     """
     x0, x1 = full.load(states, 0), full.load(states, 16)
@@ -117,7 +117,7 @@ def groups(
     return stopped
 
 
-@compiled_whole(_in16, _u16, types.uint32, types.uint32)
+@compiled_whole(_in32, _in16, _u16, types.uint32)
 def decode(
     stored: Any,
     room: Any,

@@ -119,7 +119,7 @@ def _copy(base: Any, out: Any, start: int) -> None:
         store(out, i, load(base, i))
 
 
-@compiled(_in32, _u32, types.uint32)
+@compiled(_in32, _in32, _u32)
 def groups(
     stored: Any,
     safe: int,
@@ -141,7 +141,7 @@ def groups(
     """Restore whole groups from word ``start`` on; where it stopped, −1 if a stream is too short.
 
     As :func:`codec.context.portable.groups32`, and 16 bytes more of raw streams must be readable.
-    ``slots`` and ``shift`` are what :func:`codec.context.slots.dense_slots` says.
+    ``slots`` and ``shift`` are what :func:`codec.context.slots.narrow_slots` says.
     """
     x0, x1 = load(states, 0), load(states, 16)
     x2, x3 = load(states, 32), load(states, 48)
@@ -189,7 +189,7 @@ def groups(
     return stopped
 
 
-@compiled_whole(_in32, _u32, types.uint32)
+@compiled_whole(_in32, _in32, _u32)
 def decode(
     stored: Any,
     room: Any,

@@ -10,7 +10,7 @@ from codec.context import kernels as context_kernels
 from codec.context import training
 from codec.context.alphabet import MARK, Alphabet, written
 from codec.context.block import code_tables, gain_of, shape_of
-from codec.context.slots import decode_slots, load_tables
+from codec.context.slots import load_tables, wide_slots
 from codec.elements.dtypes import DType, layout_of
 from tests.codec import tensors
 from tests.codec.context import naive as naive_context
@@ -40,9 +40,10 @@ def alphabet_of(dtype: str) -> Alphabet:
 
 def portable(streams, tables, alphabet, base, out, *shape):
     """The portable kernel with the arguments of the fastest one."""
-    slots = decode_slots(tables, alphabet)
+    slots, shift = wide_slots(tables, alphabet)
     turn = (alphabet.turn,) if alphabet.width == 2 else ()
-    return context_decode.PORTABLE[out.itemsize](*streams, slots, base, out, 0, *shape, *turn)
+    kernel = context_decode.PORTABLE[out.itemsize]
+    return kernel(*streams, slots, base, out, 0, *shape, shift, *turn)
 
 
 def symbolise(target, base, dtype, folds):

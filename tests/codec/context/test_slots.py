@@ -6,8 +6,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.context.alphabet import Alphabet, entries
-from codec.context.slots import decode_slots, dense_slots, load_tables, store_tables
+from codec.context.alphabet import STILL, Alphabet, entries, values
+from codec.context.slots import load_tables, narrow_slots, store_tables, wide_slots
 from codec.context.training import folds_of, tables_of
 from codec.errors import CorruptFrame
 from codec.steps import SLOTS, STEPS
@@ -39,16 +39,45 @@ def test_any_counts_give_tables_that_code_everything(seed, alphabet, spread):
     assert load_tables(store_tables(rows), alphabet).tolist() == rows.tolist()
 
 
-@pytest.mark.parametrize("alphabet", ALPHABETS)
-def test_slots_are_consecutive_runs_of_each_symbol(alphabet):
-    tables = trained(1, alphabet, 2.0)
-    slots = decode_slots(tables, alphabet).reshape(16, SLOTS)
-    for row, frequencies in zip(slots, load_tables(tables, alphabet), strict=True):
+@given(
+    seed=st.integers(0, 1000),
+    alphabet=st.sampled_from(ALPHABETS),
+    spread=st.floats(0, 30, width=16),
+)
+def test_entries_tell_symbol_frequency_and_place_of_every_slot_they_stand_for(
+    seed, alphabet, spread
+):
+    tables = trained(seed, alphabet, spread)
+    narrow, shift = narrow_slots(tables, alphabet)
+    wide, same = wide_slots(tables, alphabet)
+    assert shift == same
+    chosen = np.arange(16 * SLOTS) >> int(shift)
+    low = (np.arange(SLOTS) & ((1 << int(shift)) - 1)).astype(np.uint32)
+    rows = load_tables(tables, alphabet)
+    every = zip(
+        narrow[chosen].reshape(16, SLOTS),
+        wide.reshape(-1, 4)[chosen].reshape(16, SLOTS, 4),
+        rows,
+        strict=True,
+    )
+    for packed, parts, frequencies in every:
         symbols = np.repeat(np.arange(alphabet.symbols), frequencies)
-        assert np.array_equal(row & 1023, entries(alphabet)[symbols])
-        assert np.array_equal(row >> 10 & 2047, frequencies[symbols])
-        within = np.concatenate([np.arange(n) for n in frequencies])
-        assert np.array_equal(row >> 21, within)
+        firsts = (np.cumsum(frequencies) - frequencies)[symbols]
+        assert np.array_equal(packed & 1023, entries(alphabet)[symbols])
+        assert np.array_equal(packed >> 10 & 2047, frequencies[symbols])
+        assert np.array_equal((packed >> 21) + low, np.arange(SLOTS) - firsts)
+        assert np.array_equal(parts[:, 0], values(alphabet)[symbols])
+        assert np.array_equal(parts[:, 1], frequencies[symbols])
+        assert np.array_equal(parts[:, 2], firsts)
+
+
+def test_values_are_steps_or_say_that_bytes_follow():
+    for alphabet in ALPHABETS[::2]:
+        assert (values(alphabet)[:5] - STILL).astype(np.int16).tolist() == [0, -1, 1, -2, 2]
+        assert values(alphabet)[:256].max() < 256
+        assert np.array_equal(values(alphabet)[256:], entries(alphabet)[256:])
+        assert np.all(values(alphabet)[256:] & 512)
+    assert np.array_equal(values(LENGTHS), np.arange(1024))
 
 
 @pytest.mark.parametrize(("busy", "step"), [(1, 1), (2, 2), (3, 2), (4, 4), (16, 4)])
@@ -56,19 +85,10 @@ def test_the_more_contexts_are_in_use_the_fewer_entries_their_tables_have(busy, 
     counts = np.zeros((16, 1024), np.uint32)
     counts[:busy, :768] = np.random.default_rng(0).zipf(1.5, (busy, 768)).clip(0, 9999)
     tables = tables_of(counts.reshape(-1), 1.0, SIGNS)
-    slots, shift = dense_slots(tables, SIGNS)
+    slots, shift = narrow_slots(tables, SIGNS)
     assert 1 << int(shift) >= step
     assert slots.size << int(shift) == 16 * SLOTS
     assert not np.any(load_tables(tables, SIGNS) % step)
-
-
-@given(seed=st.integers(0, 1000), spread=st.floats(0, 30, width=16))
-def test_entries_left_out_are_told_by_the_low_bits_of_their_slots(seed, spread):
-    tables = trained(seed, SIGNS, spread)
-    slots, shift = dense_slots(tables, SIGNS)
-    places = np.arange(16 * SLOTS)
-    low = (places & ((1 << int(shift)) - 1)).astype(np.uint32)
-    assert np.array_equal(slots[places >> int(shift)] + (low << 21), decode_slots(tables, SIGNS))
 
 
 def test_an_empty_sample_makes_the_smallest_difference_the_likeliest():
