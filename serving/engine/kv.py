@@ -46,6 +46,8 @@ class KvPool:
             )
             for shape in shapes
         ]
+        self._gathered: list[torch.Tensor] = []
+        """Room for what is gathered, used over and over: fresh memory costs more than the copy."""
 
     @property
     def num_blocks(self) -> int:
@@ -64,13 +66,23 @@ class KvPool:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of ``rows`` block tables, one after the other in ``blocks``.
 
-        Each ``[rows, num_heads, tokens, dim]``: views of a copy with the heads behind the tokens.
+        Each ``[rows, num_heads, tokens, dim]``: views of a copy with the heads behind the tokens,
+        which the next call overwrites.
         """
         keys, values = (
-            kept.index_select(0, blocks).view(rows, -1, *kept.shape[2:]).transpose(1, 2)
-            for kept in self.layers[layer]
+            self._take(place, kept, blocks).view(rows, -1, *kept.shape[2:]).transpose(1, 2)
+            for place, kept in enumerate(self.layers[layer])
         )
         return keys, values
+
+    def _take(self, place: int, kept: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
+        wanted = len(blocks) * kept[0].numel()
+        while len(self._gathered) <= place:
+            self._gathered.append(kept.new_empty(0))
+        if self._gathered[place].numel() < wanted:
+            self._gathered[place] = kept.new_empty(wanted)
+        room = self._gathered[place][:wanted].view(len(blocks), *kept.shape[1:])
+        return torch.index_select(kept, 0, blocks, out=room)
 
     def resize(self, num_blocks: int, moved: Mapping[int, int]) -> None:
         """Grow or shrink, one layer after the other; ``moved`` blocks are copied to their places.

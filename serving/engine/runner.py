@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from serving.engine.attention import UnservableModel
 from serving.engine.kv import KvPool, block_nbytes
+from serving.engine.linear import speed_up_linear
 from serving.engine.lora import Adapters
 from serving.engine.probe import longest_context, probe
 from serving.engine.sequence import Sequence
@@ -28,6 +29,7 @@ class Runner:
         block_size: int = 16,
     ) -> None:
         model.eval()
+        speed_up_linear(model)
         shapes = probe(model)
         if num_blocks is None:
             num_blocks = kv_nbytes // block_nbytes(shapes, block_size, model.dtype)

@@ -14,8 +14,12 @@ from serving.engine.attention import Form, causal_attention, masked_attention
 from serving.engine.kv import KvPool
 from serving.engine.sequence import Sequence
 
-SHORT_BLOCKS = 16
-"""Tables up to this length are not told apart."""
+PADDING_NBYTES = {"cpu": 512 << 10}
+"""Keys and values of a layer that are rather read in vain than that a call more is made; by device.
+
+Without an entry it is ``PADDING_ANYWHERE``: a GPU reads fast and starts slowly.
+"""
+PADDING_ANYWHERE = 64 << 20
 
 Part = tuple[Sequence, int]
 """A sequence and how many of its pending tokens are computed."""
@@ -165,7 +169,7 @@ class PackedStep:
 def pack(parts: Seq[Part], pool: KvPool, device: torch.device) -> PackedStep:
     """Pack a step. Every sequence has the KV blocks for its tokens already."""
     decodes = [part for part in parts if part[1] == 1]
-    decodes.sort(key=lambda part: _bucket(len(part[0].blocks)))
+    decodes.sort(key=lambda part: len(part[0].blocks), reverse=True)
     ordered = decodes + [part for part in parts if part[1] > 1]
     token_ids: list[int] = []
     positions: list[int] = []
@@ -198,30 +202,35 @@ def pack(parts: Seq[Part], pool: KvPool, device: torch.device) -> PackedStep:
         sampled=tensor(sampled),
         _spans=spans,
         sampling=[seq for seq, count in ordered if count == seq.num_pending_tokens],
-        _groups=_groups([sequence for sequence, _ in decodes]),
+        _groups=_groups([sequence for sequence, _ in decodes], _padding_of(pool)),
         _chunks=chunks,
     )
 
 
-def _groups(decodes: list[Sequence]) -> list[_Decodes]:
-    """Neighbours in the pack whose tables have about the same length."""
+def _padding_of(pool: KvPool) -> int:
+    """Blocks of padding that are as good as a call."""
+    layer = pool.layers[0]
+    nbytes = sum(part[0].nbytes for part in layer)
+    return PADDING_NBYTES.get(layer[0].device.type, PADDING_ANYWHERE) // nbytes
+
+
+def _groups(decodes: list[Sequence], padding: int) -> list[_Decodes]:
+    """Neighbours in the pack, longest tables first, that together have at most so much padding."""
     groups: list[_Decodes] = []
     start = 0
     while start < len(decodes):
-        bucket = _bucket(len(decodes[start].blocks))
-        stop = start
-        while stop < len(decodes) and _bucket(len(decodes[stop].blocks)) == bucket:
+        widest = len(decodes[start].blocks)
+        stop, wasted = start, 0
+        while stop < len(decodes):
+            wasted += widest - len(decodes[stop].blocks)
+            if wasted > padding:
+                break
             stop += 1
         members = decodes[start:stop]
-        tables = np.zeros((len(members), max(len(each.blocks) for each in members)), np.int64)
+        tables = np.zeros((len(members), widest), np.int64)
         for row, each in zip(tables, members, strict=True):
             row[: len(each.blocks)] = each.blocks
         lengths = np.array([each.num_computed_tokens + 1 for each in members], np.int64)
         groups.append(_Decodes(start, stop, tables, lengths))
         start = stop
     return groups
-
-
-def _bucket(num_blocks: int) -> int:
-    """Tables of one bucket differ at most by a factor of two, unless they are short."""
-    return max(num_blocks, SHORT_BLOCKS).bit_length()
