@@ -18,6 +18,8 @@ from serving.engine.params import BadParams
 from serving.sched.decision import Reason
 
 LEAST_RETRY_S = 0.05
+HOPELESS_RETRY_S = 60.0
+"""For what cannot be had here at any time: a client that insists shall at least take its time."""
 
 _TYPES = {
     400: "invalid_request_error",
@@ -73,12 +75,18 @@ def refusal(refused: Refused) -> ApiError:
 
 
 def overloaded(reason: str, message: str, retry_after_s: float | None) -> ApiError:
-    """429; ``retry_after_s`` None: what was asked for cannot be had here at any time."""
-    headers = {"x-llm-d-request-dropped-reason": f"rejected-{reason}"}
-    if retry_after_s is not None:
-        wait_s = max(retry_after_s, LEAST_RETRY_S)
-        headers["retry-after"] = str(math.ceil(wait_s))
-        headers["retry-after-ms"] = str(math.ceil(wait_s * 1000))
+    """429; ``retry_after_s`` None: what was asked for cannot be had here at any time.
+
+    OpenAI's clients are told the latter by ``x-should-retry`` and do not ask again by themselves.
+    """
+    wait_s = HOPELESS_RETRY_S if retry_after_s is None else max(retry_after_s, LEAST_RETRY_S)
+    headers = {
+        "x-llm-d-request-dropped-reason": f"rejected-{reason}",
+        "retry-after": str(math.ceil(wait_s)),
+        "retry-after-ms": str(math.ceil(wait_s * 1000)),
+    }
+    if retry_after_s is None:
+        headers["x-should-retry"] = "false"
     return ApiError(429, f"refused: {message}", code=str(reason), headers=headers)
 
 

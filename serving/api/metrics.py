@@ -23,7 +23,8 @@ class Metrics:
 
     def __init__(self, engine: Engine, model: str) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineState(engine, model))
+        self._state = _EngineState(engine, model)
+        self._registry.register(self._state)
         self._model = model
         self._ttft = self._histogram("vllm:time_to_first_token_seconds", "TTFT.", _TTFT_S)
         self._itl = self._histogram("vllm:inter_token_latency_seconds", "Token gaps.", _TPOT_S)
@@ -37,6 +38,10 @@ class Metrics:
         self._refused = self._counter("clade:requests_refused", "Refused requests.", "reason")
         self._failed = self._counter("clade:requests_failed", "Requests the engine lost.")
         self._slo = self._counter("clade:slo_requests", "Finished, with an objective.", "met")
+
+    def rename(self, model: str) -> None:
+        """The model that is served has another name from now on."""
+        self._model = self._state.model = model
 
     def token(self, timing: Timing, gap_s: float | None) -> None:
         """A token came, ``gap_s`` after the one before."""
@@ -82,7 +87,7 @@ class _EngineState(Collector):
 
     def __init__(self, engine: Engine, model: str) -> None:
         self._engine = engine
-        self._model = model
+        self.model = model
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         engine, blocks = self._engine, self._engine.blocks
@@ -101,9 +106,9 @@ class _EngineState(Collector):
         }
         for name, value in gauges.items():
             gauge = GaugeMetricFamily(name, "See vLLM.", labels=["model_name"])
-            gauge.add_metric([self._model], value)
+            gauge.add_metric([self.model], value)
             yield gauge
         for name, value in counters.items():
             counter = CounterMetricFamily(name, "See vLLM.", labels=["model_name"])
-            counter.add_metric([self._model], value)
+            counter.add_metric([self.model], value)
             yield counter

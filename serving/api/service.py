@@ -128,6 +128,7 @@ class Service:
         prompts = Prompts(relative.around.tokenizer)
         name = self.served.name if self.served.keeps_name else relative.repo
         self.adapters.clear()
+        self.metrics.rename(name)
         self.served = replace(
             self.served,
             name=name,

@@ -45,6 +45,9 @@ def chat(
                     console.print(f"[red]{escape(str(error))}[/red]")
                     continue  # nothing was said, and the next word may do better
                 messages = [*asked, {"role": "assistant", "content": answer}]
+    except httpx.ConnectError as error:
+        sys.stderr.write(f"clade: nothing answers at {url}; `clade infer` serves a model\n")
+        raise typer.Exit(1) from error
     except (ChatFailed, httpx.HTTPError) as error:
         sys.stderr.write(f"clade: {error}\n")
         raise typer.Exit(1) from error

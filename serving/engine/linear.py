@@ -21,9 +21,10 @@ def speed_up_linear(model: nn.Module) -> None:
     if not torch.backends.mkldnn.is_available():
         return
     for layer in model.modules():
-        weight = layer.weight if type(layer) is nn.Linear else None
-        if weight is not None and weight.device.type == "cpu" and weight.dtype is torch.float32:
-            layer.forward = partial(_linear, layer)
+        if not isinstance(layer, nn.Linear) or type(layer) is not nn.Linear:
+            continue
+        if layer.weight.device.type == "cpu" and layer.weight.dtype is torch.float32:
+            layer.forward = partial(_linear, layer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _linear(layer: nn.Linear, given: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from serving.engine.lora import Adapter, BadAdapter, Pair
@@ -29,7 +30,10 @@ def read_adapter(directory: Path, root: str) -> Adapter:
     try:
         config: dict[str, Any] = json.loads((directory / CONFIG).read_text())
         weights = load_file(directory / WEIGHTS)
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
+        missing = Path(error.filename or WEIGHTS).name
+        raise BadAdapter(f"{root} is no PEFT adapter: it has no {missing}") from error
+    except (OSError, ValueError, SafetensorError) as error:
         raise BadAdapter(f"{root} is no PEFT adapter: {error}") from error
     if config.get("peft_type") != "LORA":
         raise BadAdapter(f"{root} is of type {config.get('peft_type')}; LORA is served")

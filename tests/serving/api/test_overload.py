@@ -88,6 +88,8 @@ def test_policies_refuse_what_cannot_be_met_and_answer_the_rest(policy: str) -> 
         with pytest.raises(openai.RateLimitError) as caught:
             ask(0.5)
         assert caught.value.body["code"] == "ttft_unattainable"
+        assert caught.value.response.headers["retry-after"] == "60"
+        assert caught.value.response.headers["x-should-retry"] == "false"
         assert ask(60_000).choices
         assert running.settled()
 

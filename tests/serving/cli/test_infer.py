@@ -82,6 +82,7 @@ def test_adapters_then_a_switch_there_and_back(running: Running) -> None:
 
         moved = http.post("/v1/switch", json={"model": "alice/tuned"}).json()
         assert moved["model"] == "alice/tuned"
+        assert 'vllm:num_requests_running{model_name="alice/tuned"}' in http.get("/metrics").text
         assert 0 < moved["wire_nbytes"] < moved["tensor_nbytes"]
         for gone in ("alice/base", "mine"):
             with pytest.raises(openai.NotFoundError):
@@ -124,7 +125,7 @@ def test_unloading(running: Running) -> None:
             "/v1/load_lora_adapter", json={"lora_name": "x", "lora_path": "alice/tuned"}
         )
         assert bad.status_code == 400
-        assert "PEFT" in bad.json()["error"]["message"]
+        assert "it has no adapter_config.json" in bad.json()["error"]["message"]
 
 
 def test_chat_streams(running: Running) -> None:
@@ -143,6 +144,13 @@ def test_chat_command(running: Running) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.count("›") == 3
     assert len(done.stdout) > 40
+
+
+def test_a_chat_with_nobody_says_so() -> None:
+    done = command(chat.chat, f"http://127.0.0.1:{free_port()}")
+
+    assert done.exit_code == 1
+    assert "nothing answers at http://127.0.0.1" in done.stderr
 
 
 def test_a_chat_outlives_an_answer_that_is_refused(running: Running) -> None:
