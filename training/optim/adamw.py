@@ -23,24 +23,42 @@ class Rates:
 class AdamwRows:
     """Master values and moments ``[rows, width]`` of one owner, with one count of updates."""
 
-    def __init__(self, values: torch.Tensor, count: float = 0) -> None:
+    def __init__(self, values: torch.Tensor, count: int = 0) -> None:
         self.values = values
         self.mean = torch.zeros_like(values)
         self.square = torch.zeros_like(values)
-        self.count = torch.tensor(float(count))
+        self.count = count
 
-    def update(self, grads: torch.Tensor, rates: Rates) -> None:
-        """One step over all rows, by torch's fused kernel. ``grads [rows, width]``, same dtype."""
+    def like(self, num_rows: int) -> "AdamwRows":
+        """Room for so many rows, with as many updates made."""
+        return AdamwRows(self.values.new_empty(num_rows, self.values.shape[1]), self.count)
+
+    @property
+    def count(self) -> int:
+        """Updates made."""
+        return self._count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        self._count = count
+        # The kernel counts where the rows are, so that an update on a device waits for nothing.
+        self._counted = torch.tensor(float(count), device=self.values.device)
+
+    def update(self, grads: torch.Tensor, rates: Rates, *, divisor: int = 1) -> None:
+        """One step over all rows, by torch's fused kernel. ``grads [rows, width]``, same dtype.
+
+        They are divided by ``divisor`` on the way, and hold that afterwards.
+        """
         if not self.values.numel():
             return
-        count = self.count.to(self.values.device)
         adamw(
             [self.values],
             [grads],
             [self.mean],
             [self.square],
             [],
-            [count],
+            [self._counted],
+            grad_scale=None if divisor == 1 else torch.tensor(float(divisor), device=grads.device),
             fused=True,
             amsgrad=False,
             beta1=rates.betas[0],
@@ -50,17 +68,18 @@ class AdamwRows:
             eps=rates.eps,
             maximize=False,
         )
-        self.count = count.cpu()
+        self._count += 1
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that make it up, by name; not copies."""
-        return {name: getattr(self, name) for name in ("values", "mean", "square", "count")}
+        tensors = {name: getattr(self, name) for name in ("values", "mean", "square")}
+        return tensors | {"count": torch.tensor(self.count)}
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what :meth:`state` gave, on the device where the values are."""
-        for name, tensor in state.items():
-            device = "cpu" if name == "count" else self.values.device
-            setattr(self, name, tensor.to(device, copy=True))
+        for name in ("values", "mean", "square"):
+            setattr(self, name, state[name].to(self.values.device, copy=True))
+        self.count = int(state["count"])
 
 
 def hand_over(
@@ -76,16 +95,17 @@ def hand_over(
     moments are scaled so that these *corrected* moments, which are what a step uses, are the same
     after as before. A target that has made no update takes the source's count.
     """
-    if not float(target.count):
-        target.count = source.count.clone()
+    if not len(source_rows):
+        return
     device = target.values.device
+    target.count = target.count or source.count
     target.values[target_rows] = source.values[source_rows].to(device)
     for name, beta in zip(("mean", "square"), betas, strict=True):
         moved = getattr(source, name)[source_rows].to(device)
         getattr(target, name)[target_rows] = moved * _rescale(beta, source.count, target.count)
 
 
-def _rescale(beta: float, source: torch.Tensor, target: torch.Tensor) -> float:
-    if not float(source) or float(source) == float(target):
+def _rescale(beta: float, source: int, target: int) -> float:
+    if not source or source == target:
         return 1.0
-    return (1 - beta ** float(target)) / (1 - beta ** float(source))
+    return (1 - beta**target) / (1 - beta**source)

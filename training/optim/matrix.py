@@ -3,6 +3,7 @@
 import torch
 
 from training.optim.adamw import AdamwRows, Rates, hand_over
+from training.optim.link import Link
 from training.optim.traffic import Traffic
 
 
@@ -10,29 +11,26 @@ class Matrix:
     """Splits every gradient by column between the two owners of a parameter.
 
     The parameter is looked at as ``[out, in]``, leading dimensions folded into ``out`` (stacked
-    experts). The host keeps all columns as rows ``[in, out]``, so that its update is one kernel
-    over contiguous memory; rows of columns that the device owns are computed along and mean
-    nothing.
+    experts). Each owner keeps its columns as rows, one after the other, so that all that is done
+    with them is one kernel over contiguous memory.
     """
 
-    def __init__(self, parameter: torch.nn.Parameter, traffic: Traffic) -> None:
+    def __init__(self, parameter: torch.nn.Parameter, link: Link, traffic: Traffic) -> None:
         self.parameter = parameter
+        self.link = link
         self.traffic = traffic
         self.width = parameter.shape[-1]
         dtype = torch.promote_types(parameter.dtype, torch.float32)
-        values = self._columns(parameter.detach()).to(dtype).cpu().contiguous()
-        self.host = AdamwRows(values)
-        self.device = AdamwRows(values[:0].to(parameter.device))
-        self.chosen = torch.empty(0, dtype=torch.long)
-        """Columns that the device owns, ascending."""
-        self.rest = torch.arange(self.width)
-        """Columns that the host owns, ascending."""
-        self.windows = [torch.zeros_like(values), torch.zeros_like(values)]
+        values = link.to_host(self._columns(parameter.detach()), link.mark()).to(dtype)
+        self.host = AdamwRows(values.clone(memory_format=torch.contiguous_format))
+        self.device = AdamwRows(torch.empty(0, values.shape[1], dtype=dtype, device=link.device))
+        self._own(torch.empty(0, dtype=torch.long))
+        self.windows = [torch.empty(0), torch.empty(0)]
         """Sums of the rest's gradients: one is filled while the other is worked off."""
         self.num_deferred = [0, 0]
         """Gradients that each of them is the sum of."""
-        self.outbox = values.to(parameter.dtype, copy=True)
-        """The host's columns as the device will see them, written by the host's update."""
+        self.arrived: torch.Tensor | None = None
+        """What the host made of its columns, on the device, that the parameter has not seen."""
         self.neglected = 0.0
         """Magnitude per element that the rest's gradients have added up to in this window."""
         self.attended = 0.0
@@ -41,32 +39,40 @@ class Matrix:
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that it goes on from, by name; not copies. The host is at rest."""
         owners = {"host": self.host, "device": self.device}
+        windows = {
+            f"window.{number}": self.windows[number]
+            for number, count in enumerate(self.num_deferred)
+            if count
+        }
         return {
             **{
-                f"{who}.{name}": t
-                for who, rows in owners.items()
-                for name, t in rows.state().items()
+                f"{who}.{key}": t for who, rows in owners.items() for key, t in rows.state().items()
             },
             "chosen": self.chosen,
-            "window.0": self.windows[0],
-            "window.1": self.windows[1],
+            **windows,
             "num_deferred": torch.tensor(self.num_deferred),
-            "outbox": self.outbox,
             "weighed": torch.tensor([self.neglected, self.attended], dtype=torch.float64),
         }
+
+    def fits(self, state: dict[str, torch.Tensor]) -> bool:
+        """Whether a state is one of a parameter of this shape."""
+        needed = {f"{who}.{name}" for who in ("host", "device") for name in self.host.state()}
+        if not needed | {"chosen", "num_deferred", "weighed"} <= state.keys():
+            return False
+        rows, own = (state[f"{who}.values"] for who in ("host", "device"))
+        length = self.host.values.shape[1]
+        is_whole = len(rows) + len(own) == self.width and len(own) == len(state["chosen"])
+        return is_whole and rows.shape[1:] == own.shape[1:] == (length,)
 
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from what :meth:`state` gave. The parameter itself is the caller's."""
         for who, rows in (("host", self.host), ("device", self.device)):
             rows.load({name: state[f"{who}.{name}"] for name in rows.state()})
-        self.chosen = state["chosen"].clone()
-        is_rest = torch.ones(self.width, dtype=torch.bool)
-        is_rest[self.chosen] = False
-        self.rest = torch.arange(self.width)[is_rest]
-        for window, kept in enumerate(self.windows):
-            kept.copy_(state[f"window.{window}"])
+        self._own(state["chosen"].clone())
         self.num_deferred = state["num_deferred"].tolist()
-        self.outbox.copy_(state["outbox"])
+        for window, count in enumerate(self.num_deferred):
+            if count:
+                self.windows[window] = state[f"window.{window}"].clone()
         self.neglected, self.attended = state["weighed"].tolist()
 
     def choose(self, count: int, betas: tuple[float, float]) -> None:
@@ -74,42 +80,43 @@ class Matrix:
 
         Score: the sum of magnitudes per column. Between windows only, with the host at rest.
         """
-        chosen = self._magnitudes().topk(count).indices.sort().values.cpu()
-        is_chosen = torch.zeros(self.width, dtype=torch.bool)
-        is_chosen[chosen] = True
-        place = torch.full((self.width,), -1)
-        place[self.chosen] = torch.arange(len(self.chosen))
-        leaving = self.chosen[~is_chosen[self.chosen]]
-        staying = chosen[place[chosen] >= 0]
-        entering = chosen[place[chosen] < 0]
-        owner = AdamwRows(self.host.values[chosen].to(self.device.values.device))
-        owner.count = self.device.count.clone()
-        spot = torch.full((self.width,), -1)
-        spot[chosen] = torch.arange(len(chosen))
-        hand_over(self.device, place[leaving], self.host, leaving, betas)
-        hand_over(self.device, place[staying], owner, spot[staying], betas)
-        hand_over(self.host, entering, owner, spot[entering], betas)
-        self.device, self.chosen, self.rest = owner, chosen, torch.arange(self.width)[~is_chosen]
-        self.outbox[leaving] = self.host.values[leaving].to(self.outbox.dtype)
-        self.traffic.selection_nbytes += (
-            3 * (len(leaving) + len(entering)) * owner.values[:1].nbytes
-        )
+        best = self._magnitudes().topk(count).indices.sort().values
+        had = {"host": self.rest, "device": self.chosen}
+        owners = {"host": self.host, "device": self.device}
+        self._own(self.link.to_host(best, self.link.mark()))
+        has = {"host": self.rest, "device": self.chosen}
+        self.host, self.device = (owners[who].like(len(has[who])) for who in has)
+        for giver, source in owners.items():
+            place = torch.full((self.width,), -1)
+            place[had[giver]] = torch.arange(len(had[giver]))
+            for taker, target in (("host", self.host), ("device", self.device)):
+                rows = place[has[taker]]
+                spots = (rows >= 0).nonzero()[:, 0]
+                hand_over(source, rows[spots], target, spots, betas)
+                if giver != taker:
+                    self.traffic.selection_nbytes += 3 * len(spots) * target.values[:1].nbytes
 
     def update_chosen(self, rates: Rates) -> None:
         """AdamW on the device's columns with this step's gradient."""
         if not len(self.chosen):
             return
-        columns = self.chosen.to(self.parameter.device)
-        grads = self._gradient()[columns].to(self.device.values.dtype)
+        grads = self._gradient()[self._chosen_there].to(self.device.values.dtype)
         self.device.update(grads, rates)
-        self._columns(self.parameter.data)[columns] = self.device.values.to(self.parameter.dtype)
+        values = self.device.values.to(self.parameter.dtype)
+        self._columns(self.parameter.data)[self._chosen_there] = values
 
-    def defer_rest(self, window: int) -> None:
-        """Send the rest of this step's gradient to the host and add it up there."""
-        columns = self.rest.to(self.parameter.device)
-        sent = self._gradient()[columns].cpu()
-        self.traffic.to_host_nbytes += sent.nbytes
-        self.windows[window].index_add_(0, self.rest, sent.to(self.host.values.dtype))
+    def deferred(self) -> torch.Tensor:
+        """What of this step's gradient is the host's, apart: ``[rest, out]`` on the device."""
+        return self._gradient()[self._rest_there]
+
+    def add(self, window: int, sent: torch.Tensor) -> None:
+        """Add a gradient's rest to a window. On the host's thread."""
+        if self.num_deferred[window]:
+            self.windows[window].add_(sent)
+        else:
+            if self.windows[window].shape != sent.shape:
+                self.windows[window] = torch.empty_like(sent, dtype=self.host.values.dtype)
+            self.windows[window].copy_(sent)
         self.num_deferred[window] += 1
 
     def weigh(self, step_of_window: int) -> None:
@@ -126,20 +133,23 @@ class Matrix:
 
     def update_host(self, window: int, rates: Rates) -> None:
         """AdamW on the host's columns with the mean gradient of a window. On the host's thread."""
-        if not self.num_deferred[window]:
-            return
-        grads = self.windows[window]
-        grads /= self.num_deferred[window]
-        self.host.update(grads, rates)
-        self.outbox.copy_(self.host.values)
-        grads.zero_()
-        self.num_deferred[window] = 0
+        count, self.num_deferred[window] = self.num_deferred[window], 0
+        if count:
+            self.host.update(self.windows[window], rates, divisor=count)
 
     def publish(self) -> None:
-        """Let the device see what the host made of its columns."""
-        sent = self.outbox[self.rest].to(self.parameter.device)
-        self.traffic.to_device_nbytes += sent.nbytes
-        self._columns(self.parameter.data)[self.rest.to(sent.device)] = sent
+        """Let the device see what the host made of its columns, once that has arrived."""
+        if self.arrived is not None:
+            self._columns(self.parameter.data)[self._rest_there] = self.arrived
+            self.arrived = None
+
+    def _own(self, chosen: torch.Tensor) -> None:
+        """Let these columns, ascending, be the device's, and all others the host's."""
+        is_rest = torch.ones(self.width, dtype=torch.bool)
+        is_rest[chosen] = False
+        self.chosen, self.rest = chosen, torch.arange(self.width)[is_rest]
+        self._chosen_there = self.chosen.to(self.link.device)
+        self._rest_there = self.rest.to(self.link.device)
 
     def _magnitudes(self) -> torch.Tensor:
         """Sum of the gradient's magnitudes per column."""

@@ -1,13 +1,14 @@
 """The ZenFlow optimizer: important columns at once on the device, the rest behind on the host."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from training.optim.adamw import AdamwRows, Rates
+from training.optim.host import Host
+from training.optim.link import Link
 from training.optim.matrix import Matrix
 from training.optim.options import ZenFlowOptions
 from training.optim.traffic import Traffic
@@ -26,8 +27,12 @@ class ZenFlow(Optimizer):
     Between windows nothing is lost: :meth:`state_dict` may be called after any step, and a run that
     goes on from it ends where the uninterrupted one does (with ``deterministic``, bit for bit).
 
-    One stream and no autocast scaling: gradients must be finite, or the step be left out. A step
-    that the host's thread failed in raises what it raised. Call :meth:`close` when done.
+    Nothing is waited for that could be done later: gradients leave the device while the next step
+    computes, and what the host is done with lies ready on the device when its time comes, which
+    takes as much of its memory as the rest of the gradients do. ``link``: the way between the two.
+
+    No autocast scaling: gradients must be finite, or the step be left out. What a thread of the
+    host failed in is raised by the step that waits for it. Call :meth:`close` when done.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class ZenFlow(Optimizer):
         weight_decay: float = 0.01,
         max_grad_norm: float | None = None,
         options: ZenFlowOptions | None = None,
+        link: Link | None = None,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
@@ -55,8 +61,8 @@ class ZenFlow(Optimizer):
         """First step that may choose columns anew."""
         self.is_unpublished = False
         """Whether the host has worked off a window that the device has not seen."""
-        self._host = ThreadPoolExecutor(1, thread_name_prefix="zenflow-host")
-        self._working: Future[None] | None = None
+        self._link = link or Link(self.param_groups[0]["params"][0].device)
+        self._host = Host(self._link, self.traffic)
         self._matrices: list[tuple[dict[str, Any], Matrix]] = []
         self._wholes: list[tuple[dict[str, Any], torch.nn.Parameter, AdamwRows]] = []
         for group in self.param_groups:
@@ -80,21 +86,25 @@ class ZenFlow(Optimizer):
                 rows.update(parameter.grad.reshape(1, -1).to(rows.values.dtype), _rates(group))
                 parameter.copy_(rows.values.view_as(parameter))
         self.window_steps += 1
-        for group, matrix in self._matrices:
-            if matrix.parameter.grad is not None:
-                matrix.update_chosen(_rates(group))
-                matrix.defer_rest(self.filling)
-                if self.options.update_interval == "auto":
-                    matrix.weigh(self.window_steps)
+        used = [each for each in self._matrices if each[1].parameter.grad is not None]
+        for group, matrix in used:
+            matrix.update_chosen(_rates(group))
+            if self.options.update_interval == "auto":
+                matrix.weigh(self.window_steps)
+        self._host.settle()
+        for _, matrix in used:
+            if len(matrix.rest):
+                self._host.take(matrix, self.filling)
         if self._is_window_full():
             self._close_window()
-        elif not self.options.deterministic and self._working and self._working.done():
+        elif not self.options.deterministic and not self._host.is_working:
             self._publish()
         self.num_steps += 1
         return loss
 
     def drain(self) -> None:
         """Wait for the host and let the device see its work. Gradients of an open window stay."""
+        self._host.settle()
         with torch.no_grad():
             self._publish()
 
@@ -103,19 +113,19 @@ class ZenFlow(Optimizer):
         with torch.no_grad():
             if self.window_steps:
                 self._close_window()
-            self._publish()
+        self.drain()
 
     def close(self) -> None:
         """Drain, and end the host's thread."""
         self.drain()
-        self._host.shutdown()
+        self._host.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything to go on from after any step, once the host is at rest.
 
         ``state``: tensors by flat names, fit for safetensors; ``param_groups``: hyperparameters.
         """
-        self._wait()
+        self._rest()
         counters = [int(getattr(self, name)) for name in COUNTERS]
         state = {"counters": torch.tensor(counters)}
         for number, (_, matrix) in enumerate(self._matrices):
@@ -135,31 +145,41 @@ class ZenFlow(Optimizer):
         Raises ValueError if the state is of other parameters; then nothing is changed.
         """
         state: dict[str, torch.Tensor] = state_dict["state"]
-        self._wait()
-        expected = self.state_dict()["state"]
-        for name, tensor in expected.items():
-            there = state.get(name)
-            is_free = ".device." in name or name.endswith(".chosen")
-            if there is None or (not is_free and there.shape != tensor.shape):
-                raise ValueError(f"the state is of other parameters: {name}")
+        self._rest()
+        own = [f"matrix.{number}." for number in range(len(self._matrices))]
+        for prefix, (_, matrix) in zip(own, self._matrices, strict=True):
+            if not matrix.fits(_below(state, prefix)):
+                raise ValueError(f"the state is of other parameters: {prefix}")
+        for number, (_, _, rows) in enumerate(self._wholes):
+            there = state.get(f"whole.{number}.values")
+            if there is None or there.shape != rows.values.shape:
+                raise ValueError(f"the state is of other parameters: whole.{number}")
         for name, value in zip(COUNTERS, state["counters"].tolist(), strict=True):
             setattr(self, name, value)
-        for number, (_, matrix) in enumerate(self._matrices):
-            matrix.load(_below(state, f"matrix.{number}."))
+        for prefix, (_, matrix) in zip(own, self._matrices, strict=True):
+            matrix.load(_below(state, prefix))
         for number, (_, _, rows) in enumerate(self._wholes):
             rows.load(_below(state, f"whole.{number}."))
         for group, loaded in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update(loaded)
+        if self.is_unpublished:
+            self._host.send([matrix for _, matrix in self._matrices if len(matrix.rest)])
 
     def _take(self, group: dict[str, Any], parameter: torch.nn.Parameter) -> None:
         if parameter.ndim >= 2 and parameter.numel():
-            self._matrices.append((group, Matrix(parameter, self.traffic)))
+            self._matrices.append((group, Matrix(parameter, self._link, self.traffic)))
             return
         dtype = torch.promote_types(parameter.dtype, torch.float32)
         values = parameter.detach().reshape(1, -1).to(dtype, copy=True)
         self._wholes.append((group, parameter, AdamwRows(values)))
 
+    def _rest(self) -> None:
+        """Wait until the host does nothing."""
+        self._host.settle()
+        self._host.finish()
+
     def _choose(self) -> None:
+        self._host.settle()
         self._publish()
         for group, matrix in self._matrices:
             if matrix.parameter.grad is not None:
@@ -181,32 +201,22 @@ class ZenFlow(Optimizer):
         window = self.filling
         work: list[tuple[Matrix, Rates]] = []
         for group, matrix in self._matrices:
-            rate = self.options.window_rate(group["lr"], self.window_steps)
-            work.append((matrix, _rates(group, rate)))
+            if len(matrix.rest):
+                rate = self.options.window_rate(group["lr"], self.window_steps)
+                work.append((matrix, _rates(group, rate)))
             matrix.neglected = matrix.attended = 0.0
-        self._working = self._host.submit(_update_host, work, window)
+        self._host.work_off(work, window)
         self.is_unpublished = True
         self.filling, self.window_steps = 1 - window, 0
         if self.num_steps < self.options.full_warm_up_rounds or not self.options.overlap_step:
             self._publish()
 
     def _publish(self) -> None:
-        self._wait()
+        self._host.finish()
         if self.is_unpublished:
             for _, matrix in self._matrices:
                 matrix.publish()
             self.is_unpublished = False
-
-    def _wait(self) -> None:
-        working, self._working = self._working, None
-        if working is not None:
-            working.result()
-
-
-def _update_host(work: list[tuple[Matrix, Rates]], window: int) -> None:
-    with torch.no_grad():
-        for matrix, rates in work:
-            matrix.update_host(window, rates)
 
 
 def _rates(group: dict[str, Any], lr: float | None = None) -> Rates:

@@ -40,8 +40,8 @@ class Serial:
         self.step_number = 0
         self.wholes = {p: Adam(p.detach()) for p in model.parameters() if p.ndim == 1}
         self.matrices = [p for p in model.parameters() if p.ndim == 2]
-        self.host = {p: Adam(p.detach().t().contiguous()) for p in self.matrices}
-        self.sums = {p: torch.zeros_like(self.host[p].values) for p in self.matrices}
+        self.host: dict[torch.Tensor, Adam] = {}
+        self.sums: dict[torch.Tensor, torch.Tensor] = {}
         self.late: dict[torch.Tensor, torch.Tensor] = {}
         self.chosen: dict[torch.Tensor, torch.Tensor] = {}
         self.device: dict[torch.Tensor, Adam] = {}
@@ -58,17 +58,18 @@ class Serial:
                 self.chosen[parameter] = grads.abs().sum(1).topk(count).indices.sort().values
                 start = parameter.detach().t()[self.chosen[parameter]].contiguous()
                 self.device[parameter] = Adam(start)
+                self.host[parameter] = Adam(parameter.detach().t()[self._rest(parameter)])
+                self.sums[parameter] = torch.zeros_like(self.host[parameter].values)
             chosen = self.chosen[parameter]
             self.device[parameter].update(grads[chosen])
             parameter.t()[chosen] = self.device[parameter].values
-            rest = self._rest(parameter)
-            self.sums[parameter][rest] += grads[rest]
+            self.sums[parameter] += grads[self._rest(parameter)]
         self.step_number += 1
         if self.step_number % self.interval == 0:
             for parameter in self.matrices:
                 rest = self._rest(parameter)
                 if parameter in self.late:
-                    parameter.t()[rest] = self.late[parameter][rest]
+                    parameter.t()[rest] = self.late[parameter]
                 self.host[parameter].update(self.sums[parameter] / self.interval)
                 self.late[parameter] = self.host[parameter].values.clone()
                 self.sums[parameter].zero_()
