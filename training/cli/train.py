@@ -17,6 +17,7 @@ from client.local import default_cache_dir
 from training.data.dataset import UnusableTokenizer
 from training.data.errors import BadData
 from training.jobs.checkpoint import NoRoom
+from training.jobs.limits import TooLittleMemory
 from training.jobs.origin import BadBase
 from training.jobs.publish import NotPublished
 from training.jobs.spec import BadSpec, read_spec
@@ -37,6 +38,7 @@ REFUSALS = (
     NotPublished,
     OSError,
     OtherRun,
+    TooLittleMemory,
     UnpackableModel,
     UnusableTokenizer,
 )

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from training.data.dataset import Dataset
 from training.data.order import Order, in_batches
+from training.jobs.limits import spare_nbytes
 from training.jobs.lora_run import Report
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
@@ -22,9 +23,20 @@ PLAIN = ZenFlowOptions(topk_ratio=1.0, update_interval=1, select_interval=1, ove
 
 
 class FullRun:
-    """Trains the model itself, in place."""
+    """Trains the model itself, in place. Raises OtherRun, TooLittleMemory.
 
-    def __init__(self, layout: Layout, model: PreTrainedModel, track: Track) -> None:
+    ``memory_gb``: refused below what weights, gradients and, on a CPU, the optimizer take; what
+    batches take comes on top.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        model: PreTrainedModel,
+        track: Track,
+        memory_gb: float | None = None,
+    ) -> None:
+        spare_nbytes(memory_gb, "the model with its gradients and AdamW's state", _needed(model))
         self.model = model.eval().requires_grad_()
         self._track = track
         self._losses = Losses(model, layout)
@@ -117,3 +129,10 @@ class FullRun:
         weights = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
         own: dict[str, torch.Tensor] = self.optimizer.state_dict()["state"]
         return weights | {f"optimizer.{name}": tensor for name, tensor in own.items()}
+
+
+def _needed(model: PreTrainedModel) -> int:
+    """Bytes of weights and gradients, and where they are on the host, of masters and moments."""
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return 2 * weights + (12 * numbers if model.device.type == "cpu" else 0)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from training.jobs.limits import RunLimits
-from training.jobs.spec import BadSpec
+from training.jobs.limits import RunLimits, spare_nbytes
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
 from training.lora.adapter import new_adapter
@@ -16,7 +15,7 @@ from training.lora.footprint import is_out_of_memory
 from training.lora.job import Failed, LoraJob, Stepped
 from training.lora.trainer import FusedTrainer, Outcome
 from training.sched.policy import create_policy
-from training.sched.room import Room
+from training.sched.room import Room, held_nbytes
 from training.sched.shape import SequenceShape
 
 BREAKS = (RuntimeError, ValueError, IndexError, TypeError)
@@ -60,13 +59,9 @@ class LoraRun:
     """
 
     def __init__(self, limits: RunLimits, model: PreTrainedModel) -> None:
-        base_nbytes = sum(parameter.nbytes for parameter in model.parameters())
-        memory = limits.memory_gb
-        memory_nbytes = None if memory is None else int(memory * 1e9) - base_nbytes
-        if memory_nbytes is not None and memory_nbytes <= 0:
-            raise BadSpec(
-                f"memory_gb is {memory}, but the base alone takes {base_nbytes / 1e9:.1f}"
-            )
+        self._base_nbytes = sum(parameter.nbytes for parameter in model.parameters())
+        self._memory_gb = limits.memory_gb
+        memory_nbytes = spare_nbytes(self._memory_gb, "the base alone", self._base_nbytes)
         self._room = Room(
             layout=limits.layout,
             most_jobs=limits.most_jobs,
@@ -74,8 +69,8 @@ class LoraRun:
             nbytes=memory_nbytes,
         )
         self._policy = create_policy(limits.policy_name)
-        observe = None if memory_nbytes is None else self._room.memory.observe
-        self.trainer = FusedTrainer(model, layout=limits.layout, observe=observe)
+        memory = None if memory_nbytes is None else self._room.memory
+        self.trainer = FusedTrainer(model, layout=limits.layout, memory=memory)
         self.jobs: dict[str, LoraJob] = {}
         self._model = model
         self._running: list[_Running] = []
@@ -88,9 +83,11 @@ class LoraRun:
     def add(self, track: Track, age_s: float = 0.0) -> None:
         """Have a job, which goes on from its newest checkpoint.
 
-        ``age_s``: how long ago it was asked for. Raises NoSuchLayer, OtherRun.
+        ``age_s``: how long ago it was asked for. Raises NoSuchLayer, OtherRun, TooLittleMemory.
         """
         job = _job(self._model, track)
+        needed = self._base_nbytes + job.static_nbytes
+        spare_nbytes(self._memory_gb, f"the base with the adapter of {job.name}", needed)
         if (state := track.resume()) is not None:
             job.load(state)
         self.jobs[job.name] = job
@@ -122,6 +119,8 @@ class LoraRun:
     def step(self, report: Report) -> None:
         """One step of those jobs whose turn it is. Raises NoRoom."""
         chosen = self._policy.choose(self._running, self._room, time.monotonic())
+        if self._room.nbytes is not None:
+            self.trainer.spare_nbytes = self._room.nbytes - held_nbytes(chosen, self._running)
         outcomes = self._outcomes([each.name for each in chosen])
         for running in list(self._running):
             outcome = outcomes.get(running.name)

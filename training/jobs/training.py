@@ -67,11 +67,12 @@ class Training:
     ) -> list[Result]:
         """Train, export, publish; results in the order of the file.
 
-        Raises Interrupted, NoRoom, NotPublished.
+        Raises Interrupted, NoRoom, NotPublished, TooLittleMemory.
         """
         first = self.tracks[0]
         if first.spec.is_full:
-            full = FullRun(self._layout(), self._workshop.model, first)
+            model, memory = self._workshop.model, self.spec.memory_gb
+            full = FullRun(self._layout(), model, first, memory)
             full.run(report, is_stopping)
             results = [self._finish_full(full, first)]
             finished(results[0])

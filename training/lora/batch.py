@@ -23,21 +23,21 @@ class Entry:
 class Share:
     """What of a batch belongs to one job.
 
-    ``rows``: its tokens among all, flattened. ``places [k]``: of the kept logits, flattened, those
-    that foretell ``targets [k]``.
+    ``rows``: its tokens among all, flattened. ``num_targets``: of all targets, which lie in the
+    order of the jobs.
     """
 
     entries: Sequence[Entry]
     rows: Rows
-    places: torch.Tensor
-    targets: torch.Tensor
+    num_targets: int
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """``tokens`` and ``positions [rows, width]``; ``lengths`` of the sequences in order.
 
-    ``kept``: columns whose logits are wanted.
+    ``kept``: columns whose logits are wanted. ``places [k]``: of the kept logits, flattened, those
+    that foretell ``targets [k]``; None: all, in order.
     """
 
     layout: Layout
@@ -45,6 +45,8 @@ class Batch:
     positions: torch.Tensor
     lengths: Sequence[int]
     kept: torch.Tensor
+    places: torch.Tensor | None
+    targets: torch.Tensor
     shares: dict[str, Share]
 
 
@@ -64,24 +66,35 @@ def lay_out(entries: Sequence[Entry], layout: Layout, device: torch.device) -> B
         tokens.view(-1)[start : start + length] = entry.sample.tokens
         if layout is Layout.PACKED:
             positions[0, start : start + length] = torch.arange(length)
-    flat_places = [
-        start + entry.sample.places for start, entry in zip(starts, entries, strict=True)
-    ]
-    kept = _kept(torch.cat(flat_places) % shape[1], layout)
-    column = torch.zeros(shape[1], dtype=torch.long)
-    column[kept] = torch.arange(len(kept))
+    flat_places = torch.cat(
+        [start + entry.sample.places for start, entry in zip(starts, entries, strict=True)]
+    )
+    kept = _kept(flat_places % shape[1], layout)
+    places = None
+    if layout is Layout.PADDED:
+        column = torch.zeros(shape[1], dtype=torch.long)
+        column[kept] = torch.arange(len(kept))
+        places = flat_places // shape[1] * len(kept) + column[flat_places % shape[1]]
+        places = places.to(device)
+    targets = torch.cat([entry.sample.targets for entry in entries])
     shares: dict[str, Share] = {}
     for job in dict.fromkeys(entry.job for entry in entries):
         own = [number for number, entry in enumerate(entries) if entry.job == job]
-        places = torch.cat([flat_places[i] for i in own])
-        places = places // shape[1] * len(kept) + column[places % shape[1]]
         shares[job] = Share(
             [entries[i] for i in own],
             _rows([starts[i] for i in own], [lengths[i] for i in own], device),
-            places.to(device),
-            torch.cat([entries[i].sample.targets for i in own]).to(device),
+            sum(len(entries[i].sample.places) for i in own),
         )
-    return Batch(layout, tokens.to(device), positions.to(device), lengths, kept.to(device), shares)
+    return Batch(
+        layout,
+        tokens.to(device),
+        positions.to(device),
+        lengths,
+        kept.to(device),
+        places,
+        targets.to(device),
+        shares,
+    )
 
 
 def _kept(columns: torch.Tensor, layout: Layout) -> torch.Tensor:

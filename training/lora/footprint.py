@@ -1,44 +1,70 @@
-"""What a forward pass keeps in memory until the backward pass has used it."""
+"""What a step takes of the memory at its peak."""
 
-from types import TracebackType
-from typing import Self
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
-class KeptBytes:
-    """Counts, while it is entered, the storages that autograd keeps; shared ones once.
+class PeakBytes(TorchDispatchMode):
+    """Counts, while it is entered, the bytes of all tensors that are made and alive at once.
 
-    Of the model's own weights nothing is counted: they are there anyway. What the allocator adds,
-    and what kernels need for a moment, is not seen.
+    Storages that are shared count once, those from before not at all. What the allocator adds, and
+    what kernels take for themselves, is not seen. ``limit_nbytes``: whoever would go beyond gets
+    torch.OutOfMemoryError, as from a device that has no more.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, limit_nbytes: int | None = None) -> None:
+        super().__init__()
         self.nbytes = 0
-        self._seen = {each.untyped_storage().data_ptr() for each in model.parameters()}
-        self._hooks = saved_tensors_hooks(self._keep, lambda tensor: tensor)
+        """The most that were alive at once."""
+        self.refused = 0
+        """Allocations that went beyond the limit."""
+        self._limit_nbytes = limit_nbytes
+        self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self._now_nbytes = 0
 
-    def __enter__(self) -> Self:
-        self._hooks.__enter__()
-        return self
-
-    def __exit__(
+    def __torch_dispatch__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._hooks.__exit__(kind, error, trace)
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation and look at what it is given and gives."""
+        given = kwargs or {}
+        for each in tree_leaves((args, given)):
+            self._meet(each, is_new=False)
+        made = func(*args, **given)
+        for each in tree_leaves(made):
+            self._meet(each, is_new=True)
+        return made
 
-    def _keep(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _meet(self, tensor: Any, *, is_new: bool) -> None:
+        if not isinstance(tensor, torch.Tensor):
+            return
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self.nbytes += storage.nbytes()
-        return tensor
+        key = storage._cdata
+        if key in self._alive:
+            return
+        nbytes = storage.nbytes() if is_new else 0
+        if self._limit_nbytes is not None and self._now_nbytes + nbytes > self._limit_nbytes:
+            self.refused += 1
+            raise torch.OutOfMemoryError(
+                f"out of memory: {nbytes} bytes more than the limit allows"
+            )
+        self._alive[key] = weakref.ref(storage, lambda _: self._gone(key, nbytes))
+        self._now_nbytes += nbytes
+        self.nbytes = max(self.nbytes, self._now_nbytes)
+
+    def _gone(self, key: int, nbytes: int) -> None:
+        self._alive.pop(key, None)
+        self._now_nbytes -= nbytes
 
 
 def is_out_of_memory(error: BaseException) -> bool:

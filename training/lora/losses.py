@@ -28,12 +28,18 @@ class Losses:
     def of(self, batch: Batch, targets: Mapping[str, int]) -> dict[str, torch.Tensor]:
         """Each job's sum of losses over the batch, divided by its targets in the whole step."""
         logits = self._logits(batch)
-        losses: dict[str, torch.Tensor] = {}
-        for name, share in batch.shares.items():
-            own = logits[share.places].to(torch.promote_types(logits.dtype, torch.float32))
-            summed = cross_entropy(own, share.targets, reduction="sum")
-            losses[name] = summed / max(targets[name], 1)
-        return losses
+        if batch.places is not None:
+            logits = logits[batch.places]
+        each = cross_entropy(
+            logits.to(torch.promote_types(logits.dtype, torch.float32)),
+            batch.targets,
+            reduction="none",
+        )
+        own = each.split([share.num_targets for share in batch.shares.values()])
+        return {
+            name: losses.sum() / max(targets[name], 1)
+            for name, losses in zip(batch.shares, own, strict=True)
+        }
 
     def logits(self, tokens: torch.Tensor) -> torch.Tensor:
         """What the model says of one sequence: ``[1, n]`` to ``[1, n, vocabulary]``."""

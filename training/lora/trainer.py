@@ -1,7 +1,8 @@
 """Steps of many jobs at once over one base, each as if it were alone."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -12,17 +13,15 @@ from training.data.sample import Sample
 from training.lora.adapter import Adapter, Pair
 from training.lora.base import SharedBase
 from training.lora.batch import Batch, Entry, Share, lay_out
-from training.lora.footprint import KeptBytes, is_out_of_memory
+from training.lora.footprint import PeakBytes, is_out_of_memory
 from training.lora.function import Segment
 from training.lora.job import PATIENCE, Failed, LoraJob, Stepped
 from training.lora.losses import Losses
+from training.sched.memory import MemoryModel
 from training.sched.shape import BatchShape, Layout, shape_of
 from training.stream import generator
 
 Outcome = Stepped | Failed
-
-Observe = Callable[[BatchShape, int], None]
-"""Told the shape of every batch and the bytes that it kept for the backward pass."""
 
 
 class DoesNotFit(ValueError):
@@ -38,12 +37,27 @@ class _Gathered:
     too_large: set[str] = field(default_factory=set)
     """Jobs with a sequence that does not fit into memory alone."""
 
+    def add(self, losses: dict[str, float], grads: dict[str, list[torch.Tensor]]) -> None:
+        """Of one pass."""
+        for name, loss in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + loss
+        for name, own in grads.items():
+            before = self.grads.get(name)
+            summed = (
+                own if before is None else [a.add_(b) for a, b in zip(before, own, strict=True)]
+            )
+            self.grads[name] = summed
+
 
 class FusedTrainer:
     """Joins and leaves happen between steps; nothing of one job depends on who else is there.
 
     A batch that does not fit into memory is halved and tried again: no job has stepped by then, and
     a job's gradients do not depend on how its sequences are divided, dropout included.
+
+    ``memory`` learns what batches take. Where :attr:`spare_nbytes` says what they may take, those
+    that are foretold to take more are halved before they are tried; while nothing is known, down to
+    single sequences.
     """
 
     def __init__(
@@ -51,14 +65,14 @@ class FusedTrainer:
         model: PreTrainedModel,
         *,
         layout: Layout = Layout.PADDED,
-        observe: Observe | None = None,
+        memory: MemoryModel | None = None,
     ) -> None:
         self.base = SharedBase(model.eval())
         self.layout = layout
         self.jobs: dict[str, LoraJob] = {}
-        self._model = model
+        self.spare_nbytes: int | None = None
         self._losses = Losses(model, layout)
-        self._observe = observe
+        self._memory = memory
 
     def join(self, job: LoraJob) -> None:
         """Have a job. Raises DoesNotFit for a second one of its name."""
@@ -94,15 +108,20 @@ class FusedTrainer:
 
     def evaluate(self, job: LoraJob, samples: Sequence[Sample], batch_size: int = 8) -> float:
         """Mean loss over all targets of some samples, nats; without dropout, changing nothing."""
-        total, count = 0.0, 0
+        total = 0.0
         for part in in_batches(samples, batch_size):
-            entries = [Entry(job.name, number, sample) for number, sample in enumerate(part)]
-            batch = lay_out(entries, self.layout, self.base.device)
-            additions = _additions(batch, {job.name: job}, is_training=False)
-            with torch.no_grad(), self.base.adding(additions):
-                total += float(self._losses.of(batch, {job.name: 1})[job.name])
-            count += sum(len(sample.places) for sample in part)
-        return total / max(count, 1)
+            total += self._loss_of(job, [Entry(job.name, n, each) for n, each in enumerate(part)])
+        return total / max(sum(len(sample.places) for sample in samples), 1)
+
+    def _loss_of(self, job: LoraJob, entries: Sequence[Entry]) -> float:
+        """Sum over all targets; in parts where the whole would not even train."""
+        if len(entries) > 1 and not self._fits(entries):
+            middle = len(entries) // 2
+            return sum(self._loss_of(job, half) for half in (entries[:middle], entries[middle:]))
+        batch = lay_out(entries, self.layout, self.base.device)
+        additions = _additions(batch, {job.name: job}, is_training=False)
+        with torch.no_grad(), self.base.adding(additions):
+            return float(self._losses.of(batch, {job.name: 1})[job.name])
 
     def logits(self, adapter: Adapter, tokens: torch.Tensor) -> torch.Tensor:
         """What the base says with an adapter: ``[1, n]`` to ``[1, n, vocabulary]``."""
@@ -125,20 +144,15 @@ class FusedTrainer:
     def _pass_over(
         self, entries: Sequence[Entry], targets: dict[str, int], gathered: _Gathered
     ) -> None:
-        try:
-            losses, grads = self._gradients(entries, targets)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        else:
-            for name, loss in losses.items():
-                gathered.losses[name] = gathered.losses.get(name, 0.0) + loss
-            for name, own in grads.items():
-                before = gathered.grads.get(name)
-                gathered.grads[name] = (
-                    own if before is None else [a.add_(b) for a, b in zip(before, own, strict=True)]
-                )
-            return
+        if len(entries) == 1 or self._fits(entries):
+            try:
+                losses, grads = self._gradients(entries, targets)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                gathered.add(losses, grads)
+                return
         # Outside of the handler: the error's traceback holds what was allocated.
         if self.base.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -149,33 +163,50 @@ class FusedTrainer:
         for half in (entries[:middle], entries[middle:]):
             self._pass_over(half, targets, gathered)
 
+    def _fits(self, entries: Sequence[Entry]) -> bool:
+        if self._memory is None or self.spare_nbytes is None:
+            return True
+        return self._memory.bound(self._shape(entries)) <= self.spare_nbytes
+
+    def _shape(self, entries: Sequence[Entry]) -> BatchShape:
+        shapes = (
+            entry.sample.shape(self.jobs[entry.job].adapter.per_token_nbytes) for entry in entries
+        )
+        return shape_of(list(shapes), self.layout)
+
     def _gradients(
         self, entries: Sequence[Entry], targets: dict[str, int]
     ) -> tuple[dict[str, float], dict[str, list[torch.Tensor]]]:
         """Losses and gradients; those of jobs whose loss is not finite are left out."""
         batch = lay_out(entries, self.layout, self.base.device)
         jobs = {name: self.jobs[name] for name in batch.shares}
-        with self.base.adding(_additions(batch, jobs, is_training=True)):
-            if self._observe is None:
+        with self._observed(entries):
+            with self.base.adding(_additions(batch, jobs, is_training=True)):
                 losses = self._losses.of(batch, targets)
-            else:
-                with KeptBytes(self._model) as kept:
-                    losses = self._losses.of(batch, targets)
-                shapes = [
-                    entry.sample.shape(jobs[entry.job].adapter.per_token_nbytes)
-                    for entry in entries
-                ]
-                self._observe(shape_of(shapes, self.layout), kept.nbytes)
-        told = {name: float(loss.detach()) for name, loss in losses.items()}
-        sound = [
-            name for name in losses if math.isfinite(told[name]) and losses[name].requires_grad
-        ]
-        if not sound:
-            return told, {}
-        parameters = [side for name in sound for side in jobs[name].adapter.parameters]
-        total = torch.stack([losses[name] for name in sound]).sum()
-        flat = iter(torch.autograd.grad(total, parameters, materialize_grads=True))
+            told = {name: float(loss.detach()) for name, loss in losses.items()}
+            sound = [
+                name for name in losses if math.isfinite(told[name]) and losses[name].requires_grad
+            ]
+            if not sound:
+                return told, {}
+            parameters = [side for name in sound for side in jobs[name].adapter.parameters]
+            total = torch.stack([losses[name] for name in sound]).sum()
+            flat = iter(torch.autograd.grad(total, parameters, materialize_grads=True))
         return told, {name: [next(flat) for _ in jobs[name].adapter.parameters] for name in sound}
+
+    @contextmanager
+    def _observed(self, entries: Sequence[Entry]) -> Iterator[None]:
+        """Let the memory model learn from what is done in here, if it wants to."""
+        if self._memory is None:
+            yield
+            return
+        shape = self._shape(entries)
+        if not self._memory.wants(shape):
+            yield
+            return
+        with PeakBytes() as peak:
+            yield
+        self._memory.observe(shape, peak.nbytes)
 
 
 def _additions(

@@ -12,20 +12,22 @@ from training.sched.shape import BatchShape
 
 Vector = NDArray[np.floating]
 
+TERMS = 6
 FEW = 20
 """Samples below which the margin is wide."""
 KEPT = 256
 """Samples that the fit remembers, the newest."""
 EVERY = 16
-"""Batches between two fits, once there are many."""
+"""Batches between two that are measured, once there are many, and samples between two fits."""
 
 
 class MemoryModel:
-    """``β0 + β1·tokens + β2·Σlength² + β3·logits`` and what adapters are known to keep; β ≥ 0.
+    """``β0 + β1·tokens + β2·Σlength² + β3·logits + β4·targets + (1 + β5)·adapters``; β ≥ 0.
 
-    After mLoRA's model (Ye et al., VLDB 2025, §3.4), with a term for the logits, which outweigh the
-    rest in small models with large vocabularies. Fitted to the bytes that batches really kept; an
-    error of 1 % weighs the same in small and in large ones.
+    After mLoRA's model (Ye et al., VLDB 2025, §3.4), with terms for the logits, which outweigh the
+    rest in small models with large vocabularies, and for what adapters keep and take for a moment.
+    Fitted to what batches really took at their peak; an error of 1 % weighs the same in small and
+    in large ones.
     """
 
     def __init__(self) -> None:
@@ -33,10 +35,11 @@ class MemoryModel:
         self._errors: deque[float] = deque(maxlen=KEPT)
         self._coefficients: Vector | None = None
         self._since_fit = 0
+        self._unmeasured = 0
 
     @property
     def coefficients(self) -> Sequence[float] | None:
-        """β0 to β3, bytes; None before the first fit."""
+        """β0 to β5; None before the first fit."""
         return None if self._coefficients is None else [float(b) for b in self._coefficients]
 
     @property
@@ -47,10 +50,10 @@ class MemoryModel:
     @property
     def margin(self) -> float:
         """Share that is added to predictions to be safe."""
-        return 0.05 if len(self._errors) < FEW else max(0.02, 3 * self.mape)
+        return 0.05 if len(self._errors) < FEW else max(0.02, 3 * self.mape, *self._errors)
 
     def predict(self, shape: BatchShape) -> float:
-        """Bytes that a batch will keep; infinite while nothing is known."""
+        """Bytes that a batch will take; infinite while nothing is known."""
         if self._coefficients is None:
             return inf
         return float(_features(shape) @ self._coefficients) + shape.adapters_nbytes
@@ -59,13 +62,24 @@ class MemoryModel:
         """The same with the margin."""
         return self.predict(shape) * (1 + self.margin)
 
+    def wants(self, shape: BatchShape) -> bool:
+        """Whether a batch is worth measuring, which takes time: the first, larger ones, and some.
+
+        To be asked once for every batch.
+        """
+        largest = max((seen.tokens for seen, _ in self._samples), default=0)
+        is_due = self._unmeasured >= EVERY or shape.tokens > largest
+        wanted = is_due or len(self._samples) < 2 * FEW
+        self._unmeasured = 0 if wanted else self._unmeasured + 1
+        return wanted
+
     def observe(self, shape: BatchShape, nbytes: int) -> None:
         """Learn from a batch that ran."""
         if self._coefficients is not None:
             self._errors.append(abs(self.predict(shape) - nbytes) / nbytes)
         self._samples.append((shape, nbytes))
         self._since_fit += 1
-        if len({sample for sample, _ in self._samples}) >= 4 and (
+        if len({sample for sample, _ in self._samples}) >= TERMS and (
             len(self._samples) < FEW or self._since_fit >= EVERY
         ):
             self._fit()
@@ -96,4 +110,5 @@ def non_negative_least_squares(rows: Vector, wanted: Vector) -> Vector:
 
 
 def _features(shape: BatchShape) -> Vector:
-    return np.array([1.0, shape.tokens, shape.squares, shape.logits])
+    terms = [1.0, shape.tokens, shape.squares, shape.logits, shape.targets, shape.adapters_nbytes]
+    return np.array(terms)

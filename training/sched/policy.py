@@ -6,7 +6,7 @@ from typing import Protocol
 
 from training.sched.job import JobView
 from training.sched.rank import Aging
-from training.sched.room import Room, shape_together
+from training.sched.room import Room, held_nbytes, shape_together
 
 
 class Policy(Protocol):
@@ -104,9 +104,7 @@ class Packed:
 
 
 def _fit(chosen: Sequence[JobView], jobs: Sequence[JobView], room: Room) -> bool:
-    names = {job.name for job in chosen}
-    static = sum(job.static_nbytes for job in jobs if job.has_started or job.name in names)
-    return room.holds(chosen, static)
+    return room.holds(chosen, held_nbytes(chosen, jobs))
 
 
 MOST_CANDIDATES = 32

@@ -38,3 +38,9 @@ def shape_together(jobs: Sequence[JobView], layout: Layout) -> BatchShape:
     """The batch of the next steps of some jobs."""
     sequences: list[SequenceShape] = [each for job in jobs for each in job.shapes()]
     return shape_of(sequences, layout)
+
+
+def held_nbytes(chosen: Sequence[JobView], jobs: Sequence[JobView]) -> int:
+    """What the jobs that are there hold if some of them step now."""
+    names = {job.name for job in chosen}
+    return sum(job.static_nbytes for job in jobs if job.has_started or job.name in names)

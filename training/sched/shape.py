@@ -35,13 +35,15 @@ class SequenceShape:
 class BatchShape:
     """A batch as it is computed, padding included.
 
-    ``squares``: sum of squared lengths, what attention may keep. ``logits``: rows of logits.
-    ``adapters_nbytes``: what the adapters keep for real tokens. ``real``: tokens without padding.
+    ``squares``: sum of squared lengths, what attention may keep. ``logits``: rows of logits, of
+    which ``targets`` are wanted. ``adapters_nbytes``: what the adapters keep for real tokens.
+    ``real``: tokens without padding.
     """
 
     tokens: int
     squares: int
     logits: int
+    targets: int
     adapters_nbytes: int
     real: int
 
@@ -60,10 +62,11 @@ def shape_of(sequences: Sequence[SequenceShape], layout: Layout) -> BatchShape:
     """The shape of a batch of at least one sequence."""
     real = sum(each.tokens for each in sequences)
     adapters = sum(each.tokens * each.per_token_nbytes for each in sequences)
+    targets = sum(each.targets for each in sequences)
     if layout is Layout.PACKED:
         squares = sum(each.tokens**2 for each in sequences)
-        return BatchShape(real, squares, sum(each.targets for each in sequences), adapters, real)
+        return BatchShape(real, squares, targets, targets, adapters, real)
     width = padded_width(each.tokens for each in sequences)
     kept = max(each.last for each in sequences) + 1 - min(each.first for each in sequences)
     count = len(sequences)
-    return BatchShape(count * width, count * width**2, count * kept, adapters, real)
+    return BatchShape(count * width, count * width**2, count * kept, targets, adapters, real)
