@@ -3,7 +3,7 @@
 All parts run in turns, ours beside the peer, several rounds; ratios are medians of the rounds' own.
 CPU seconds of one thread. Where fusing loses the table says so.
 
-    python -m bench.train [--only fused memory day zenflow convergence] [--rounds N] [--quick]
+    python -m bench.train [--only PART…] [--rounds N] [--quick]
 """
 
 import argparse
@@ -36,7 +36,7 @@ from training.sim.day import day_of_jobs
 from training.sim.simulator import StepTime, simulate
 
 VOCABULARY = 512
-PARTS = ("fused", "memory", "day", "zenflow", "convergence")
+PARTS = ("fused", "memory", "foretold", "day", "stops", "zenflow", "step", "convergence")
 MEASURED = StepTime(base_s=0.0061, job_s=0.00258, token_s=0.0002, square_s=1.87e-07)
 """CPU seconds of the model below with d = 256 (AMD EPYC, one thread), as `fused` prints them."""
 TIMES = 8
@@ -301,10 +301,22 @@ def main() -> None:
         fused(options.rounds, (256,) if options.quick else (256, 768), options.steps)
     if "memory" in options.only:
         memory(options.hidden)
+    if "foretold" in options.only:
+        from bench.foretold import foretold
+
+        foretold(partial(llama, 64, 2), 100 if options.quick else 500)
     if "day" in options.only:
         day(1 if options.quick else 2)
+    if "stops" in options.only:
+        from bench.stops import stops
+
+        stops(1 if options.quick else 4)
     if "zenflow" in options.only:
         zenflow()
+    if "step" in options.only:
+        from bench.offload import step_time
+
+        step_time(1 if options.quick else 2, 8)
     if "convergence" in options.only:
         from bench.zenflow import convergence
 

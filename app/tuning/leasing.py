@@ -11,7 +11,16 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from app.accounts.tokens import add_token, new_token
-from app.db.tables import TokenScope, TuningCheckpoint, TuningFile, TuningJob, TuningLease
+from app.catalog.naming import repo_key
+from app.db.tables import (
+    Account,
+    Repo,
+    TokenScope,
+    TuningCheckpoint,
+    TuningFile,
+    TuningJob,
+    TuningLease,
+)
 from app.errors import InvalidRequest
 from app.hub import Hub
 from app.tuning.fencing import extend, fenced, is_held, release, revoke
@@ -83,15 +92,17 @@ Ending = Literal["queued", "paused", "succeeded", "failed"]
 def list_work(hub: Hub) -> list[Work]:
     """What a trainer could take now."""
     with hub.db.read() as session:
-        rows = session.scalars(
-            select(TuningJob)
+        rows = session.execute(
+            select(TuningJob, Account.name + "/" + Repo.name)
             .join(TuningLease, TuningLease.job_id == TuningJob.id)
+            .outerjoin(Repo, Repo.id == TuningJob.base_repo_id)
+            .outerjoin(Account, Account.id == Repo.namespace_id)
             .where(TuningJob.status.in_(("queued", "running")), _is_free(hub))
             .order_by(TuningJob.id)
         ).all()
     found: dict[tuple[str, str, bool], list[TuningJob]] = {}
-    for job in rows:
-        found.setdefault((job.base, job.commit, job.is_full), []).append(job)
+    for job, name in rows:  # as the base is called now, if it is still there
+        found.setdefault((name or job.base, job.commit, job.is_full), []).append(job)
     return [
         Work(
             *what,
@@ -112,10 +123,15 @@ def claim_unread(hub: Hub, holder: str) -> Claim | None:
 def claim_jobs(
     hub: Hub, holder: str, *, base: str, commit: str, is_full: bool, most: int
 ) -> list[Claim]:
-    """Take up to ``most`` jobs of one base, those of higher priority first, then older ones."""
+    """Take up to ``most`` jobs of one base, those of higher priority first, then older ones.
+
+    ``base``: as it is called now, or as it was when the jobs were made.
+    """
+    namespace, _, name = base.partition("/")
+    named_so = select(Repo.id).where(Repo.key == repo_key("model", namespace, name))
     ready = (
         TuningJob.status.in_(("queued", "running"))
-        & (TuningJob.base == base)
+        & ((TuningJob.base == base) | TuningJob.base_repo_id.in_(named_so))
         & (TuningJob.commit == commit)
         & TuningJob.is_full.is_(is_full)
     )

@@ -36,6 +36,8 @@ from app.tuning.states import tell
 
 KEPT = 2
 """Checkpoints of a job: the newest, and the one before in case that one cannot be read."""
+KEPT_WHOLE = 1
+"""Of a whole model, which with its optimizer's state takes several times the model's bytes."""
 
 Form = Literal["adapter", "merged", "full"]
 
@@ -85,7 +87,8 @@ def keep_checkpoint(
         )
         session.flush()
         lease.attempts = 0
-        older = of_job.order_by(TuningCheckpoint.step.desc()).offset(KEPT)
+        most = KEPT_WHOLE if job.is_full else KEPT
+        older = of_job.order_by(TuningCheckpoint.step.desc()).offset(most)
         for old in session.scalars(older).all():
             drop_checkpoint(session, old)
         tell(session, hub, job, f"Checkpoint created at step {step}")

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,21 +23,11 @@ from app.settings import Settings
 from app.store import local
 from app.store.contract import StoreRefused
 from tests.fixtures.api import ALICE_TOKEN, LiveHub, add, running_server
+from tests.fixtures.disks import small_disk
 from tests.fixtures.hub import open_test_hub
 from tests.fixtures.lanes import create_user
 
 MIB = 1 << 20
-
-
-@contextlib.contextmanager
-def small_disk(at: Path, nbytes: int) -> Iterator[Path]:
-    """A file system of this size."""
-    at.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "none", at], check=True)
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", "-l", at], check=True)
 
 
 @contextlib.contextmanager

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from training.jobs.apart import Apart
 from training.jobs.card import card_of
 from training.jobs.checkpoint import NoRoom
-from training.jobs.origin import SMALL, Origin
+from training.jobs.merging import pairs_of
+from training.jobs.origin import SHARD, SMALL, Origin
 from training.jobs.picture import draw
 from training.jobs.track import Track
 from training.lora.adapter import Adapter
 from training.lora.peft_files import save_adapter
-
-SHARD = "5GB"
 
 
 def export_adapter(track: Track, adapter: Adapter, origin: Origin, directory: Path) -> None:
@@ -34,12 +34,21 @@ def export_adapter(track: Track, adapter: Adapter, origin: Origin, directory: Pa
 
 
 def export_merged(
-    track: Track, adapter: Adapter, origin: Origin, model: PreTrainedModel, directory: Path
+    track: Track, adapter: Adapter, origin: Origin, apart: Apart, directory: Path
 ) -> None:
-    """A base, fresh from disk, with the adapter merged in; tensors without one stay bit for bit."""
-    merge(model, adapter)
+    """The base, fresh from disk, with the adapter merged in; other tensors stay as they were."""
     card = card_of(track, origin, "merged", {"adapters merged": "in float32, rounded once"})
-    _write(directory, track, card, lambda into: _save_model(model, origin, into))
+
+    def fill(into: Path) -> None:
+        weights = into.parent / f"{into.name}.pairs"
+        try:
+            save_file(pairs_of(adapter), weights)
+            _copy_small(origin, into)
+            apart.merge(origin.directory, weights, adapter.options.scale, into)
+        finally:
+            weights.unlink(missing_ok=True)
+
+    _write(directory, track, card, fill)
 
 
 def export_model(
@@ -50,22 +59,17 @@ def export_model(
     _write(directory, track, card, lambda into: _save_model(model, origin, into))
 
 
-@torch.no_grad()
-def merge(model: PreTrainedModel, adapter: Adapter) -> None:
-    """``W + scale · B·A``, computed in the adapter's precision and rounded to the base's."""
-    for path, pair in adapter.pairs.items():
-        weight = model.get_submodule(path).get_parameter("weight")
-        added = adapter.options.scale * (pair.up @ pair.down)
-        weight.copy_((weight.to(added.dtype) + added).to(weight.dtype))
-
-
 def _save_model(model: PreTrainedModel, origin: Origin, into: Path) -> None:
-    """Weights, and beside them what the base has beside its own."""
+    _copy_small(origin, into)
+    model.save_pretrained(into, max_shard_size=SHARD)
+
+
+def _copy_small(origin: Origin, into: Path) -> None:
+    """What the base has beside its weights."""
     for pattern in SMALL:
         for path in origin.directory.glob(pattern):
             if not path.name.endswith(".safetensors.index.json"):
                 shutil.copyfile(path, into / path.name)
-    model.save_pretrained(into, max_shard_size=SHARD)
 
 
 def _write(directory: Path, track: Track, card: str, fill: Callable[[Path], None]) -> None:

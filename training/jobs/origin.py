@@ -17,6 +17,8 @@ from client.pull import pull
 
 WANTED = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 SMALL = tuple(pattern for pattern in WANTED if pattern != "*.safetensors")
+SHARD = "5GB"
+"""Of a model's weights that are written."""
 DTYPES = {
     "auto": "auto",
     "float32": torch.float32,

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
-from transformers import PreTrainedModel
 
 from training.data.dataset import Dataset, load_dataset
 from training.data.rendering import Renderer
+from training.jobs.apart import Apart
+from training.jobs.asking import alike, asking
 from training.jobs.checkpoint import States
 from training.jobs.export import export_adapter, export_merged, export_model
 from training.jobs.full_run import FullRun
 from training.jobs.origin import BadBase, Origin
-from training.jobs.publish import Logits, Published, publish, verify, weigh
+from training.jobs.publish import Published, publish, verify, weigh
 from training.jobs.spec import BadSpec, JobSpec
 from training.jobs.track import Track
 from training.lora.adapter import Adapter, new_adapter
@@ -24,6 +26,22 @@ from training.lora.trainer import FusedTrainer
 DEFAULT_TOKENS = 1024
 AFTERWARDS = {"publish", "merge", "priority", "data", "validation", "chat_template"}
 """Of a job's settings those that do not change what is trained; files count by their bytes."""
+
+
+T = TypeVar("T")
+
+
+class Beside(Protocol):
+    """Runs something and returns its result."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """What ``work`` returns."""
+        ...
+
+
+def directly(work: Callable[[], T], /) -> T:
+    """Here and now."""
+    return work()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +54,33 @@ class Place:
 
 
 class Form(NamedTuple):
-    """A result on disk: where, how it answers here, and how what is in a directory answers."""
+    """A result on disk: where, and whether what is in another directory answers as it does."""
 
     directory: Path
-    ours: Logits
-    theirs: Callable[[Path], Logits]
+    is_same: Callable[[Path], bool]
 
 
 class Workshop:
-    """The base is loaded once, for all jobs. Raises BadBase."""
+    """The base is loaded once, for all jobs. Raises BadBase.
 
-    def __init__(self, origin: Origin, *, dtype: str, device: str, cache: Path) -> None:
+    ``beside``: runs what needs the base, and returns what it returns; whoever hands out results
+    from a thread has it done in the one that trains.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        dtype: str,
+        device: str,
+        cache: Path,
+        beside: Beside = directly,
+    ) -> None:
         self.origin = origin
         self.model = origin.model(dtype, device)
         self._dtype, self._device = dtype, device
+        self._beside = beside
+        self._apart = Apart(dtype)
         self._tokenizer = origin.tokenizer()
         self._tokens = cache / "training" / "tokens"
 
@@ -75,22 +106,28 @@ class Workshop:
         """An adapter in PEFT's form, whose files are of float32. Raises NoRoom."""
         export_adapter(track, adapter, self.origin, directory)
 
-        def answers(of: Adapter) -> Logits:
-            return lambda tokens: trainer.logits(of, tokens)
-
-        def read(pulled: Path) -> Logits:
-            again = new_adapter(trainer.base.model, adapter.options, seed=0)
-            load_adapter(again, pulled)
-            return answers(again)
-
         is_rounded = any(side.dtype != torch.float32 for side in adapter.parameters)
-        return Form(directory, read(directory) if is_rounded else answers(adapter), read)
+        ours = self._read(trainer, adapter, directory) if is_rounded else adapter
+
+        def is_same(pulled: Path) -> bool:
+            theirs = self._read(trainer, adapter, pulled)
+            return self._beside(
+                lambda: alike(partial(trainer.logits, ours), partial(trainer.logits, theirs))
+            )
+
+        return Form(directory, is_same)
 
     def merged(self, adapter: Adapter, track: Track, directory: Path) -> Form:
         """The base, fresh from disk, with an adapter merged in. Raises NoRoom."""
-        model = self.origin.model(self._dtype, self._device).eval()
-        export_merged(track, adapter, self.origin, model, directory)
-        return Form(directory, _asking(model), self._reloaded)
+        export_merged(track, adapter, self.origin, self._apart, directory)
+
+        def is_same(pulled: Path) -> bool:
+            try:
+                return self._apart.answers(directory) == self._apart.answers(pulled)
+            finally:
+                self._apart.close()
+
+        return Form(directory, is_same)
 
     def whole(self, run: FullRun, track: Track, directory: Path) -> Form:
         """A model that was trained as a whole. Raises NoRoom."""
@@ -100,11 +137,17 @@ class Workshop:
             f"{traffic.to_device_nbytes:,} in this process",
         }
         export_model(track, self.origin, run.model, extra, directory)
-        return Form(directory, _asking(run.model), self._reloaded)
 
-    def _reloaded(self, directory: Path) -> Logits:
-        pulled = Origin(str(directory), directory, None)
-        return _asking(pulled.model(self._dtype, self._device).eval())
+        def is_same(pulled: Path) -> bool:
+            back = Origin(str(pulled), pulled, None).model(self._dtype, self._device)
+            return alike(asking(run.model), asking(back.eval()))
+
+        return Form(directory, is_same)
+
+    def _read(self, trainer: FusedTrainer, like: Adapter, directory: Path) -> Adapter:
+        adapter = new_adapter(trainer.base.model, like.options, seed=0)
+        load_adapter(adapter, directory)
+        return adapter
 
     def _data(self, path: Path, renderer: Renderer, job: JobSpec) -> Dataset:
         longest = getattr(self.model.config, "max_position_embeddings", None)
@@ -149,16 +192,5 @@ def hand_out(
         private=private if creating else None,
         title=title,
     )
-    verify(published, form.ours, form.theirs, hub=hub, token=token)
+    verify(published, form.is_same, hub=hub, token=token)
     return weigh(published, hub=hub, token=token, settle_s=settle_s)
-
-
-def _asking(model: PreTrainedModel) -> Logits:
-    """Asks through the attention that all are compared under."""
-    model.set_attn_implementation("sdpa")
-
-    def logits(tokens: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return model(input_ids=tokens.to(model.device), use_cache=False).logits
-
-    return logits

@@ -11,6 +11,7 @@ from client.trainer import Claim
 from training.data.dataset import UnusableTokenizer
 from training.data.errors import BadData
 from training.jobs.checkpoint import NoRoom
+from training.jobs.limits import TooLittleMemory
 from training.jobs.origin import BadBase
 from training.jobs.publish import NotPublished
 from training.jobs.spec import BadSpec, JobSpec
@@ -28,6 +29,7 @@ FAULTS: Mapping[type[Exception], tuple[str, str | None]] = {
     BadBase: ("unusable_model", "model"),
     UnpackableModel: ("unusable_model", "model"),
     NoRoom: ("storage_full", None),
+    TooLittleMemory: ("insufficient_memory", None),
     NotPublished: ("not_published", "x_hub.publish.repo"),
     OtherRun: ("checkpoint_mismatch", None),
     ClientError: ("hub_refused", None),

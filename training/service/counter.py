@@ -17,7 +17,7 @@ from training.service.desk import Desk, Held
 from training.service.states import HubStates
 
 SETTLE_S = 10.0
-"""How long others wait for the hub to have compressed what was published."""
+"""How long the hub is given to have compressed what was published."""
 
 log = logging.getLogger(__name__)
 

@@ -28,6 +28,8 @@ class Held:
         self.claim = claim
         self.wanted: Wanted = "run"
         self.total_steps = 0
+        self.track: Track | None = None
+        """Once its data was read."""
         self.is_read = False
         """Whether its data was asked for."""
         self.is_ended = False

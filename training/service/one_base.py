@@ -1,4 +1,4 @@
-"""A trainer of one base: jobs come and go while others step."""
+"""A trainer of one base: jobs come, go, and are published while others step."""
 
 import logging
 import time
@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from client.errors import LeaseLost, Unreachable
 from client.trainer import TrainerClient
 from training.jobs.full_run import FullRun
+from training.jobs.limits import TooLittleMemory
 from training.jobs.lora_run import LoraRun
 from training.jobs.origin import find_origin
 from training.jobs.stopping import Interrupted, IsStopping
 from training.jobs.track import Track
-from training.jobs.workshop import Workshop
+from training.jobs.workshop import Beside, Workshop, directly
+from training.lora.adapter import Adapter
 from training.lora.packing import best_layout
+from training.lora.trainer import FusedTrainer
 from training.sched.shape import Layout
+from training.service.between import Between
 from training.service.counter import Counter
 from training.service.desk import Desk, Held
 from training.service.options import TrainerOptions
@@ -41,26 +45,42 @@ class BaseTrainer:
         self._counter = Counter(client, self._desk, options.cache)
         self._run: LoraRun | None = None
         self._reading: dict[str, Future[Track]] = {}
+        self._publishing: dict[str, tuple[Held, Future[None]]] = {}
         self._looked_at = -CLAIM_S
         self._busy_at = time.monotonic()
 
     def run_together(self, is_stopping: IsStopping) -> None:
         """LoRA jobs, many at a time. Raises ClientError if the hub refuses a trainer."""
-        with self._desk, ThreadPoolExecutor(1, "trainer-data") as reader:
+        with (
+            self._desk,
+            ThreadPoolExecutor(1, "trainer-data") as reader,
+            ThreadPoolExecutor(1, "trainer-publisher") as publisher,
+            Between() as between,
+        ):
             self._claim()
-            workshop = self._open()
+            workshop = self._open(between)
             if workshop is None:
                 return
-            run = self._run = self._begin(workshop)
+            try:
+                run = self._run = self._begin(workshop)
+            except TooLittleMemory as error:
+                self._refuse_all(error)
+                return
             while not is_stopping() and not self._is_idle():
                 self._claim()
                 self._read(workshop, reader)
-                self._join(workshop, run)
+                self._join(run)
                 self._obey(run)
+                self._publish(workshop, run, publisher)
+                between.serve()
                 if run.tracks:
-                    self._step(workshop, run)
+                    self._step(run)
                 else:
                     time.sleep(PAUSE_S)
+            while self._publishing:
+                between.serve()
+                self._publish(workshop, run, publisher)
+                time.sleep(PAUSE_S)
             for held in self._desk.held:
                 with self._apart(held):
                     self._save(run, held)
@@ -70,7 +90,7 @@ class BaseTrainer:
         """One job that trains the whole model."""
         with self._desk:
             self._claim(full=True)
-            workshop = self._open()
+            workshop = self._open(directly)
             if workshop is None:
                 return
             for held in self._desk.held:
@@ -79,7 +99,8 @@ class BaseTrainer:
 
     def _train_whole(self, workshop: Workshop, held: Held, is_stopping: IsStopping) -> None:
         track = self._counter.track(workshop, held)
-        run = FullRun(best_layout(workshop.model), workshop.model, track)
+        layout, memory = best_layout(workshop.model), self._options.memory_gb
+        run = FullRun(layout, workshop.model, track, memory)
         try:
             run.run(held.stepped, lambda: is_stopping() or held.wanted != "run")
         except Interrupted:
@@ -108,7 +129,7 @@ class BaseTrainer:
         for claim in claims:
             self._desk.hold(claim)
 
-    def _open(self) -> Workshop | None:
+    def _open(self, beside: Beside) -> Workshop | None:
         """The base, by the token of whichever job still opens it; None if no job is left."""
         options = self._options
         for held in self._desk.held:
@@ -121,7 +142,11 @@ class BaseTrainer:
                     cache=options.cache,
                 )
                 return Workshop(
-                    origin, dtype=options.dtype, device=options.device, cache=options.cache
+                    origin,
+                    dtype=options.dtype,
+                    device=options.device,
+                    cache=options.cache,
+                    beside=beside,
                 )
         return None
 
@@ -131,6 +156,15 @@ class BaseTrainer:
             layout = best_layout(workshop.model)
         return LoraRun(self._options.limits(layout), workshop.model)
 
+    def _refuse_all(self, error: TooLittleMemory) -> None:
+        """No job of this base can be trained here; those that wait are told."""
+        while held := self._desk.held:
+            for each in held:
+                self._counter.fail(each, error)
+                self._forget(each)
+            self._looked_at = -CLAIM_S
+            self._claim()
+
     def _read(self, workshop: Workshop, reader: ThreadPoolExecutor) -> None:
         """Have the data of new jobs read while others step."""
         for held in self._desk.held:
@@ -138,20 +172,54 @@ class BaseTrainer:
                 held.is_read = True
                 self._reading[held.claim.job] = reader.submit(self._counter.track, workshop, held)
 
-    def _join(self, workshop: Workshop, run: LoraRun) -> None:
-        """Have those whose data was read; what is over by its checkpoint goes straight out."""
+    def _join(self, run: LoraRun) -> None:
+        """Have those whose data was read."""
         for held in self._desk.held:
             name = held.claim.job
             if name in self._reading and self._reading[name].done():
                 with self._apart(held):
                     track = self._reading.pop(name).result()
                     run.add(track, max(0.0, time.time() - held.claim.created_at))
-                    if track.is_over:
-                        self._finish(workshop, run, track, held)
+                    held.track = track
+
+    def _publish(self, workshop: Workshop, run: LoraRun, publisher: ThreadPoolExecutor) -> None:
+        """Have jobs that took their last step handed in while others step."""
+        for name, (held, handed_in) in list(self._publishing.items()):
+            if handed_in.done():
+                del self._publishing[name]
+                with self._apart(held):
+                    handed_in.result()
+        for held in self._desk.held:
+            name, track = held.claim.job, held.track
+            if track is not None and track.is_over and name not in self._publishing:
+                handed_in = publisher.submit(
+                    self._hand_in, workshop, run.trainer, run.jobs[name].adapter, track, held
+                )
+                self._publishing[name] = held, handed_in
+
+    def _hand_in(
+        self,
+        workshop: Workshop,
+        trainer: FusedTrainer,
+        adapter: Adapter,
+        track: Track,
+        held: Held,
+    ) -> None:
+        self._counter.hand_in(
+            held,
+            track,
+            lambda form, home: (
+                workshop.merged(adapter, track, home / form)
+                if form == "merged"
+                else workshop.adapter(trainer, adapter, track, home / form)
+            ),
+        )
 
     def _obey(self, run: LoraRun) -> None:
-        """What owners want by now."""
+        """What owners want by now; of what is being handed in, its end is waited for."""
         for held in self._desk.held:
+            if held.claim.job in self._publishing:
+                continue
             if held.wanted == "gone":
                 self._forget(held)
             elif held.wanted == "pause" and held.claim.job not in self._reading:
@@ -159,28 +227,12 @@ class BaseTrainer:
                     self._save(run, held)
                     self._counter.end(held, "paused")
 
-    def _step(self, workshop: Workshop, run: LoraRun) -> None:
+    def _step(self, run: LoraRun) -> None:
         stepped: list[Track] = []
         run.step(stepped.append)
         by_name = {held.claim.job: held for held in self._desk.held}
         for track in stepped:
-            held = by_name[track.spec.name]
-            held.stepped(track)
-            if track.is_over:
-                with self._apart(held):
-                    self._finish(workshop, run, track, held)
-
-    def _finish(self, workshop: Workshop, run: LoraRun, track: Track, held: Held) -> None:
-        adapter = run.jobs[track.spec.name].adapter
-        self._counter.hand_in(
-            held,
-            track,
-            lambda form, home: (
-                workshop.merged(adapter, track, home / form)
-                if form == "merged"
-                else workshop.adapter(run.trainer, adapter, track, home / form)
-            ),
-        )
+            by_name[track.spec.name].stepped(track)
 
     def _save(self, run: LoraRun, held: Held) -> None:
         if held.claim.job in {track.spec.name for track in run.tracks}:
@@ -213,4 +265,5 @@ class BaseTrainer:
             self._run.remove(held.claim.job)
 
     def _is_idle(self) -> bool:
-        return not self._desk.held and time.monotonic() - self._busy_at >= self._options.idle_s
+        is_busy = self._desk.held or self._publishing
+        return not is_busy and time.monotonic() - self._busy_at >= self._options.idle_s

@@ -11,9 +11,18 @@ from sqlalchemy import select
 
 from app.accounts.tokens import Principal, authenticate
 from app.accounts.users import create_user, join_org
+from app.catalog.moving import move_repo
 from app.catalog.repos import delete_repo
 from app.clock import ManualClock
-from app.db.tables import AccessToken, Membership, Repo, TuningCheckpoint, TuningEvent, TuningJob
+from app.db.tables import (
+    AccessToken,
+    File,
+    Membership,
+    Repo,
+    TuningCheckpoint,
+    TuningEvent,
+    TuningJob,
+)
 from app.errors import ContentNotFound, Forbidden, InvalidRequest, LeaseLost, Unauthorized
 from app.gc.collect import collect
 from app.gc.fsck import fsck
@@ -51,11 +60,13 @@ class Tuning:
         leasing.validated(self.hub, job.name, claim.fence)
         return job
 
-    def claim(self, most: int = 8, holder: str = "trainer") -> list[Claim]:
+    def claim(
+        self, most: int = 8, holder: str = "trainer", base: str = "alice/base", full: bool = False
+    ) -> list[Claim]:
         with self.hub.db.read() as session:
             [commit] = set(session.scalars(select(TuningJob.commit)))
         return leasing.claim_jobs(
-            self.hub, holder, base="alice/base", commit=commit, is_full=False, most=most
+            self.hub, holder, base=base, commit=commit, is_full=full, most=most
         )
 
     def state(self, job: TuningJob) -> TuningJob:
@@ -254,6 +265,33 @@ def test_what_a_waiting_job_needs_may_go(tuning: Tuning) -> None:
         ("file_not_found", "training_file"),
         ("model_not_found", "model"),
     ]
+
+
+@pytest.mark.parametrize("called", ["alice/base", "alice/renamed"])
+def test_jobs_follow_a_base_that_is_renamed(tuning: Tuning, called: str) -> None:
+    """Who trains on it already knows it by the old name, who starts then by the new one."""
+    hub, job = tuning.hub, tuning.queued()
+    with hub.db.read() as session:
+        base = session.scalars(select(Repo).where(Repo.key == "model/alice/base")).one()
+    move_repo(hub, tuning.alice, base, "alice", "renamed")
+    assert [each.base for each in leasing.list_work(hub)] == ["alice/renamed"]
+    assert [each.job.name for each in tuning.claim(base=called)] == [job.name]
+
+
+def test_of_a_whole_model_only_the_newest_state_takes_room(tuning: Tuning) -> None:
+    hub = tuning.hub
+    tuning.queued(method="full")
+    [claim] = tuning.claim(full=True)
+    sizes = []
+    for step in range(1, 5):
+        tuning.keep(claim, step, bytes([step]) * 100_000)
+        collect(hub, now=True)
+        with hub.db.read() as session:
+            rows = session.scalars(select(TuningCheckpoint)).all()
+            sizes.append(sum(session.scalars(select(File.nbytes).where(File.state == "live"))))
+        assert [row.step for row in rows] == [step]
+    assert len(set(sizes)) == 1
+    assert fsck(hub, deep=True).clean
 
 
 def test_rights_that_were_lost_meanwhile_are_asked_for_again(tuning: Tuning) -> None:

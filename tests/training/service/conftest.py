@@ -41,6 +41,7 @@ class Service:
     url: str
     shop: Workshop
     client: OpenAI
+    memory_gb: float | None = None
 
     def file(self, name: str = "sums.jsonl", **data: Any) -> str:
         path = self.shop.data(name, **data)
@@ -75,15 +76,22 @@ class Service:
 
     @property
     def options(self) -> TrainerOptions:
-        return TrainerOptions(hub=self.url, cache=self.shop.home / "cache", idle_s=0.0)
+        cache = self.shop.home / "cache"
+        return TrainerOptions(hub=self.url, cache=cache, idle_s=0.0, memory_gb=self.memory_gb)
 
-    def train(self, *, until: Callable[[], bool] = lambda: False, full: bool = False) -> None:
+    def train(
+        self,
+        *,
+        until: Callable[[], bool] = lambda: False,
+        full: bool = False,
+        base: str = BASE,
+    ) -> None:
         """Train what there is, in this thread, until it is done or ``until`` says so."""
         self.look_at_files()
         with self.hub.db.read() as session:
             commit = session.scalars(select(TuningJob.commit).limit(1)).one()
         with self.trainer() as client:
-            one = BaseTrainer(client, self.options, BASE, commit, "trainer")
+            one = BaseTrainer(client, self.options, base, commit, "trainer")
             (one.run_full if full else one.run_together)(until)
 
     def adapter(self, job: FineTuningJob) -> dict[str, torch.Tensor]:

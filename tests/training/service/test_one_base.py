@@ -2,7 +2,10 @@
 
 import csv
 import io
+import os
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,12 +22,16 @@ from app.db.tables import Repo
 from app.jobs.runner import drain
 from app.tasks import HANDLERS
 from client.hub import HubClient, RepoName
+from tests.fixtures.disks import small_disk
 from tests.fixtures.tuning import messages, x_hub
 from tests.training.service.conftest import BASE, Service
-from training.jobs import checkpoint
+from training.jobs.publish import Published
+from training.jobs.track import Track
+from training.jobs.workshop import Form
 from training.lora.batch import Entry
 from training.lora.job import LoraJob
 from training.lora.trainer import FusedTrainer
+from training.service import counter, states
 from training.service.one_base import BaseTrainer
 
 Weights = Mapping[str, torch.Tensor]
@@ -219,25 +226,61 @@ def test_one_jobs_faults_are_told_and_do_not_touch_the_others(
     assert distance(service.adapter(healthy), alone) <= 1e-4
 
 
-def test_no_room_for_a_checkpoint_keeps_the_one_before(
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_disk_that_is_full_at_a_checkpoint_costs_that_checkpoint(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = service.file()
+    """A real one, filled to its last byte while one job writes its state of one step."""
+    file, write = service.file(), states.write_state
     full, other = (service.job(file, seed=n, n_epochs=2, checkpoint_every=2) for n in (1, 2))
-    write = checkpoint.save_file
 
-    def on_a_full_disk(tensors: object, path: Path, **more: object) -> None:
-        if full.id in str(path.parent) and '"step": 4' in str(more):
-            raise OSError(28, "No space left on device")
-        write(tensors, path, **more)
+    def on_a_full_disk(path: Path, step: int, *arguments: object) -> None:
+        filler = path.parent / "filler"
+        if full.id in path.name and step == 4:
+            with suppress(OSError), filler.open("wb", buffering=0) as blocks:
+                while blocks.write(bytes(4096)):
+                    pass
+        try:
+            write(path, step, *arguments)  # type: ignore[arg-type]
+        finally:
+            filler.unlink(missing_ok=True)
 
-    monkeypatch.setattr(checkpoint, "save_file", on_a_full_disk)
-    service.train()
+    monkeypatch.setattr(states, "write_state", on_a_full_disk)
+    with small_disk(service.options.cache, 4 << 20):
+        service.train()
     assert [service.now(job).status for job in (full, other)] == ["succeeded", "succeeded"]
     told = messages(service.client, full)
     assert any("state of step 4 could not be kept" in each and "No space" in each for each in told)
-    kept = [each.step_number for each in service.client.fine_tuning.jobs.checkpoints.list(full.id)]
-    assert kept == [2]
+    jobs = service.client.fine_tuning.jobs
+    kept = [[s.step_number for s in jobs.checkpoints.list(j.id)] for j in (full, other)]
+    assert kept == [[6, 2], [6, 4]]
+    alone = service.alone("sums.jsonl", seed=2, epochs=2)
+    assert distance(service.adapter(other), alone) <= 1e-4
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_too_little_memory_is_told_with_what_is_needed(service: Service, full: bool) -> None:
+    first, second = (service.job(service.file(), method="full" if full else "lora") for _ in "ab")
+    service.memory_gb = 1e-5
+    service.train(full=full)
+    if full:  # a process for each
+        service.train(full=True)
+    for job in (first, second):
+        code, _, message = fault(service, job)
+        assert code == "insufficient_memory"
+        assert "memory_gb is 1e-05" in message
+        assert "CLADE_TUNING__MEMORY_GB" in message
+
+
+def test_jobs_go_on_when_their_base_is_renamed(service: Service) -> None:
+    job = service.job(service.file())
+    HfApi(endpoint=service.url, token="hf_alice").move_repo(BASE, "alice/renamed")
+    service.train(base="alice/renamed")
+    now = service.now(job)
+    assert now.status == "succeeded", now.error
+    card = HfApi(endpoint=service.url, token="hf_alice").model_info(x_hub(now)["target"]).card_data
+    assert card is not None
+    assert card["base_model"] == "alice/renamed"
 
 
 def test_a_full_shelf_is_told_and_does_not_stop_a_job(service: Service) -> None:
@@ -281,3 +324,32 @@ def test_a_whole_model_is_trained_and_published_as_deltas(service: Service, kind
     [published] = x_hub(now)["result"]["published"]
     assert published["form"] == "full"
     assert AutoModelForCausalLM.from_pretrained(pulled(service, published["repo"]))
+
+
+def test_others_step_while_a_result_is_published(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishing the short one does not begin before the long one has stepped on without it."""
+    file = service.file()
+    short = service.job(file, seed=1)
+    long = service.job(file, seed=2, n_epochs=20)
+    has_gone_on, take, hand_out = threading.Event(), LoraJob.take, counter.hand_out
+    steps: list[int] = []
+
+    def counted(job: LoraJob, *arguments: object) -> object:
+        if job.name == long.id:
+            steps.append(job.num_steps)
+            if len(steps) > 30:
+                has_gone_on.set()
+        return take(job, *arguments)  # type: ignore[arg-type]
+
+    def held_up(form: Form, track: Track, *arguments: object, **named: object) -> Published:
+        assert track.spec.name == long.id or has_gone_on.wait(60)
+        return hand_out(form, track, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LoraJob, "take", counted)
+    monkeypatch.setattr(counter, "hand_out", held_up)
+    service.train()
+    now = [service.now(job) for job in (short, long)]
+    assert [job.status for job in now] == ["succeeded", "succeeded"], [job.error for job in now]
+    assert distance(service.adapter(long), service.alone("sums.jsonl", seed=2, epochs=20)) <= 1e-4

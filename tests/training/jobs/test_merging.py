@@ -7,7 +7,7 @@ import torch
 
 from tests.fixtures.adapters import merged
 from tests.training.lora.problems import base, job, trainer
-from training.jobs.export import merge
+from training.jobs.merging import merge, pairs_of
 from training.lora.peft_files import save_adapter
 from training.sched.shape import Layout
 
@@ -22,7 +22,7 @@ def test_merged_is_what_peft_merges(name: str, dtype: torch.dtype, tmp_path: Pat
     adapter = fused.jobs[name].adapter
     save_adapter(adapter, tmp_path, "base", None)
     ours, theirs, plain = base(dtype), merged(base(dtype), tmp_path), base(dtype)
-    merge(ours, adapter)
+    merge(ours, pairs_of(adapter), adapter.options.scale)
     for key, weight in ours.state_dict().items():
         if dtype == torch.float32:
             torch.testing.assert_close(weight, theirs.state_dict()[key], rtol=0, atol=1e-6)
