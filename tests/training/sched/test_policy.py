@@ -119,7 +119,7 @@ def test_minpad_is_near_the_best_of_all_choices() -> None:
 
 def test_jobs_start_only_where_their_state_fits_beside_those_that_started() -> None:
     room = Room(layout=Layout.PACKED, nbytes=1000)
-    for count in range(1, 6):
+    for count in range(1, 10):
         shape = shape_of([SequenceShape(8 * count, 0, 6, 7)], Layout.PACKED)
         room.memory.observe(shape, shape.tokens)
     started = job("started", [8], static_nbytes=900)
