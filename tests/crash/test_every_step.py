@@ -38,6 +38,7 @@ def play(settings: Settings, acts: Sequence[tuple[str, Act]]) -> None:
         stage.play(act)
     stage.dies = lambda _step: False
     stage.finish()
+    stage.hub.close()
     assert sorted(stage.deaths) == sorted(seen)
     reached = {step.rpartition(":")[0].rpartition(">")[2] for step in stage.deaths}
     missing = sorted(sites() - reached)
