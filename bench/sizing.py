@@ -25,9 +25,9 @@ class Constants:
     """Distinct ones: Llama 3.1 8B has 291 in 16.06 GB."""
     files_per_gb: float = 0.6
     """Big and small: one repository of ten files for each 16 GB."""
-    content_row_nbytes: float = 780.0
-    """Content, segment and encoding with indexes, in PostgreSQL: ``python -m bench.scale``."""
-    file_row_nbytes: float = 620.0
+    content_row_nbytes: float = 570.0
+    """Content, segment, encoding, a tenth of an object, with indexes: ``python -m bench.scale``."""
+    file_row_nbytes: float = 740.0
     """File and tree entry, its share of commit and tree: the same bench."""
     sketch_nbytes: float = 8_300.0
     """One per tensor: ``codec.sketch`` gives 8,204 bytes."""
