@@ -3,10 +3,10 @@
     python -m bench.slo [--out DIR] [--gpu a100 h100] [--workload NAME …] [--ablation] [--quick]
 
 All policies see the same requests. What was chosen was chosen on other requests than those told
-about: minutes 0 to 8 of the trace (our constants, over its lengths and chats'; the step budget that
-suits each baseline best, at loads 1 and 2), other chats, other seeds. Told are minutes 8 to 16,
-with the burst at minute 14. With ``--out`` runs are kept as they end, and a second start goes on.
-Nothing here is a measurement of a GPU.
+about: minutes 0 to 8 of the trace (our constants; the step budget that suits each baseline best, at
+loads 1 and 2), other chats, other seeds. Told are minutes 8 to 16, with the burst at minute 14.
+With ``--out`` runs are kept as they end, and a second start goes on. Nothing here is a measurement
+of a GPU.
 """
 
 import argparse

@@ -22,10 +22,12 @@ class Machine:
         self.num_found_tokens = 0
         """Of prompts, over all admissions: what was in the prefix cache."""
         self._step: list[tuple[SimRequest, int]] = []
+        self._shares = False
+        """Whether anybody has named what its prompt begins with."""
 
     def view(self, now_s: float) -> EngineView:
         """What a policy is shown; what waits is shown the prefix that it would find."""
-        for request in self.waiting.values():
+        for request in self.waiting.values() if self._shares else ():
             if request.prefix:
                 found = self._find(request)
                 request.num_computed_tokens = len(found) * self.limits.block_size
@@ -35,6 +37,7 @@ class Machine:
     def arrive(self, request: SimRequest) -> None:
         """A request waits."""
         self.waiting[request.request_id] = request
+        self._shares = self._shares or bool(request.prefix)
 
     def start_step(self, decision: Decision, now_s: float) -> StepShape:
         """Carry a decision out up to the forward pass; what that will compute.
