@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.api", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2,000 repositories, fewer requests")
     parser.add_argument("--repos", type=int, default=0, help="how many repositories (100,000)")
+    parser.add_argument("--rounds", type=int, default=0, help="how often everything is asked (3)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--database", nargs="+", choices=list(DATABASES), default=list(DATABASES))
     parser.add_argument("--keep", type=Path, help="fill hubs here, or find them filled before")
@@ -33,6 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     repos = arguments.repos or (2_000 if arguments.quick else 100_000)
     count, rounds = (40, 2) if arguments.quick else (100, 3)
+    rounds = arguments.rounds or rounds
     if arguments.prepare and not arguments.keep:
         parser.error("--prepare is for --keep DIR")
     for database in arguments.database:
