@@ -84,6 +84,9 @@ MOVED: Json = {
     "description": "The repository has another name by now.",
     "headers": {"Location": {"schema": {"type": "string"}, "required": True}},
 }
+TOO_LONG = {414: "LimitExceeded", 431: "LimitExceeded"}
+"""URL and headers, refused by ``app.api.protocol`` whatever is asked."""
+
 REPLACED = ("HTTPValidationError", "ValidationError")
 """FastAPI's own errors, which nobody is answered here."""
 
@@ -172,7 +175,7 @@ def _is_mirrored(route: APIRoute, method: str) -> bool:
 
 
 def _error_statuses(operation: Json, method: str) -> set[int]:
-    statuses = {400, 429, 503}
+    statuses = {400, 429, 503, *TOO_LONG}
     parameters = operation.get("parameters", [])
     if operation.get("security"):
         statuses |= {401}
@@ -230,12 +233,13 @@ def _schemas(routes: Sequence[APIRoute]) -> Json:
 
 
 def _statuses() -> list[int]:
-    return sorted({status for status, _ in RESPONSES.values()})
+    return sorted({status for status, _ in RESPONSES.values()} | TOO_LONG.keys())
 
 
 def _error_response(status: int) -> Json:
     codes = sorted({code for known, code in RESPONSES.values() if known == status})
     text: Json = {"type": "string"}
+    codes += [TOO_LONG[status]] if status in TOO_LONG else []
     if status == 422:  # what FastAPI itself finds wrong with a parameter
         codes.append("InvalidRequest")
     if status == 401:  # to somebody without credentials, what he may not see is not there
