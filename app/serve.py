@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from app.accounts.tokens import new_token
 from app.accounts.users import create_user, has_users
-from app.allocator import keep_freed_memory
+from app.allocator import keep_freed_memory, spare_what_is_loaded
 from app.api.protocol import bounded_http
 from app.errors import Conflict
 from app.hub import Hub, open_hub
@@ -44,6 +44,7 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
                 hub.notify_jobs = celery_notifier(settings)
             welcome = _welcome(host, port, first_token(hub))
             config = http_config(create_app(hub), settings)
+            spare_what_is_loaded()
             _AnnouncingServer(config, welcome, keeper).run([listener])
         finally:
             if keeper is not None:

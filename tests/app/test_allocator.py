@@ -55,3 +55,20 @@ def test_threads_use_what_others_have_freed():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) * resource.getpagesize() < 2 * 24 << 20
+
+
+def test_a_full_collection_passes_over_what_was_loaded():
+    script = """
+        import gc
+        import app.main
+        from app.allocator import spare_what_is_loaded
+
+        loaded = len(gc.get_objects())
+        spare_what_is_loaded()
+        print(loaded, len(gc.get_objects()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    loaded, looked_at = map(int, done.stdout.split())
+    assert looked_at < loaded / 100
