@@ -8,7 +8,7 @@ emulated: what transfers take of the host's memory bandwidth.
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,13 @@ from bench.report import interleaved, median, print_table
 from training.optim import ZenFlow, ZenFlowOptions
 from training.optim.adamw import AdamwRows, Rates
 from training.optim.link import Link
+from training.optim.matrix import add_widened
+from training.sim.offload import OffloadTimes, synchronous_s, zenflow_s
 
 LAYERS, WIDTH = 8, 3072
 """Square matrices: 75 million numbers in bfloat16."""
 WARM_STEPS = 8
+TOPK = 0.1
 RATES = Rates(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 MUST_GAIN, MUST_STALL = 2.0, 0.2
 
@@ -78,7 +81,7 @@ class Device:
 def zenflow(device: Device, link: EmulatedLink, interval: int, steps: int) -> float:
     """Seconds a step."""
     options = ZenFlowOptions(
-        topk_ratio=0.1, update_interval=interval, select_interval=interval * 10_000
+        topk_ratio=TOPK, update_interval=interval, select_interval=interval * 10_000
     )
     optimizer = ZenFlow(device.weights, lr=RATES.lr, options=options, link=link)
 
@@ -160,19 +163,25 @@ def _timed(step: Callable[[], None], steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def host_path_s() -> float:
-    """What the host alone takes for all weights: AdamW and casts, without any transfer."""
+def host_times() -> Mapping[str, float]:
+    """Seconds that the host takes for all weights, by what it does, nothing else beside it."""
     rows = [AdamwRows(torch.zeros(WIDTH, WIDTH)) for _ in range(LAYERS)]
     grads = [torch.zeros(WIDTH, WIDTH) for _ in range(LAYERS)]
+    sent = [torch.zeros(WIDTH, WIDTH, dtype=torch.bfloat16) for _ in range(LAYERS)]
 
-    def once() -> float:
+    def timed(work: Callable[[int], object]) -> float:
         start = time.perf_counter()
-        for each, grad in zip(rows, grads, strict=True):
-            each.update(grad, RATES)
-            each.values.bfloat16()
+        for layer in range(LAYERS):
+            work(layer)
         return time.perf_counter() - start
 
-    return median([once() for _ in range(6)][1:])
+    works: Mapping[str, Callable[[int], object]] = {
+        "adamw_s": lambda layer: rows[layer].update(grads[layer], RATES),
+        "cast_s": lambda layer: rows[layer].values.bfloat16(),
+        "widen_s": lambda layer: grads[layer].copy_(sent[layer]),
+        "add_s": lambda layer: add_widened(grads[layer], sent[layer]),
+    }
+    return {name: median([timed(work) for _ in range(6)][1:]) for name, work in works.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +194,16 @@ class Point:
 
 
 POINTS = (
-    *(Point(share, gb_s) for gb_s in (4, 16) for share in (0.25, 0.5, 0.75, 1, 2)),
+    *(Point(share, 16) for share in (0.25, 0.5, 0.75, 1, 2)),
+    *(Point(share, 4) for share in (0.5, 1)),
     *(Point(0.5, 16, interval) for interval in (1, 2, 8)),
 )
 
 
 def step_time(rounds: int, steps: int, points: Sequence[Point] = POINTS) -> None:
     """The table. ``steps``: a multiple of all intervals, so that windows are whole."""
-    host_s = host_path_s()
+    host = host_times()
+    host_s = host["adamw_s"] + host["cast_s"]
     rows = []
     for point in points:
         device, link = Device(point.share * host_s), EmulatedLink(point.gb_s * 1e9)
@@ -211,6 +222,15 @@ def step_time(rounds: int, steps: int, points: Sequence[Point] = POINTS) -> None
             *([f"below {MUST_GAIN:g}"] if gain < MUST_GAIN else []),
             *([f"stalls above {MUST_STALL:g}"] if stalls["zenflow"] > MUST_STALL else []),
         ]
+        times = OffloadTimes(
+            **host,
+            step_s=device.step_s,
+            link_s=2 * LAYERS * WIDTH**2 / link.bytes_s,
+            layers=LAYERS,
+        )
+        foretold = (
+            synchronous_s(times), zenflow_s(times, share=TOPK, interval=point.interval)
+        )  # fmt: skip
         rows.append(
             [
                 point.interval,
@@ -220,15 +240,17 @@ def step_time(rounds: int, steps: int, points: Sequence[Point] = POINTS) -> None
                 *(f"{step_s[name] * 1e3:.0f} ({stalls[name]:.2f})" for name in step_s),
                 f"{gain:.2f}",
                 f"{step_s['eager'] / step_s['zenflow']:.2f}",
+                " / ".join(f"{each * 1e3:.0f}" for each in foretold),
                 ", ".join(missed),
             ]
         )
     print_table(
         f"EMULATED device and link, real host: ms a step (share that the device stands still), "
-        f"{LAYERS} matrices of {WIDTH} x {WIDTH}, k=.1, {rounds} rounds of {steps} steps",
+        f"{LAYERS} matrices of {WIDTH} x {WIDTH}, k={TOPK}, {rounds} rounds of {steps} steps",
         ["S", "GB/s", "device ms", "/ host", "synchronous", "eager", "zenflow", "sync /", "eager /",
-         ""],
+         "SIMULATED", ""],
         rows,
         f"/ host: device's time over the host's for AdamW and casts, {host_s * 1e3:.0f} ms; "
-        "eager: synchronous, AdamW from the first gradient on, no clipping",
+        "eager: synchronous, AdamW from the first gradient on, no clipping; "
+        "SIMULATED: synchronous / zenflow on a virtual clock, by what the host takes alone",
     )  # fmt: skip

@@ -6,6 +6,9 @@ from training.optim.adamw import AdamwRows, Rates, hand_over
 from training.optim.link import Link
 from training.optim.traffic import Traffic
 
+TOGETHER = 1 << 18
+"""Numbers that are widened at a time: they fit the second cache."""
+
 
 class Matrix:
     """Splits every gradient by column between the two owners of a parameter.
@@ -112,7 +115,7 @@ class Matrix:
     def add(self, window: int, sent: torch.Tensor) -> None:
         """Add a gradient's rest to a window. On the host's thread."""
         if self.num_deferred[window]:
-            self.windows[window].add_(sent)
+            add_widened(self.windows[window], sent)
         else:
             if self.windows[window].shape != sent.shape:
                 self.windows[window] = torch.empty_like(sent, dtype=self.host.values.dtype)
@@ -163,3 +166,14 @@ class Matrix:
     def _columns(self, tensor: torch.Tensor) -> torch.Tensor:
         """A view of a tensor of the parameter's shape, a row per column; writes go through."""
         return tensor.view(-1, self.width).t()
+
+
+def add_widened(total: torch.Tensor, sent: torch.Tensor) -> None:
+    """Add to rows in a wider type, some at a time.
+
+    torch widens the whole operand first, into memory that it asks the system for every time where a
+    matrix has more than 32 MiB: most of the time went into page faults.
+    """
+    rows = max(1, TOGETHER // max(sent.shape[1], 1))
+    for start in range(0, len(sent), rows):
+        total[start : start + rows].add_(sent[start : start + rows].to(total.dtype))
