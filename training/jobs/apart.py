@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from training.jobs.asking import PROBES, asking
 from training.jobs.merging import merge
-from training.jobs.origin import SHARD, Origin
+from training.jobs.origin import SHARD, BadBase, Origin
 
 COMMAND = "from training.jobs.apart import main; main()"
 
@@ -83,7 +83,7 @@ def main() -> None:
         told: dict[str, Any] = {"result": None, "error": None}
         try:
             told["result"] = _do(json.loads(line))
-        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        except (BadBase, OSError, SafetensorError, RuntimeError, ValueError) as error:
             told["error"] = str(error) or type(error).__name__
         answers.write(json.dumps(told) + "\n")
         answers.flush()
