@@ -82,7 +82,7 @@ def http_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How the hub speaks HTTP, whoever starts it."""
     return uvicorn.Config(
         app,
-        http=bounded_http(settings.limits),
+        http=bounded_http(settings),
         ws="none",
         log_config=None,
         access_log=False,

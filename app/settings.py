@@ -144,6 +144,11 @@ class Timers(BaseModel):
     plan_s: float = Field(600, description="Life of a restore plan before it is made anew.")
     presign_s: float = Field(600, description="Life of a presigned URL.")
     upload_idle_s: float = Field(60, description="Silence after which an upload is given up.")
+    download_idle_s: float = Field(
+        300,
+        gt=0,
+        description="An answer of which a client takes nothing for that long is given up.",
+    )
     upload_url_s: float = Field(3600, description="Life of an upload URL.")
     unknown_s: float = Field(
         7 * 24 * 3600,

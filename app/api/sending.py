@@ -15,6 +15,9 @@ from app.restore.reader import ReaderClosed
 MAX_WAITING_THREADS = 64
 """Threads that wait for a part; the work itself is done by the pool of ``app.restore``."""
 
+TAIL_NBYTES = 256 << 10
+"""The end of a part, sent apart: uvicorn waits for a client with the next piece, not with this."""
+
 _limiter: RunVar[CapacityLimiter] = RunVar("streamed_body_limiter")
 
 
@@ -78,7 +81,11 @@ class StreamedBody(Response):
             }
         )
         while part is not None:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            # Only what a client has taken lets the stream decode more.
+            for piece in (part[:-TAIL_NBYTES], part[-TAIL_NBYTES:]):
+                if piece:
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            del piece
             part = await _next_part(stream)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -52,11 +52,12 @@ class RestorePool:
     def hold(self, nbytes: int, *, window: int, held: int) -> bool:
         """Take ``nbytes`` more for a download that has ``held``; False if it has to wait.
 
-        The smallest window is always granted, so every download moves on.
+        A first item is always granted, and of its window the smallest: every download moves on.
         """
         with self._lock:
-            within = held + nbytes <= window and self._held_nbytes + nbytes <= BUDGET_NBYTES
-            if held and not within and held + nbytes > MIN_WINDOW_NBYTES:
+            room = self._held_nbytes + nbytes <= BUDGET_NBYTES
+            within = held + nbytes <= window and (room or held + nbytes <= MIN_WINDOW_NBYTES)
+            if held and not within:
                 return False
             self._held_nbytes += nbytes
             return True

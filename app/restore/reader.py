@@ -41,6 +41,7 @@ class FileReader:
         self._renewing = threading.Lock()
         self._pending: deque[tuple[Work, Future[list[memoryview]]]] = deque()
         self._closed = False
+        self._taken_nbytes = 0
 
     def stream(self, start: int, stop: int) -> Iterator[memoryview]:
         """The bytes ``[start, stop)`` of the file, in order, in buffers of some 256 KiB to 8 MiB.
@@ -48,6 +49,9 @@ class FileReader:
         Every byte was checked before it is yielded, and the last part of each content only once the
         whole content matches its digest. Raises :class:`Damaged` when no readable copy is left,
         StoreUnavailable when the store does not answer, :class:`ReaderClosed` after ``close``.
+
+        What is decoded ahead grows with what was taken, as TCP's slow start has it (RFC 5681,
+        section 3.1): who asks for a file and takes nothing of it costs the first item and no more.
         """
         cutter = Cutter(self._plan, start, stop)
         verifier = _FlowingDigest(self._hub)
@@ -62,7 +66,7 @@ class FileReader:
                 buffers = self._wait(future)
                 if isinstance(work, Slice):
                     verifier.feed(self._plan, work, buffers)
-                yield from buffers
+                yield from self._hand_over(buffers)
                 del buffers, future
                 self._drop_first()
         finally:
@@ -82,6 +86,7 @@ class FileReader:
         held = sum(work.nbytes for work, _ in self._pending)
         while not self._closed:
             window = self._pool.window(self._hub.settings.restore_window_nbytes)
+            window = min(window, FIRST_NBYTES + 2 * self._taken_nbytes)
             limit = min(item_nbytes, max(FIRST_NBYTES, window // 4))
             if not self._pool.hold(limit, window=window, held=held):
                 break
@@ -95,6 +100,11 @@ class FileReader:
             held += work.nbytes
             item_nbytes = min(item_nbytes * 2, ITEM_NBYTES)
         return item_nbytes
+
+    def _hand_over(self, buffers: Sequence[memoryview]) -> Iterator[memoryview]:
+        for buffer in buffers:
+            yield buffer
+            self._taken_nbytes += len(buffer)
 
     def _wait(self, future: Future[list[memoryview]]) -> list[memoryview]:
         with self._changed:

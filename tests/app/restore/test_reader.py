@@ -14,7 +14,7 @@ from app.errors import Damaged
 from app.hub import Hub
 from app.restore.plan import load_plan
 from app.restore.pool import shared_pool
-from app.restore.reader import FileReader, ReaderClosed
+from app.restore.reader import FileReader, ReaderClosed, Work
 from tests.fixtures.contents import ContentFactory, StoredFile
 
 MIB = 1 << 20
@@ -248,4 +248,30 @@ def test_many_downloads_share_a_bounded_amount_of_memory(
 
     assert total == 64 * (len(file.data) - MIB)
     assert peak < 450 * MIB
+    assert idle(hub)
+
+
+def test_a_download_that_takes_nothing_has_its_first_item_decoded_and_no_more(
+    hub: Hub, contents: ContentFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = mixed_file(contents, [8 * MIB] * 4, ["raw"] * 4)
+    plan, pool = load_plan(hub, file.id), shared_pool(hub.settings.restore_threads)
+    decoded: list[int] = []
+    perform = FileReader._perform
+
+    def counted(reader: FileReader, work: Work) -> list[memoryview]:
+        decoded.append(work.nbytes)
+        return perform(reader, work)
+
+    monkeypatch.setattr(FileReader, "_perform", counted)
+    stalled = [FileReader(hub, plan).stream(0, len(file.data)) for _ in range(20)]
+    got = [bytes(next(stream)) for stream in stalled]
+
+    assert read_all(hub, file) == file.data
+    assert sum(decoded) == 20 * MIB + len(file.data)
+    assert pool.held_nbytes == 20 * MIB
+
+    for stream in stalled[1:]:
+        stream.close()
+    assert got[0] + b"".join(stalled[0]) == file.data
     assert idle(hub)
