@@ -4,6 +4,7 @@ WORKDIR /src
 RUN pip install --no-cache-dir uv
 COPY pyproject.toml constraints.txt README.md LICENSE alembic.ini ./
 COPY app app
+COPY chat chat
 COPY client client
 COPY codec codec
 COPY serving serving

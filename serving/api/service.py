@@ -125,7 +125,7 @@ class Service:
         Requests that name it wait until the old model has finished what it began. Raises ApiError
         if the engine was lost on the way.
         """
-        prompts = Prompts(relative.around.tokenizer)
+        prompts = Prompts(relative.around.tokenizer, origin=relative.repo)
         name = self.served.name if self.served.keeps_name else relative.repo
         self.adapters.clear()
         self.metrics.rename(name)

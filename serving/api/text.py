@@ -4,21 +4,33 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from chat.renderer import TemplateRefused, TemplateTooCostly, render_chat, shared_renderer
 from serving.api.errors import ApiError
 from serving.engine.text import REPLACEMENT
 
 
 class Prompts:
-    """Thread-safe. Raises ApiError for what the model has no way to read."""
+    """Thread-safe. Raises ApiError for what the model has no way to read.
+
+    ``template``: in place of the tokenizer's own. ``origin``: the repository the tokenizer is from.
+    """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase | None, template: str | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase | None,
+        template: str | None = None,
+        origin: str = "this model",
     ) -> None:
         self._tokenizer = tokenizer
         self._template = template
+        self._origin = origin if template is None else "--chat-template"
+
+    def warm_up(self) -> None:
+        """Have ready what the first chat needs."""
+        if self._template or (self._tokenizer is not None and self._tokenizer.chat_template):
+            shared_renderer().start()
 
     @property
     def has_text(self) -> bool:
@@ -42,14 +54,20 @@ class Prompts:
                 param="messages",
             )
         try:
-            text = tokenizer.apply_chat_template(
-                messages, chat_template=self._template, tokenize=False, **options
-            )
-        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            text = render_chat(tokenizer, messages, chat_template=self._template, **options)
+        except TemplateTooCostly as error:
+            raise ApiError(
+                400,
+                f"the chat template of {self._origin} cannot be used on these messages: {error}; "
+                "start the server with another one (--chat-template) if it does so always",
+                code="chat_template_too_costly",
+                param="messages",
+            ) from error
+        except (TemplateRefused, ValueError, TypeError) as error:
             raise ApiError(
                 400, f"the chat template does not take these messages: {error}", param="messages"
             ) from error
-        return self._ids(str(text), special=False)
+        return self._ids(text, special=False)
 
     def decoder(self) -> PreTrainedTokenizerBase | None:
         """A tokenizer of its own for another thread."""

@@ -78,7 +78,8 @@ def assemble(model: str, options: Options, hub: HubModels | None) -> Service:
     )
     runner = Runner(built, kv_nbytes=_kv_nbytes(options), block_size=options.block_size)
     latency = latency_of(runner, limits, options)
-    prompts = Prompts(around.tokenizer, options.chat_template)
+    prompts = Prompts(around.tokenizer, options.chat_template, model)
+    prompts.warm_up()
     engine = Engine(
         runner,
         create_policy(options.policy, limits, latency),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("app", "client", "codec", "serving", "training", "workers")
+PACKAGES = ("app", "chat", "client", "codec", "serving", "training", "workers")
 CODE = sorted(
     path
     for package in PACKAGES

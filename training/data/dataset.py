@@ -75,7 +75,7 @@ def _tokenized(path: Path, digest: str, renderer: Renderer, max_tokens: int) -> 
             sample, cut = renderer.sample(example, max_tokens)
         except Unrenderable as error:
             faults.append(error.fault)
-            if len(faults) == MOST_FAULTS:
+            if error.is_costly or len(faults) == MOST_FAULTS:
                 break
             continue
         samples.append(sample)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from chat.renderer import TemplateTooCostly, render_chat
 from training.data.errors import Fault
 from training.data.records import Example
 from training.data.sample import Sample
@@ -20,11 +20,15 @@ DEFAULT_TEMPLATE = (
 
 
 class Unrenderable(Exception):
-    """An example that the template does not render so that its answers can be told apart."""
+    """An example that the template does not render so that its answers can be told apart.
 
-    def __init__(self, fault: Fault) -> None:
+    ``is_costly``: it took the template more than it may take, so that others need not be tried.
+    """
+
+    def __init__(self, fault: Fault, *, is_costly: bool = False) -> None:
         super().__init__(str(fault))
         self.fault = fault
+        self.is_costly = is_costly
 
 
 class Renderer:
@@ -99,15 +103,16 @@ class Renderer:
         self, example: Example, messages: Sequence[Mapping[str, Any]], *, prompting: bool = False
     ) -> str:
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    [dict(each) for each in messages],
-                    tools=None if example.tools is None else [dict(each) for each in example.tools],
-                    chat_template=self.template,
-                    tokenize=False,
-                    add_generation_prompt=prompting,
-                )
+            return render_chat(
+                self.tokenizer,
+                messages,
+                tools=None if example.tools is None else [dict(each) for each in example.tools],
+                chat_template=self.template,
+                add_generation_prompt=prompting,
             )
-        except (TemplateError, TypeError, ValueError, LookupError) as error:
+        except TemplateTooCostly as error:
+            told = f"the chat template cannot be used on it: {error}"
+            raise Unrenderable(Fault(example.line, "messages", told), is_costly=True) from error
+        except (TypeError, ValueError) as error:
             told = f"the chat template refuses it: {error}"
             raise Unrenderable(Fault(example.line, "messages", told)) from error

@@ -1,9 +1,14 @@
 """Only answers are learnt, whatever the template; what cannot be told apart is refused."""
 
+import json
+
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from chat.renderer import shared_renderer
 from tests.fixtures.tiny_models import byte_tokenizer
+from training.data.dataset import load_dataset
+from training.data.errors import BadData
 from training.data.records import Example
 from training.data.rendering import DEFAULT_TEMPLATE, Renderer, Unrenderable
 
@@ -20,6 +25,7 @@ FORGETFUL = (
     "{{ m.content if loop.last or m.role != 'assistant' else m.content[:2] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
+HOSTILE = "{{ 'x' * 10 ** 9 }}"
 STRICT = "{{ raise_exception('no system') if messages[0].role == 'system' }}" + DEFAULT_TEMPLATE
 
 
@@ -77,3 +83,14 @@ def test_templates_that_rewrite_earlier_turns_are_refused_with_the_turn(tokenize
 def test_what_a_template_refuses_is_told(tokenizer) -> None:
     with pytest.raises(Unrenderable, match=r"line 9, messages: .*no system"):
         Renderer(tokenizer, STRICT).sample(Example(9, messages=CHAT, learnt=LEARNT), 1000)
+
+
+def test_a_template_that_takes_too_much_is_told_and_not_tried_again(tokenizer, tmp_path) -> None:
+    file = tmp_path / "data.jsonl"
+    file.write_text((json.dumps({"messages": CHAT}) + "\n") * 9)
+    shared_renderer().start()
+    before = shared_renderer().starts
+    with pytest.raises(BadData, match=r"line 1, messages: .*512 MiB of memory") as caught:
+        load_dataset(file, Renderer(tokenizer, HOSTILE), 1000, tmp_path / "cache")
+    assert len(caught.value.faults) == 1
+    assert shared_renderer().starts == before + 1
