@@ -56,9 +56,10 @@ def test_every_client_gets_them(
     assert info.path == ESCAPE
     (entry,) = api.list_repo_tree(live_repo, "a\\b")
     assert entry.path == NAMES[2]
-    page = http.get(f"/{live_repo}").text
     for name in NAMES:
         address = quote(name)
+        directory = "/".join(["", *name.split("/")[:-1]])
+        page = http.get(f"/{live_repo}/tree/main{quote(directory)}").raise_for_status().text
         assert f'/{address}">' in page
         answer = http.get(f"/{live_repo}/resolve/main/{address}").raise_for_status()
         assert answer.text == name
