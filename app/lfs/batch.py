@@ -85,24 +85,11 @@ def plan_uploads(
         for each, fault in faults.items()
         if fault is None and bytes.fromhex(each.oid) not in sizes
     ]
-    with hub.db.read() as session:
-        proposer = None if can_write(session, principal, repo) else principal.account_id
-        check_room(
-            session,
-            hub,
-            repo,
-            nbytes=sum(each.nbytes for each in missing),
-            files=len(missing),
-            proposer=proposer,
-        )
     multipart = can_multipart and any(
         each.nbytes > hub.settings.limits.lfs_multipart_nbytes for each in missing
     )
     links = hub.db.run(
-        lambda session: {
-            each: _upload_links(session, hub, principal, repo, each, multipart=multipart)
-            for each in missing
-        }
+        lambda session: _admit(session, hub, principal, repo, missing, multipart=multipart)
     )
     return UploadBatch(
         multipart=multipart,
@@ -110,6 +97,30 @@ def plan_uploads(
             links.get(each) or _present_or_wrong(each, faults[each], sizes) for each in wanted
         ],
     )
+
+
+def _admit(
+    session: Session,
+    hub: Hub,
+    principal: Principal,
+    repo: Repo,
+    missing: Sequence[WantedObject],
+    *,
+    multipart: bool,
+) -> dict[WantedObject, ObjectAnswer]:
+    """Links for what is to be uploaded, if there is room for it."""
+    check_room(
+        session,
+        hub,
+        repo,
+        nbytes=sum(each.nbytes for each in missing),
+        files=len(missing),
+        proposer=None if can_write(session, principal, repo) else principal.account_id,
+    )
+    return {
+        each: _upload_links(session, hub, principal, repo, each, multipart=multipart)
+        for each in missing
+    }
 
 
 def plan_downloads(
