@@ -18,6 +18,7 @@ from app.api.errors import error_response
 from app.api.routing import hub_path
 from app.errors import RateLimited
 from app.rates.bucket import Buckets, Limit, Resource, Verdict
+from app.restore.turns import taking_turns_as
 from app.settings import Rates
 
 FREE = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -63,7 +64,8 @@ class RateLimits:
         counted = [f"{setting}:{caller}" for setting in kinds]
         self._in_flight.update(counted)
         try:
-            await self.app(scope, receive, send_noting)
+            with taking_turns_as(caller):
+                await self.app(scope, receive, send_noting)
         finally:
             self._in_flight.subtract(counted)
             for each in counted:

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import cache
 from typing import TypeVar
+
+from app.restore.turns import Turns
 
 T = TypeVar("T")
 
@@ -19,7 +21,7 @@ class RestorePool:
     """A bounded thread pool and the memory of the downloads that share it. Thread-safe."""
 
     def __init__(self, threads: int) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="restore")
+        self._turns = Turns(threads, "restore")
         self._lock = threading.Lock()
         self._readers = 0
         self._held_nbytes = 0
@@ -68,8 +70,8 @@ class RestorePool:
             self._held_nbytes -= nbytes
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Run ``work`` on one of the threads, in order of submission."""
-        return self._executor.submit(work)
+        """Run ``work`` on one of the threads, when it is its caller's turn."""
+        return self._turns.submit(work)
 
 
 @cache

@@ -2,7 +2,8 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from app.hub import Hub
+from app.restore import turns as turns_module
 from app.restore.pool import RestorePool, shared_pool
+from app.restore.turns import Turns
 from tests.fixtures.api import running_server
 from tests.fixtures.contents import ContentFactory, StoredFile
 from tests.fixtures.published import Publisher
@@ -58,6 +61,27 @@ def test_each_holds_one_item_and_others_are_served(
         assert pool.readers == STALLED
         assert httpx.get(base + URL, timeout=60).content == model.data
         assert (pool.readers, pool.held_nbytes) == (STALLED, STALLED * MIB)
+
+
+def test_callers_wait_in_lines_of_their_own(
+    publisher: Publisher, model: StoredFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    submit = Turns.submit
+
+    def noted(turns: Turns, work: Callable[[], object]) -> Future[object]:
+        lines.append(turns_module._caller.get())
+        return submit(turns, work)
+
+    monkeypatch.setattr(Turns, "submit", noted)
+    seen = []
+    for token in (None, "alice", "bob", "alice"):
+        lines.clear()
+        assert publisher.client(token).get(URL).content == model.data
+        seen.append(set(lines))
+    assert all(len(line) == 1 for line in seen)
+    assert len(set.union(*seen)) == 3
+    assert seen[1] == seen[3]
 
 
 def test_who_takes_nothing_is_given_up(
