@@ -24,6 +24,7 @@ class BreakingProxy:
         self.refuses = False
         self.cuts = 0
         self._answered = threading.Event()
+        self._deaf: socket.socket | None = None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -50,11 +51,13 @@ class BreakingProxy:
             while data := source.recv(65536):
                 if not from_client:
                     self._answered.set()
+                    if sink is self._deaf:
+                        continue
                 elif COMMIT in data and self.cut is not None:
                     cut, self.cut = self.cut, None
                     self.cuts += 1
                     if cut == "after":
-                        source.shutdown(socket.SHUT_WR)  # its answer will not come through
+                        self._deaf = source  # and told nothing before the server has answered
                         self._answered.clear()
                         sink.sendall(data)
                         self._answered.wait(30)
