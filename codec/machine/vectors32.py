@@ -133,13 +133,6 @@ def _build_store(builder: Any, at: Any, array: Any, value: Any) -> None:
     builder.store(narrow, builder.bitcast(at, kind.as_pointer()), align=1)
 
 
-def _halves(builder: Any, value: Any) -> list[Any]:
-    return [
-        builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(_I32, 8), range_))
-        for range_ in (list(range(8)), list(range(8, 16)))
-    ]
-
-
 def _joined(builder: Any, halves: list[Any]) -> Any:
     return builder.shuffle_vector(*halves, ir.Constant(_WORDS, list(range(LANES))))
 

@@ -22,11 +22,6 @@ class Exchange:
         """From the service."""
         self._events.put_nowait((choice, event))
 
-    @property
-    def open_choices(self) -> set[int]:
-        """Choices whose last event has not been taken."""
-        return self._open
-
     async def begin(self) -> None:
         """Wait until every choice has its first token, so that a refusal comes before anything.
 
