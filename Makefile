@@ -10,7 +10,7 @@ LANE ?= xet
 HF ?= 2.4.0
 EXAMPLES ?= 100
 
-.PHONY: help up demo test kills attacks torture test-hf test-clients test-brokers test-vllm test-api check bench bench-codec fuzz fmt migration clean
+.PHONY: help up demo test test-long kills attacks torture test-hf test-clients test-brokers test-vllm test-api check bench bench-codec fuzz fmt migration clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,11 @@ demo: $(VENV)/.dev ## Push a real base and real fine-tunes of it, show what was 
 test: $(VENV)/.dev ## Run the tests, real servers included (installs Debian's where they are missing)
 	@scripts/services.sh
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
+
+test-long: $(VENV)/.dev ## Run the rest of them: every client and process, PostgreSQL and S3 everywhere
+	@scripts/services.sh
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal \
+		-m "long and not clients and not brokers and not attacks and not vllm" $(ARGS)
 
 test-hf: $(VENV)/.dev ## Run the client's own tests on a fresh hub (LANE=lfs: without hf_xet; HF=version)
 	@$(BIN)/python -m tests.hf_suite --lane $(LANE) --version $(HF) $(ARGS)

@@ -12,6 +12,8 @@ from bench.codec_sides import Side, SideProcess, Sides, faster
 from bench.pairs import figures_of, measure
 from tests.codec import tensors
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", [*(name for name in CODERS if name != "zipnn"), "BITX"])
 @pytest.mark.parametrize("dtype", ["BF16", "F32"])

@@ -7,6 +7,8 @@ import pytest
 from bench.families import FAMILIES
 from bench.order import MOST_SPREAD, orders_of, run, spread
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("family", ["chain", "vocabulary"])
 def test_orders_end_within_the_promised_spread(tmp_path: Path, family: str) -> None:

@@ -11,6 +11,8 @@ from tests.crash.stage import Act, Stage, small_parts
 from tests.crash.steps import sites
 from tests.crash.story import ACTS, DAMAGE
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(

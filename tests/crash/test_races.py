@@ -31,6 +31,8 @@ from tests.fixtures.models import weight_file
 from tests.fixtures.services import empty_database
 from tests.torture.budget import Summary, budget
 
+pytestmark = pytest.mark.long
+
 GOING = TUNED[2]
 """A file that was sent and never committed, and that nobody holds any more."""
 

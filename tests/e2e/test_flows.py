@@ -13,6 +13,8 @@ import pytest
 
 from tests.fixtures.server import Server, embedded_server
 
+pytestmark = pytest.mark.long
+
 BOUNDARY_NBYTES = 10 << 20
 ODD_NAMES = [
     "with space.txt",

@@ -18,6 +18,8 @@ from tests.fixtures.git import Git
 from tests.fixtures.mirrors import eventually
 from tests.fixtures.server import Server, embedded_server, production_stack
 
+pytestmark = pytest.mark.long
+
 BIG_NBYTES = 40_000_000
 PART_NBYTES = 4 << 20
 

@@ -14,6 +14,8 @@ import pytest
 from tests.fixtures.environments import environment_python
 from tests.fixtures.server import Server, embedded_server
 
+pytestmark = pytest.mark.long
+
 HF_XET = "hf-xet==1.8.0"
 PART_NBYTES = 5 << 20
 

@@ -8,6 +8,8 @@ import pytest
 from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, LiveHub, add
 from tests.fixtures.git import Git
 
+pytestmark = pytest.mark.long
+
 FILES = {
     "README.md": b"---\nlicense: mit\n---\n# A model\n",
     "config.json": b"{}",

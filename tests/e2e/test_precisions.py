@@ -6,9 +6,12 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.fixtures.models import Weights, as_bf16, base_weights, card, tuned, weight_file
 from tests.fixtures.server import Server
+
+pytestmark = pytest.mark.long
 
 NAME = "model.safetensors"
 EMBEDDING = "embed_tokens.weight"

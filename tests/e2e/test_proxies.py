@@ -19,6 +19,8 @@ from tests.fixtures.proxy import HUB, documented_configs, make_certificate, ngin
 from tests.fixtures.server import Server, embedded_server
 from tests.fixtures.services import free_port
 
+pytestmark = pytest.mark.long
+
 STORY = """
 import json, sys
 from pathlib import Path

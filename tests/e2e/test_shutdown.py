@@ -11,6 +11,8 @@ import pytest
 
 from tests.fixtures.server import Server
 
+pytestmark = pytest.mark.long
+
 MIB = 1 << 20
 
 

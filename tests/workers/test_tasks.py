@@ -26,6 +26,8 @@ from workers.celery_app import JOB_QUEUE, make_celery
 from workers.notify import celery_notifier
 from workers.tasks import waiting_messages
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

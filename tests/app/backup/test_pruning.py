@@ -22,6 +22,8 @@ from app.store.wrapper import StoreWrapper
 from tests.fixtures.command import Clade
 from tests.fixtures.models import ModelHub, base_weights
 
+pytestmark = pytest.mark.long
+
 SHAPES = {"embed.weight": (300, 64)}
 DAY_S = 24 * 3600.0
 

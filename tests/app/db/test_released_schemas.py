@@ -23,6 +23,8 @@ from app.settings import Settings
 from app.tasks import HANDLERS
 from tests.fixtures.schemas import SchemaFixture, fixture_path, fixtures, load_fixture, revisions
 
+pytestmark = pytest.mark.long
+
 CHANGELOG = Path(__file__).resolve().parents[3] / "CHANGELOG.md"
 
 

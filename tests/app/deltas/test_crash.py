@@ -19,6 +19,8 @@ from app.tasks import HANDLERS
 from tests.fixtures.hub import open_test_hub
 from tests.fixtures.models import ModelHub, as_bf16, base_weights, tuned
 
+pytestmark = pytest.mark.long
+
 SHAPES = {"embed_tokens.weight": (1100, 16), "layers.0.up.weight": (64, 64), "norm.weight": (64,)}
 
 

@@ -9,6 +9,8 @@ from app.gc.collect import collect
 from tests.fixtures.hub import open_test_hub
 from tests.fixtures.models import ModelHub, Weights, as_bf16, base_weights, tuned
 
+pytestmark = pytest.mark.long
+
 SHAPES = {
     "embed_tokens.weight": (1100, 64),
     "layers.0.up.weight": (256, 64),

@@ -22,6 +22,8 @@ from tests.fixtures.mirrors import (
     reply,
 )
 
+pytestmark = pytest.mark.long
+
 BIG = random.Random(1).randbytes(1_500_000)
 
 

@@ -13,6 +13,8 @@ from numba.core.dispatcher import Dispatcher
 import codec
 from codec.machine import compiling
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(codec.__file__).parent
 
 PROGRAM = """

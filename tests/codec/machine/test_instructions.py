@@ -11,6 +11,8 @@ import pytest
 import codec
 from tests.codec import make_golden, tensors
 
+pytestmark = pytest.mark.long
+
 PROGRAM = """
 import sys
 from tests.codec.machine.test_instructions import frames_digest

@@ -7,6 +7,8 @@ import pytest
 from tests.fixtures.training import Workshop
 from training.jobs.apart import Apart
 
+pytestmark = pytest.mark.long
+
 
 def test_faults_are_told_and_the_next_question_is_answered(tmp_path: Path) -> None:
     apart, base = Apart("auto"), Workshop(tmp_path).base()

@@ -16,6 +16,8 @@ from training.sched.policy import create_policy
 from training.sched.room import Room
 from training.sched.shape import BatchShape, Layout
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("layout", list(Layout))
 def test_unseen_shapes_are_foretold_within_three_per_cent(layout: Layout) -> None:

@@ -24,6 +24,8 @@ from tests.fixtures.training import Workshop
 from tests.fixtures.tuning import messages, openai_client, x_hub
 from tests.training.service.alone import train_alone
 
+pytestmark = pytest.mark.long
+
 T = TypeVar("T")
 
 PATIENCE_S = 200.0
