@@ -93,12 +93,14 @@ count: Any = operation(types.int64, (mask,), _build_count)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    if isinstance(array_type, types.CPointer):
+        return builder.gep(array, [index])
     data = arrayobj.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
 
 
 def array_operation(result: Any, extra: tuple[Any, ...], build: Callable[..., Any]) -> Any:
-    """An intrinsic of an array, an index into it, and perhaps vectors or masks."""
+    """An intrinsic of an array or pointer, an index into it, and perhaps vectors or masks."""
 
     def typed(array: Any) -> Any:
         def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
@@ -113,6 +115,21 @@ def array_operation(result: Any, extra: tuple[Any, ...], build: Callable[..., An
     if extra:
         return intrinsic(lambda _typing, array, _index, _extra: typed(array))
     return intrinsic(lambda _typing, array, _index: typed(array))
+
+
+def _pointer_to(_typing: Any, array: Any, _index: Any) -> Any:
+
+    def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+        return _address(context, builder, array, *values)
+
+    return types.CPointer(array.dtype)(array, types.int64), generate
+
+
+pointer_to: Any = intrinsic(_pointer_to)
+"""``pointer_to(array, index)``: an element, and those behind it.
+
+Unlike an array a pointer is not counted by whoever holds it, which costs inner loops dearly.
+"""
 
 
 def _lanes_type(array: Any, lanes: int = LANES) -> ir.VectorType:
