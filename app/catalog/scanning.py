@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db.inserting import batches, insert_if_absent
 from app.db.tables import File, FileScan, TreeEntry
-from app.formats.pickles import UNSCANNED, Import, Scan, may_be_pickle, scan
+from app.formats.pickles import UNSCANNED, Scan, may_be_pickle, read_imports, scan
 from app.hub import Hub
 from app.jobs.context import JobContext
 from app.jobs.outbox import enqueue
@@ -24,7 +24,7 @@ def load_scans(session: Session, file_ids: Collection[int]) -> dict[int, Scan]:
     found: dict[int, Scan] = {}
     for some in batches(sorted(set(file_ids))):
         for row in session.scalars(select(FileScan).where(FileScan.file_id.in_(some))):
-            imports = tuple(Import(*each) for each in json.loads(row.imports))
+            imports = read_imports(json.loads(row.imports))
             found[row.file_id] = Scan(row.status, imports)  # pyright: ignore[reportArgumentType]
     return found
 
@@ -76,10 +76,12 @@ def _scan(hub: Hub, file_id: int, nbytes: int, name: str) -> Scan:
 
 
 def _enter(hub: Hub, file_id: int, verdict: Scan) -> None:
+    imports = verdict.imports
+    listed = None if imports is None else [[i.module, i.name, i.safety] for i in imports]
     row = {
         "file_id": file_id,
         "status": verdict.status,
-        "imports": json.dumps([[i.module, i.name, i.safety] for i in verdict.imports]),
+        "imports": json.dumps(listed),
         "scanned_at": hub.clock.now(),
     }
 

@@ -2,7 +2,8 @@
 
 picklescan lists the imports; the verdict is by allow-list. Safe is only what imports nothing but
 what it knows to be harmless: lists of what is dangerous have been got round again and again (CVE
-2025-1716, 2025-10155 to 10157; arXiv 2508.19774). What cannot be read to its end is not safe.
+2025-1716, 2025-10155 to 10157; arXiv 2508.19774). A pickle that cannot be read to its end is not safe;
+bytes that would fail to load before they import anything are no pickle.
 """
 
 import io
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, Literal
+
+from app.formats.unpickling import UNPACKED_NBYTES, asks_for_imports, unpacked
 
 Status = Literal["safe", "suspicious", "unsafe", "error", "unscanned"]
 
@@ -54,7 +57,8 @@ class Scan:
     """The verdict on a file."""
 
     status: Status
-    imports: tuple[Import, ...] = ()
+    imports: tuple[Import, ...] | None = ()
+    """None: it is no pickle."""
 
 
 UNSCANNED = Scan("unscanned")
@@ -86,7 +90,12 @@ def _in_child(path: str, suffix: str) -> Scan:
         told = None
     if told is None:
         return Scan("error")
-    return Scan(told["status"], tuple(Import(*each) for each in told["imports"]))
+    return Scan(told["status"], read_imports(told["imports"]))
+
+
+def read_imports(listed: Iterable[Sequence[str]] | None) -> tuple[Import, ...] | None:
+    """Imports from lists of module, name and safety, as JSON has them."""
+    return None if listed is None else tuple(Import(*each) for each in listed)
 
 
 def _main(path: str, suffix: str) -> None:
@@ -99,17 +108,18 @@ def _main(path: str, suffix: str) -> None:
 
 
 def _verdict(file: IO[bytes], suffix: str) -> dict[str, object]:
-    from picklescan.scanner import scan_bytes
-
-    found = scan_bytes(file, "file" + suffix, suffix)
-    more, is_whole = _looked_through(file)
-    names = [*found.globals, *more]
-    imports = sorted({(each.module, each.name, each.safety.value) for each in names})
+    found = _read(file, suffix)
+    inner = unpacked(file)
+    if inner is not None:
+        found = found.joined(_read(inner, ".pkl"), inner.seek(0, io.SEEK_END) < UNPACKED_NBYTES)
+    if not found.is_pickle:
+        return {"status": "safe", "imports": None}
+    imports = sorted({(each.module, each.name, each.safety.value) for each in found.names})
     levels = {safety for _, _, safety in imports}
     status: Status = "safe"
     if "dangerous" in levels:
         status = "unsafe"
-    elif found.scan_err or not is_whole:
+    elif not found.is_whole:
         status = "error"
     elif levels - {"innocuous"}:
         status = "suspicious"
@@ -120,14 +130,41 @@ def _verdict(file: IO[bytes], suffix: str) -> dict[str, object]:
     return {"status": status, "imports": shown}
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a file would import, whether it was read to its end, and whether it is a pickle at all."""
+
+    names: list[Any]
+    is_whole: bool
+    is_pickle: bool = True
+
+    def joined(self, inner: "_Found", is_all: bool) -> "_Found":
+        """With what was found in what the file is the compression of; ``is_all`` of it."""
+        is_whole = self.is_whole and inner.is_whole and is_all
+        is_pickle = self.is_pickle or inner.is_pickle or not is_all
+        return _Found(self.names + inner.names, is_whole, is_pickle)
+
+
+def _read(file: IO[bytes], suffix: str) -> _Found:
+    from picklescan.scanner import scan_bytes
+
+    file.seek(0)
+    found = scan_bytes(file, "file" + suffix, suffix)
+    more, is_whole = _looked_through(file)
+    names = [*found.globals, *more]
+    is_whole = is_whole and not found.scan_err
+    if not names and is_whole and not zipfile.is_zipfile(file) and not _ends(file):
+        asks = asks_for_imports(file)
+        return _Found([], not asks, asks)
+    return _Found(names, is_whole)
+
+
 def _looked_through(file: IO[bytes]) -> tuple[list[Any], bool]:
     """Imports that picklescan passes over, and whether all that claims to be a pickle is whole.
 
     It looks into members of archives by their names only, and is content with a pickle's beginning.
     """
-    file.seek(0)
     if not zipfile.is_zipfile(file):
-        file.seek(0)
         return [], _is_whole(file)
     names: list[Any] = []
     is_whole = True
@@ -156,12 +193,13 @@ def _imports_of(data: bytes) -> list[Any]:
 
 def _is_whole(file: IO[bytes]) -> bool:
     """Whether a file does not claim to be a pickle, or is one to its end."""
-    first = file.read(1)
     file.seek(0)
+    first = file.read(1)
     return first not in {b"\x80", b"c", b"("} or _ends(file)
 
 
 def _ends(file: IO[bytes]) -> bool:
+    file.seek(0)
     try:
         for _ in pickletools.genops(file):
             pass

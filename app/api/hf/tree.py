@@ -119,13 +119,15 @@ def describe_entries(
 def security_status(entry: Entry, scans: Mapping[int, Scan]) -> dict[str, Any]:
     """What was found in a file, in the words of the Hugging Face Hub.
 
-    Formats that hold no code are safe; no antivirus runs here.
+    Formats that hold no code are safe, and so is what is a pickle by its name alone; no antivirus
+    runs here.
     """
     if not may_be_pickle(entry.path):
         return {"status": "safe", "avScan": None, "pickleImportScan": None}
     scan = scans.get(entry.file_id or 0)
-    if scan is None:
-        return {"status": "queued", "avScan": None, "pickleImportScan": None}
+    if scan is None or scan.imports is None:
+        status = "queued" if scan is None else scan.status
+        return {"status": status, "avScan": None, "pickleImportScan": None}
     imports = [
         {"module": each.module, "name": each.name, "safety": each.safety} for each in scan.imports
     ]

@@ -103,5 +103,5 @@ class FileScan(Table):
     status: Mapped[str] = mapped_column(String(12))
     """error: it could not be read to its end; unscanned: it is too long."""
     imports: Mapped[str]
-    """JSON list of [module, name, safety]."""
+    """JSON list of [module, name, safety]; null for what is no pickle."""
     scanned_at: Mapped[datetime]

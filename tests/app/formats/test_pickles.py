@@ -1,14 +1,20 @@
 """Pickles are read, never run, and only what is known to be harmless is called safe."""
 
+import bz2
+import gzip
 import io
+import lzma
 import pickletools
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
+import lz4.frame
+import numpy as np
 import pytest
 
-from app.formats.pickles import may_be_pickle, scan
+from app.formats.pickles import Scan, may_be_pickle, scan
 
 
 def torch_zip(data: bytes, name: str = "archive/data.pkl", **kwargs) -> bytes:
@@ -32,6 +38,7 @@ STATE = globals_pickle("collections OrderedDict", "torch._utils _rebuild_tensor_
 def test_a_checkpoint_is_safe(data: bytes):
     found = scan([data], "pytorch_model.bin")
     assert found.status == "safe"
+    assert found.imports is not None
     assert {each.safety for each in found.imports} == {"innocuous"}
     assert ("torch", "FloatStorage") in {(each.module, each.name) for each in found.imports}
 
@@ -52,12 +59,56 @@ HOSTILE = {
     "cut off": STATE[:-1] + b"c",
     "not a pickle": b"\x80\x04" + b"\xff" * 40,
     "broken zip": torch_zip(globals_pickle("os system"))[:-30],
+    "behind text that is not ASCII": b"S'\\xc3\\xa9'\n0" + globals_pickle("os system"),
+    "behind a number, cut off": b"K\x01" + globals_pickle("os system")[:-1] + b"\xff",
+    "gzip": gzip.compress(globals_pickle("os system")),
+    "gzip, in two members": gzip.compress(b"K\x01") + gzip.compress(globals_pickle("os system")),
+    "zlib": zlib.compress(globals_pickle("os system")),
+    "zlib, one behind the other": zlib.compress(b"K\x01") + zlib.compress(globals_pickle("pip main")),
+    "zlib, cut off": zlib.compress(globals_pickle("os system"))[:-4],
+    "bz2": bz2.compress(globals_pickle("os system")),
+    "xz": lzma.compress(globals_pickle("os system")),
+    "lzma": lzma.compress(globals_pickle("os system"), format=lzma.FORMAT_ALONE),
+    "lz4": lz4.frame.compress(globals_pickle("os system")),
+    "more than is looked at": gzip.compress(bytes(257 << 20), compresslevel=1),
 }
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
 def test_nothing_else_is(data: bytes, tmp_path: Path):
     assert scan([data], "model.bin").status in {"suspicious", "unsafe", "error"}
+
+
+PLAIN = {
+    "raw floats": np.random.default_rng(1).normal(size=4000).astype("<f4").tobytes(),
+    "zeros": bytes(4000),
+    "text": b"Some text.\nMore of it.\n",
+    "JSON": b'{"a": 1}',
+    "begins like zlib": b"x" + bytes(range(255)),
+    "begins like lzma": b"\x5d\0" + b"\xff" * 300,
+    "compressed text": gzip.compress(b"Some text.\n" * 50),
+    "a number, and no more": b"K\x01",
+}
+
+
+@pytest.mark.parametrize("data", PLAIN.values(), ids=PLAIN.keys())
+def test_what_is_no_pickle_is_called_none(data: bytes):
+    assert scan([data], "blob.bin") == Scan("safe", None)
+
+
+def test_arrays_are_no_pickles_unless_they_hold_objects():
+    out = io.BytesIO()
+    np.save(out, np.arange(100))
+    assert scan([out.getvalue()], "a.npy") == Scan("safe", None)
+    out = io.BytesIO()
+    np.save(out, np.array([1, "x"], dtype=object), allow_pickle=True)
+    assert scan([out.getvalue()], "a.npy").imports
+
+
+def test_a_compressed_checkpoint_is_safe():
+    found = scan([zlib.compress(STATE)], "model.joblib")
+    assert found.status == "safe"
+    assert found.imports
 
 
 def test_what_is_scanned_is_not_run(tmp_path: Path):

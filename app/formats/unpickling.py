@@ -1,0 +1,91 @@
+"""How far bytes get that somebody unpickles: told by the unpickler, which is given nothing to call.
+
+Only for a process that may be killed: the bytes say how much memory is taken.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import pickle
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Never
+
+import lz4.frame
+
+PIECE_NBYTES = 1 << 16
+UNPACKED_NBYTES = 256 << 20
+"""Looked at of what was compressed."""
+
+_FAULTS = (OSError, EOFError, RuntimeError, ValueError, MemoryError, lzma.LZMAError, zlib.error)
+
+
+class _AskedError(Exception):
+    """The bytes want something imported."""
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, _module: str, _name: str) -> Never:
+        raise _AskedError
+
+    def persistent_load(self, _pid: object) -> None:
+        """Tensors of a checkpoint lie elsewhere."""
+
+
+def asks_for_imports(file: IO[bytes]) -> bool:
+    """Whether loading a file, from its beginning, would import anything before it fails or ends."""
+    file.seek(0)
+    try:
+        _Unpickler(file, encoding="latin1").load()  # no text is refused by this encoding
+    except _AskedError:
+        return True
+    except Exception:  # noqa: BLE001  opcodes in a wrong order raise whatever they come upon
+        return False
+    return False
+
+
+def unpacked(file: IO[bytes]) -> IO[bytes] | None:
+    """What a compressed file holds, up to ``UNPACKED_NBYTES`` and a fault; None if that is nothing.
+
+    Told by its first bytes, as joblib tells before it unpickles.
+    """
+    file.seek(0)
+    head = file.read(8)
+    file.seek(0)
+    opened = next((way for magic, way in _COMPRESSIONS.items() if head.startswith(magic)), None)
+    if opened is None:
+        return None
+    out = bytearray()
+    try:
+        for piece in opened(file):
+            out += piece
+            if len(out) >= UNPACKED_NBYTES:
+                break
+    except _FAULTS:  # what came before it would be loaded all the same
+        pass
+    return io.BytesIO(out) if out else None
+
+
+def _read(stream: IO[bytes]) -> Iterator[bytes]:
+    while piece := stream.read(PIECE_NBYTES):
+        yield piece
+
+
+def _inflate(file: IO[bytes]) -> Iterator[bytes]:
+    """Streams of zlib, one behind the other."""
+    inflater = zlib.decompressobj()
+    while data := inflater.unconsumed_tail or inflater.unused_data or file.read(PIECE_NBYTES):
+        if inflater.eof:
+            inflater = zlib.decompressobj()
+        yield inflater.decompress(data, PIECE_NBYTES)
+
+
+_COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Iterator[bytes]]] = {
+    b"\x1f\x8b": lambda file: _read(gzip.GzipFile(fileobj=file)),
+    b"BZ": lambda file: _read(bz2.BZ2File(file)),
+    b"\xfd7zXZ": lambda file: _read(lzma.LZMAFile(file)),
+    b"\x5d\x00": lambda file: _read(lzma.LZMAFile(file)),
+    b"\x04\x22\x4d\x18": lambda file: _read(lz4.frame.LZ4FrameFile(file)),
+    b"x": _inflate,
+}
