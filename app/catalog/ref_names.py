@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from app.catalog.paths import HIDDEN_CATEGORIES, twin_key
+from app.catalog.paths import HIDDEN_CATEGORIES
 from app.db.tables import Ref, Repo
 from app.errors import InvalidRequest
 
@@ -48,35 +48,31 @@ def check_ref_name(name: str) -> str:
 class RefNames:
     """The branches and tags of a repo, to which nobody else adds until the transaction ends.
 
-    git keeps refs as files: none can be a directory of another, and where disks ignore case two
-    that differ in nothing else are one. Whoever clones such a pair gets an error, or one of them.
+    git keeps refs as files: none can be a directory of another, and whoever clones such a pair gets
+    an error. Names that differ in case alone are two, as they are to git and the Hugging Face Hub.
     """
 
     def __init__(self, session: Session, repo_id: int) -> None:
         """Take the repo's row, after those of its refs, and read the names."""
         session.scalar(select(Repo.id).where(Repo.id == repo_id).with_for_update(key_share=True))
         kinds = or_(*(Ref.name.startswith(kind) for kind in (BRANCH, TAG)))
-        self._files: dict[str, str] = {}
+        self._names: set[str] = set()
         self._directories: dict[str, str] = {}
         for name in session.scalars(select(Ref.name).where(Ref.repo_id == repo_id, kinds)):
             self.add(name)
 
     def add(self, name: str) -> None:
         """A ref is there now."""
-        self._files[twin_key(name)] = name
+        self._names.add(name)
         for above in _directories(name):
             self._directories[above] = name
 
     def clashing(self, name: str) -> str | None:
         """A ref, not of this very name, beside which this one cannot be; None if there is none."""
-        key = twin_key(name)
-        found = self._files.get(key)
-        if found is not None and found != name:
-            return found
-        above = (self._files.get(directory) for directory in _directories(name))
-        return self._directories.get(key) or next(filter(None, above), None)
+        above = (directory for directory in _directories(name) if directory in self._names)
+        return self._directories.get(name) or next(above, None)
 
 
 def _directories(name: str) -> Iterator[str]:
-    parts = twin_key(name).split("/")
+    parts = name.split("/")
     return ("/".join(parts[:count]) for count in range(3, len(parts)))

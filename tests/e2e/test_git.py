@@ -124,11 +124,18 @@ def test_branches_are_made_forced_and_deleted(
     git(clone, "push", "origin", "try/one")
     git(clone, "commit", "--amend", "-q", "-m", "better")
     head = git(clone, "rev-parse", "HEAD").stdout.strip()
-    git(clone, "push", "--force", "origin", "try/one")
+    git(clone, "push", "--force", "origin", "try/one", "HEAD~:refs/heads/TRY/one")
     api = live_hub.api()
     branches = {ref.name: ref.target_commit for ref in api.list_repo_refs(live_repo).branches}
-    assert branches["try/one"] == head
-    git(clone, "push", "origin", "--delete", "try/one")
+    assert branches["try/one"] == head != branches["TRY/one"]
+    assert api.file_exists(live_repo, "y.txt", revision="try/one")
+    assert not api.file_exists(live_repo, "y.txt", revision="TRY/one")
+    again = git.clone(live_repo, tmp_path / "again")
+    assert git(again, "rev-parse", "origin/TRY/one", "origin/try/one").stdout.split() == [
+        branches["TRY/one"],
+        branches["try/one"],
+    ]
+    git(clone, "push", "origin", "--delete", "try/one", "TRY/one")
     assert [ref.name for ref in api.list_repo_refs(live_repo).branches] == ["main"]
     kept = git(clone, "push", "origin", "--delete", "main", check=False)
     assert "the default branch stays" in kept.stderr

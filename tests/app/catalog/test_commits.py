@@ -244,10 +244,11 @@ def test_revisions_resolve_by_every_name(any_hub: Hub, ada: Principal, repo: Rep
             create_tag(any_hub, repo, name, "main")
     create_branch(any_hub, repo, "deep/er/down", None)
     create_branch(any_hub, repo, "caf\u00e9", None)
-    for name in ("side/x/y", "deep", "deep/er", "main/x", "Main", "DEEP/er", "CAF\u00c9"):
+    for name in ("side/x/y", "deep", "deep/er", "main/x"):
         with pytest.raises(Conflict, match="cannot be made beside refs/heads/"):
             create_branch(any_hub, repo, name, None)
-    create_branch(any_hub, repo, "deep/e", None)
+    for name in ("deep/e", "Main", "DEEP", "CAF\u00c9"):
+        create_branch(any_hub, repo, name, None)
     create_tag(any_hub, repo, "side/x", "main")
 
 
