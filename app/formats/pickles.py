@@ -2,8 +2,8 @@
 
 picklescan lists the imports; the verdict is by allow-list. Safe is only what imports nothing but
 what it knows to be harmless: lists of what is dangerous have been got round again and again (CVE
-2025-1716, 2025-10155 to 10157; arXiv 2508.19774). A pickle that cannot be read to its end is not safe;
-bytes that would fail to load before they import anything are no pickle.
+2025-1716, 2025-10155 to 10157; arXiv 2508.19774). A pickle that cannot be read to its end is not
+safe; bytes that would fail to load before they import anything are no pickle.
 """
 
 import io
@@ -132,7 +132,7 @@ def _verdict(file: IO[bytes], suffix: str) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a file would import, whether it was read to its end, and whether it is a pickle at all."""
+    """What a file would import, whether it was read to its end, and whether it is a pickle."""
 
     names: list[Any]
     is_whole: bool

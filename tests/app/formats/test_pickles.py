@@ -64,7 +64,7 @@ HOSTILE = {
     "gzip": gzip.compress(globals_pickle("os system")),
     "gzip, in two members": gzip.compress(b"K\x01") + gzip.compress(globals_pickle("os system")),
     "zlib": zlib.compress(globals_pickle("os system")),
-    "zlib, one behind the other": zlib.compress(b"K\x01") + zlib.compress(globals_pickle("pip main")),
+    "zlib, one behind the other": b"".join(map(zlib.compress, (b"K\x01", STATE, b"cpip\nmain\n."))),
     "zlib, cut off": zlib.compress(globals_pickle("os system"))[:-4],
     "bz2": bz2.compress(globals_pickle("os system")),
     "xz": lzma.compress(globals_pickle("os system")),
