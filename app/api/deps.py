@@ -74,7 +74,7 @@ AskerDep = Annotated[Asker, Depends(get_asker)]
 
 def get_caller(asker: AskerDep) -> Principal | None:
     """Who is asking; None without credentials. Raises Unauthorized for wrong ones."""
-    with asker.hub.db.read() as session:
+    with asker.hub.db.look() as session:
         return asker.principal(session)
 
 

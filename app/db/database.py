@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -30,6 +30,9 @@ BUSY = "the database is busy or unreachable; try again"
 
 BUSY_S = 30
 """How long a writer waits for others on SQLite."""
+
+IDLE_S = 0.1
+"""A connection to PostgreSQL that lay idle for longer may be broken: it is asked before its use."""
 
 CACHE_KIB = 8 << 10
 """Pages that each connection to SQLite keeps for itself; the system keeps them for all as well."""
@@ -48,6 +51,11 @@ class Database:
         """How many there were; a connection knows of which it is."""
         event.listen(self.engine, "connect", self._opened)
         event.listen(self.engine, "checkin", self._came_back)
+        self._statements = self.engine
+        """For statements that are transactions by themselves, where that costs less."""
+        if self.dialect == "postgresql":
+            event.listen(self.engine, "checkout", self._goes_out)
+            self._statements = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turn = threading.RLock() if self.dialect == "sqlite" else None
 
     def __enter__(self) -> Self:
@@ -67,6 +75,16 @@ class Database:
         with _silence(), transaction_section(), self._session() as session:
             if patient and self.dialect == "postgresql":
                 session.execute(text("SET LOCAL statement_timeout = 0"))
+            yield session
+
+    @contextmanager
+    def look(self) -> Iterator[Session]:
+        """As :meth:`read`, for the few statements of what is asked most; nothing may be written.
+
+        On PostgreSQL each stands by itself: it sees what it would see in a transaction there, and
+        BEGIN and ROLLBACK, half of the time of a short read, are saved.
+        """
+        with _silence(), transaction_section(), self._session(self._statements) as session:
             yield session
 
     @contextmanager
@@ -134,8 +152,8 @@ class Database:
         finally:
             self._turn.release()
 
-    def _session(self) -> Session:
-        return Session(self.engine, expire_on_commit=False)
+    def _session(self, engine: Engine | None = None) -> Session:
+        return Session(engine or self.engine, expire_on_commit=False)
 
     def _commit(self, session: Session) -> None:
         """Commit; if the connection breaks meanwhile, find out whether it did."""
@@ -158,8 +176,21 @@ class Database:
 
     def _came_back(self, connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
         """Close what belongs to a pool that was disposed of: nobody else would."""
+        record.info["idle_since"] = time.monotonic()
         if connection is not None and record.info.get("pool") != self._pools:
             connection.close()
+
+    def _goes_out(
+        self, connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        """Have all connections replaced if this one broke while it lay idle."""
+        now = time.monotonic()
+        if now - record.info.get("idle_since", now) < IDLE_S:
+            return
+        try:
+            self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
 
 
 def after_commit(session: Session, hook: Callable[[], None]) -> None:
@@ -201,7 +232,6 @@ def _create_engine(url: str, *, pool_size: int) -> Engine:
         parsed,
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         connect_args={
             "options": "-c lock_timeout=5s -c statement_timeout=30s"
             " -c idle_in_transaction_session_timeout=60s"

@@ -69,7 +69,7 @@ def resolve(
     request: Request, asker: AskerDep, name: RepoNameDep, revision: str, path: str
 ) -> Response:
     """The bytes of a file."""
-    with asker.hub.db.read() as session:
+    with asker.hub.db.look() as session:
         found = find_file(session, asker.principal(session), name, revision, path)
         parts = _parts(session, request, found)
     if request.method == "GET" and "x-hf-download-counter" in request.headers:
@@ -89,7 +89,7 @@ def resolve(
 @router.head(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
 def raw(request: Request, asker: AskerDep, name: RepoNameDep, revision: str, path: str) -> Response:
     """A file as git stores it: the pointer in place of an LFS file."""
-    with asker.hub.db.read() as session:
+    with asker.hub.db.look() as session:
         found = find_file(session, asker.principal(session), name, revision, path)
         parts = None if found.entry.is_lfs else _parts(session, request, found)
     headers = _headers(found, "inline") | {"content-type": "text/plain; charset=utf-8"}

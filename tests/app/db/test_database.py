@@ -60,6 +60,39 @@ def test_only_patient_readers_have_no_statement_timeout(postgres: str):
     database.dispose()
 
 
+def test_looks_are_no_transactions_on_postgres(postgres: str):
+    now = text("SELECT now(), set_config('a.b', 'kept', true), current_setting('a.b', true)")
+    with Database(postgres) as database:
+        for _ in range(2):
+            with database.read() as session:
+                assert session.execute(now).one()[0] == session.execute(now).one()[0]
+            with database.look() as session:  # on the same connection
+                assert session.execute(now).one()[0] < session.execute(now).one()[0]
+
+
+def test_looks_find_what_is_there(any_database: Database):
+    with any_database.write() as session:
+        session.add(Instance(name="a", value="1"))
+    with any_database.look() as session:
+        found = session.scalars(select(Instance)).one()
+    assert found.value == "1"
+
+
+def test_connections_that_broke_while_idle_are_not_used(postgres: str, monkeypatch):
+    monkeypatch.setattr("app.db.database.IDLE_S", 0)
+    with Database(postgres) as database, Database(postgres) as other:
+        with database.read() as one, database.read() as two:
+            pids = [session.scalar(text("SELECT pg_backend_pid()")) for session in (one, two)]
+        with other.write() as session:
+            for pid in pids:
+                session.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        for begin in (database.read, database.look):
+            with begin() as session:
+                assert session.scalar(text("SELECT 1")) == 1
+        database.run(lambda session: session.add(Instance(name="a", value="1")))
+        assert count(database) == 1
+
+
 def test_connection_in_use_is_closed_when_it_comes_back(any_database: Database):
     """After the database was disposed of: a thread that a hub did not wait for has one yet."""
     with any_database.read() as session:
