@@ -82,6 +82,7 @@ fuzz: $(VENV)/.bench ## A million damaged frames, with bounds checks; a million 
 	@$(BIN)/python -m bench.fuzz_frames --checked
 	@$(BIN)/python -m bench.fuzz_parsers
 	@$(BIN)/python -m bench.fuzz_requests
+	@$(BIN)/python -m bench.fuzz_routes
 
 fmt: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .

@@ -5,7 +5,6 @@ of ``app.api.routing`` (``{revision:quoted}``, ``{path:quotedpath}``).
 """
 
 import base64
-import binascii
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -234,7 +233,7 @@ def _token_in(header: str) -> str:
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII, no UTF-8
             raise Unauthorized(BAD_CREDENTIALS) from None
         return password or user
     raise Unauthorized(BAD_CREDENTIALS)

@@ -36,6 +36,9 @@ from tests.fixtures.openapi import (
 )
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "0"))
+TIMEOUT_S = 120
+"""Of an answer: schemathesis waits for ten seconds, which a busy machine may take."""
+
 register_strategies()
 SCHEMA = schemathesis.openapi.from_dict(with_known_values(app_document()))
 SCHEMA.config.phases.coverage.enabled = EXAMPLES > 0
@@ -126,7 +129,11 @@ def test_answers_are_those_foretold(
             case.path_parameters[name] = secrets[value]
     headers = {"Authorization": f"Bearer {token}"}
     case.call_and_validate(
-        base_url=fuzzed_hub.url, session=connection, headers=headers, checks=CHECKS
+        base_url=fuzzed_hub.url,
+        session=connection,
+        headers=headers,
+        checks=CHECKS,
+        timeout=TIMEOUT_S,
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from app import errors
 from app.api.errors import RESPONSES, error_response, header_text
+from tests.fixtures.api import LiveHub
 
 
 def all_errors(base: type = errors.HubError) -> list[type]:
@@ -46,3 +47,12 @@ def test_header_text_is_one_bounded_ascii_line(message: str):
     assert "\n" not in text
     assert "\r" not in text
     assert len(text) <= 1_000
+
+
+def test_credentials_that_are_no_text_are_wrong_ones(live_hub: LiveHub):
+    with live_hub.http(None) as client:
+        for value in ("Basic \u00e9", "Basic =", "Basic /w==", "Bearer \u00e9", "Basic", "\u00e9"):
+            headers = [(b"authorization", value.encode())]
+            answer = client.get("/api/whoami-v2", headers=headers)
+            assert answer.status_code == 401, value
+            assert answer.json()["error"]

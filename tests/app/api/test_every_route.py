@@ -5,7 +5,7 @@ The table in ``tests.fixtures.asks`` names each route once; a route that is not 
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from inspect import signature
 
@@ -21,50 +21,9 @@ from tests.fixtures.api import BOB_TOKEN
 from tests.fixtures.asks import ASKS, UNBOUNDED, Ask
 from tests.fixtures.mirrors import eventually
 from tests.fixtures.seeded import SeededHub, seeded_hub
+from tests.fixtures.wrong import FORGED, NO_BODY, NO_VALUE, WRONG, fault
 
 by_route = pytest.mark.parametrize("ask", ASKS, ids=[ask.route for ask in ASKS])
-
-WRONG: dict[str, Sequence[str]] = {
-    "namespace": ["nobody", "a--b", "x" * 97],
-    "name": ["missing", "mod\u00e9l", "x" * 97, "a\\b", "a%00b"],
-    "revision": ["none", "0" * 40, "refs/pr/99", "HEAD~1", "a..b", "x" * 300, " "],
-    "branch": ["a..b", "x" * 300, "a b", "-x", "a~1", ".lock", "@{", "a\\b", "a//b"],
-    "tag": ["a..b", "x" * 300, "a b", "none"],
-    "path": ["none", "../x", "a//b", ".git/config", "/etc/passwd", "x/" * 60, "x" * 3000],
-    "user": ["nobody", "x" * 97, "al\u00efce", "acme"],
-    "org": ["nobody", "x" * 97],
-    "number": ["0", "-1", "99", "x", "9" * 30],
-    "comment": ["0" * 24, "x", "9" * 40],
-    "digest": ["zz", "0" * 64, "0" * 63, "-", "\u0660" * 64],
-    "sealed": ["x", "AAAA", "e" * 5000, "\u00e9"],
-    "capability": ["x", "AAAA", "e" * 5000, "\u00e9"],
-    "index": ["-1", "x", "999", "9" * 30],
-    "status": ["all", "x"],
-    "family_id": ["0", "-1", "x", "9" * 30],
-    "grant_id": ["x", "9" * 30],
-    "token_id": ["0", "-1", "x", "9" * 30, "999"],
-    "file_name": ["file-none", "x", "x" * 3000, "a%00b"],
-    "job_name": ["ftjob-none", "x", "x" * 3000, "a%00b"],
-    "which": ["none"],
-    "step": ["x", "9" * 30],
-    "account": ["nobody", "bob", "x" * 97],
-    "repo_type": ["wallets", "MODELS"],
-}
-"""By parameter of a path: values that name nothing."""
-
-NO_BODY = [
-    *(b"", b"[]", b"null", b"{", b'"x"', b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 2}'),
-    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
-]
-NO_VALUE = [[[]], {"x": {}}, 1e308, "\0", "\ud800", "x" * (1 << 20), -(1 << 70)]
-"""Of a field: mostly refused, ignored where nobody reads it, never a fault of the hub's."""
-
-FORGED = [
-    *(None, True, -1, 1.5, 10**30, "", "x", "\0", "\ud800", [], {}, [1, 2], ["a", "b"], [[], 0]),
-    *([["f" * 40], -5], [["f" * 40], 10**30], [-(10**30), -1], [1e308, 1], [None, None]),
-    *(["0001-01-01T00:00:00+14:00", 1], ["9999-12-31T23:59:59-14:00", 1], ["2026-01-01", 1]),
-]
-"""Positions to go on from that no page of ours gave out."""
 
 FREE = {"prefix", "rest", "realm"}
 """Parameters that every value is good for: the client's own words."""
@@ -90,19 +49,6 @@ ROUTE_OF = {
     if isinstance(route, APIRoute) and route.endpoint.__module__ not in UNBOUNDED
     for method in route.methods or ()
 }
-
-
-def fault(answer: httpx.Response) -> str | None:
-    """Why an answer is no refusal as every client can read it; None if it is one."""
-    if not 400 <= answer.status_code < 500:
-        return f"{answer.status_code}: {answer.text[:200]}"
-    if answer.request.method == "HEAD" or "text/html" in answer.headers["content-type"]:
-        return None
-    message = answer.headers.get("X-Error-Message", "")
-    if not (message and message.isascii() and message.isprintable()):
-        return f"X-Error-Message: {message!a}"
-    lacking = {"X-Request-Id", "X-Error-Code"} - {name.title() for name in answer.headers}
-    return f"lacks {lacking}" if lacking or not answer.json().get("error") else None
 
 
 def rows(seeded: SeededHub) -> dict[str, int]:
