@@ -51,7 +51,8 @@ class Scene:
         with named_database(server, name, f"TEMPLATE {original}"):
             clock, told = ManualClock(self.stage.clock.now()), dict(self.stage.acknowledged)
             first, second = (
-                Stage(settings, database, clock, acknowledged=told) for database in self.databases
+                Stage(settings, database, clock=clock, acknowledged=told)
+                for database in self.databases
             )
             try:
                 yield first, second

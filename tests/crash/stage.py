@@ -27,6 +27,7 @@ from app.jobs.runner import drain, run_one
 from app.restore.plan import load_plan
 from app.restore.reader import FileReader
 from app.settings import Settings
+from app.store.contract import ObjectStore
 from app.tasks import HANDLERS
 from tests.crash.wire import Killed, Wire
 from tests.fixtures.hub import open_test_hub
@@ -47,7 +48,9 @@ class Stage:
 
     settings: Settings
     db: Database | None = None
-    """To open each hub with; by default each has one of its own, and compiles all statements."""
+    store: ObjectStore | None = None
+    """To open each hub with. What is lent stays open, and each process goes on with its
+    connections; by default each has its own, and compiles all statements."""
     clock: ManualClock = field(default_factory=ManualClock)
     dies: Dies = lambda _step: False
     acknowledged: dict[Place, bytes] = field(default_factory=dict)
@@ -67,7 +70,7 @@ class Stage:
         create_user(self.hub, "alice", token="hf_alice")
 
     def _open(self) -> Hub:
-        hub = open_test_hub(self.settings, self.db)
+        hub = open_test_hub(self.settings, self.db, self.store)
         hub.clock = self.clock
         return hub
 
@@ -100,9 +103,16 @@ class Stage:
 
     def restart(self) -> None:
         """Another process opens the hub; jobs of the dead one are taken over."""
-        self.hub.close()
+        self.close()
         self.hub = self._open()
         self.clock.advance(self.settings.timers.job_lease_s + 1)
+
+    def close(self) -> None:
+        """The process ends; what it was lent stays open."""
+        if self.db is None:
+            self.hub.db.dispose()
+        if self.store is None:
+            self.hub.store.close()
 
     def check(self, *, deep: bool = False) -> None:
         """What was acknowledged comes back; rows and store agree."""

@@ -3,9 +3,8 @@
 import random
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,13 @@ from app.ingest.stream import ingest_stream
 from app.jobs.context import JobContext
 from app.jobs.runner import run_one
 from app.settings import Settings
+from app.store.contract import ObjectStore
 from app.tasks import HANDLERS
 from tests.crash import background, histories, uploads
 from tests.crash.samples import BASE, SHAPES, TUNED, random_bytes
 from tests.crash.stage import Act, Stage
+from tests.fixtures.hub import open_test_store
 from tests.fixtures.models import base_weights, tuned, weight_file
-from tests.fixtures.services import S3Server
 from tests.torture.budget import IS_LONG, Ledger, Summary, budget, piece_s, told
 
 FILES = [
@@ -53,7 +53,7 @@ PATHS = ["x.bin", "y.bin"]
 DAY_S = 24 * 3600
 STEPS = 50 if IS_LONG else 20
 """Of a history, at most."""
-Place = tuple[Settings, Database]
+Place = tuple[Settings, Database, ObjectStore | None]
 LANES = {"lfs": uploads.lfs_upload, "xet": uploads.xet_upload}
 
 
@@ -74,14 +74,15 @@ class HubMachine(RuleBasedStateMachine):
         self.branches = 0
         self.was_checked = True
         self.place = type(self).empty_hub()
-        self.stage = Stage(*self.place.__enter__(), dies=self._dies, lives_on=True)
+        settings, db, store = self.place.__enter__()
+        self.stage = Stage(settings, db, store, dies=self._dies, lives_on=True)
 
     def teardown(self) -> None:
         try:
             self.fuse = -1
             self.stage.finish()
         finally:
-            self.stage.hub.close()
+            self.stage.close()
             self.place.__exit__(None, None, None)
         self.summary.count("deaths", len(self.stage.deaths))
         self.summary.count("histories")
@@ -239,7 +240,7 @@ def embedded_places(
         def empty() -> Iterator[Place]:
             data.mkdir()
             (data / "hub.sqlite").write_bytes(migrated)
-            yield settings, database
+            yield settings, database, None
             database.dispose()
             shutil.rmtree(data)
 
@@ -247,17 +248,19 @@ def embedded_places(
 
 
 @contextmanager
-def production_places(
-    settings: Settings, server: S3Server
-) -> Iterator[Callable[[], AbstractContextManager[Place]]]:
-    """The same database, emptied, and another bucket's prefix for each."""
-    with Database(settings.resolved_database_url) as database:
+def production_places(settings: Settings) -> Iterator[Callable[[], AbstractContextManager[Place]]]:
+    """The same database and bucket, emptied; connections to both stay open."""
+    with (
+        Database(settings.resolved_database_url) as database,
+        closing(open_test_store(settings)) as store,
+    ):
         tables = ", ".join(table.name for table in Table.metadata.sorted_tables)
 
         @contextmanager
         def empty() -> Iterator[Place]:
-            url = server.url("clade-machine", uuid.uuid4().hex)
-            yield settings.model_copy(update={"store_url": url}), database
+            yield settings, database, store
+            for stat in list(store.list()):
+                store.delete(stat.key)
             with database.write() as session:
                 session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
 
@@ -305,7 +308,7 @@ def test_embedded_hub_agrees_with_a_dictionary(
 @pytest.mark.attacks
 @pytest.mark.timeout(0)
 def test_production_hub_agrees_with_a_dictionary(
-    production_settings: Settings, s3_server: S3Server, tell: Callable[[str], None]
+    production_settings: Settings, tell: Callable[[str], None]
 ):
-    with production_places(production_settings, s3_server) as empty:
+    with production_places(production_settings) as empty:
         play("production", empty, 40, tell)

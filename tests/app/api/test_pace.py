@@ -1,12 +1,13 @@
 """A body that does not come is given up; one that comes slowly, but fast enough, is not."""
 
+import math
 from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
 from app.api import pace
-from app.api.pace import Pace, TooSlow
+from app.api.pace import Pace, TooSlow, Uptake
 
 
 class Client:
@@ -62,3 +63,51 @@ def test_silence_ends_a_body():
 
     with pytest.raises(TooSlow, match=r"timers\.upload_idle_s"):
         anyio.run(take)
+
+
+def taken_until_given_up(nbytes: int, every_s: float, *, slowest_nbytes_s: int = 1024) -> float:
+    """Seconds until a client that takes ``nbytes`` every so often is given up; inf: never."""
+    uptake = Uptake(idle_s=300, slowest_nbytes_s=slowest_nbytes_s, burst_nbytes=BURST)
+    for number in range(1, 10_000):
+        try:
+            uptake.judge(every_s, nbytes)
+        except TooSlow:
+            return number * every_s
+    return math.inf
+
+
+BURST = 1 << 19
+
+
+@pytest.mark.parametrize("every_s", [0.1, 1, 60, 299])
+def test_who_takes_a_byte_now_and_then_is_given_up(every_s: float):
+    assert taken_until_given_up(1, every_s) <= BURST / (1024 - 1 / every_s) + every_s
+
+
+def test_who_takes_nothing_is_given_up_sooner():
+    assert taken_until_given_up(0, 10) == 300
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "setting"), [(0, r"timers\.download_idle_s"), (1, r"limits\.download_nbytes_s")]
+)
+def test_it_is_told_what_gave_up(nbytes: int, setting: str):
+    uptake = Uptake(idle_s=300, slowest_nbytes_s=1024, burst_nbytes=BURST)
+    with pytest.raises(TooSlow, match=setting):
+        uptake.judge(1000, nbytes)
+
+
+@pytest.mark.parametrize(("nbytes", "every_s"), [(1024, 1), (10_000, 9), (BURST // 2, 250)])
+def test_who_takes_enough_is_not(nbytes: int, every_s: float):
+    assert taken_until_given_up(nbytes, every_s) == math.inf
+
+
+def test_without_a_slowest_pace_silence_alone_counts():
+    assert taken_until_given_up(1, 299, slowest_nbytes_s=0) == math.inf
+
+
+def test_speed_now_pays_for_no_slowness_later():
+    uptake = Uptake(idle_s=300, slowest_nbytes_s=1024, burst_nbytes=BURST)
+    uptake.judge(1, 1 << 40)
+    with pytest.raises(TooSlow):
+        uptake.judge(1000, 1)

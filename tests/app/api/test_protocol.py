@@ -1,12 +1,22 @@
 """What comes before routes: endless heads, bodies of no certain length, unknown addresses."""
 
+import asyncio
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
-from tests.fixtures.api import LiveHub
+from app.api.protocol import bounded_http
+from app.hub import Hub
+from app.serve import http_config
+from app.settings import Settings, Timers
+from tests.fixtures.api import LiveHub, running_server
 
 POST = "POST /api/repos/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -77,6 +87,77 @@ def test_headers_beyond_their_limit_are_refused(live_hub: LiveHub, pieces: list[
 def test_headers_below_their_limit_pass(live_hub: LiveHub) -> None:
     status, _, body = ask(live_hub, GET + "X-Long: " + "a" * 16_000 + "\r\n\r\n")
     assert (status, body) == (200, {"status": "ok"})
+
+
+def test_who_says_nothing_or_never_ends_a_head_is_given_up(hub: Hub) -> None:
+    """Each connection costs a descriptor, however slowly its head comes."""
+    with impatient_server(hub, 2.0) as live_hub:
+        address = urlsplit(live_hub.url)
+        with socket.create_connection((address.hostname, address.port), timeout=30) as silent:
+            message = refused(ask(live_hub, GET + "X-Slow: "), 408, "LimitExceeded")
+            assert "timers.head_s" in message
+            assert silent.recv(1) == b""
+
+
+@contextmanager
+def impatient_server(hub: Hub, head_s: float) -> Iterator[LiveHub]:
+    """Serves with heads due so soon."""
+    timers = hub.settings.timers.model_copy(update={"head_s": head_s})
+    hub.settings = hub.settings.model_copy(update={"timers": timers})
+    with running_server(hub) as url:
+        yield LiveHub(hub, url, Path())
+
+
+def test_a_head_sent_ahead_waits_for_the_answer_before_it() -> None:
+    """The next request's head is as late as this one's answer: that is ours, not the client's."""
+
+    async def play() -> tuple[list[bytes], list[bytes]]:
+        transport, settings = Recorded(), Settings(timers=Timers(head_s=1000))
+        protocol = bounded_http(settings)(
+            http_config(answer_when_told, settings), ServerState(), {}, asyncio.get_running_loop()
+        )
+        protocol.connection_made(transport)
+        protocol.data_received((GET + "\r\n" + GET + "X-Slow: ").encode())
+        protocol._end_without_head()
+        before = list(transport.written)
+        told.set()
+        await asyncio.gather(*protocol.tasks)
+        protocol._end_without_head()
+        return before, transport.written
+
+    told = asyncio.Event()
+
+    async def answer_when_told(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await told.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    before, after = asyncio.run(play())
+    assert before == []
+    assert [line for line in b"".join(after).split(b"\r\n") if b"HTTP/1.1" in line] == [
+        b"HTTP/1.1 204 No Content",
+        b"HTTP/1.1 408 Request Timeout",
+    ]
+
+
+class Recorded(asyncio.Transport):
+    """A connection that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": socket.socket()})
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.get_extra_info("socket").close()
+
+    def resume_reading(self) -> None:
+        """Nothing to resume."""
 
 
 def test_long_urls_are_refused(live_hub: LiveHub) -> None:

@@ -63,6 +63,22 @@ def test_each_holds_one_item_and_others_are_served(
         assert (pool.readers, pool.held_nbytes) == (STALLED, STALLED * MIB)
 
 
+def test_who_takes_a_little_now_and_then_is_given_up(
+    hub: Hub, model: StoredFile, pool: RestorePool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes something again and again, never much: the silence alone would let it go on."""
+    limits = hub.settings.limits.model_copy(update={"download_nbytes_s": 1 << 40})
+    timers = hub.settings.timers.model_copy(update={"download_idle_s": 0.05})
+    hub.settings = hub.settings.model_copy(update={"limits": limits, "timers": timers})
+    with running_server(hub) as base, stalled(base) as connection:
+        received = 64
+        with contextlib.suppress(ConnectionResetError):
+            received += sum(map(len, iter(lambda: connection.recv(4096), b"")))
+        assert received < len(model.data)
+        assert (pool.readers, pool.held_nbytes) == (0, 0)
+    assert "limits.download_nbytes_s" in capsys.readouterr().out
+
+
 def test_callers_wait_in_lines_of_their_own(
     publisher: Publisher, model: StoredFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
