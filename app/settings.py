@@ -59,6 +59,12 @@ class Limits(BaseModel):
     upload_nbytes_s: int = Field(
         1024, ge=0, description="Slowest upload, bytes a second; what is slower is given up."
     )
+    download_nbytes_s: int = Field(
+        1024,
+        ge=0,
+        description="Slowest download, bytes a second, over some minutes; what is slower is given "
+        "up.",
+    )
     regular_nbytes: int = Field(
         10 * MIB, description="Files from this size on go through LFS or Xet, not into the commit."
     )
@@ -143,6 +149,9 @@ class Timers(BaseModel):
     replaced_s: float = Field(24 * 3600, description="Life of an object after it was replaced.")
     plan_s: float = Field(600, description="Life of a restore plan before it is made anew.")
     presign_s: float = Field(600, description="Life of a presigned URL.")
+    head_s: float = Field(
+        60, gt=0, description="Time for the head of a request; who takes longer is answered 408."
+    )
     upload_idle_s: float = Field(60, description="Silence after which an upload is given up.")
     download_idle_s: float = Field(
         300,

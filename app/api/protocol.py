@@ -1,7 +1,8 @@
 """HTTP/1.1 with bounds on what precedes a body and on how long an answer waits for its reader.
 
-uvicorn's parser takes heads of any length and answers what is not HTTP in plain text; its answers
-wait for ever. Limits: RFC 9110 section 4.1 (414) and RFC 6585 section 5 (431).
+uvicorn's parser takes heads of any length, for ever, and answers what is not HTTP in plain text;
+its answers wait for ever. Limits: RFC 9110 sections 4.1 (414) and 15.5.9 (408), RFC 6585 section 5
+(431).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from http import HTTPStatus
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.api.pace import TooSlow, Uptake
 from app.settings import Settings
 
 UNSENT_NBYTES = 512 << 10
@@ -42,8 +44,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     settings: Settings
 
+    _uptake: Uptake
+    _head_due: asyncio.TimerHandle | None = None
     _waiting: asyncio.TimerHandle | None = None
     _backlog_nbytes = 0
+    _waiting_since = 0.0
     _refusal: Refusal = MALFORMED
     _head_nbytes = 0
     _unparsed_nbytes = 0
@@ -53,13 +58,17 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there."""
         super().connection_made(transport)
+        self._uptake = Uptake.of(self.settings, UNSENT_NBYTES)
+        self._expect_head()
         connection = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_NOTSENT_LOWAT") and connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_NBYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
-        self._stop_waiting()
+        for timer in (self._head_due, self._waiting):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -69,7 +78,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """It took what was there."""
-        self._stop_waiting()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+            self._judge()
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -87,6 +99,8 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._head_nbytes = 0
+        if self._head_due is None:  # the first one was due from the connection on
+            self._expect_head()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -110,6 +124,13 @@ class BoundedHttp(HttpToolsProtocol):
             self._refusal = self._head_refusal()
             raise HeadTooLong
         super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The end of a head."""
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
@@ -139,27 +160,39 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.transport.close()
 
+    def _expect_head(self) -> None:
+        self._head_due = self.loop.call_later(self.settings.timers.head_s, self._end_without_head)
+
+    def _end_without_head(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._expect_head()  # its answer to an earlier request is on the way
+            return
+        if self.scope is None:
+            self.transport.close()  # it said nothing
+            return
+        message = f"no whole head within {self.settings.timers.head_s:g} seconds (timers.head_s)"
+        self._refusal = HTTPStatus.REQUEST_TIMEOUT, "LimitExceeded", message
+        self.send_400_response("")
+
     def _wait(self) -> None:
         self._backlog_nbytes = self.transport.get_write_buffer_size()
-        idle_s = self.settings.timers.download_idle_s
-        self._waiting = self.loop.call_later(idle_s, self._end_if_stalled)
+        self._waiting_since = self.loop.time()
+        self._waiting = self.loop.call_later(self._uptake.idle_s, self._wait_on)
 
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
-
-    def _end_if_stalled(self) -> None:
-        if self.transport.get_write_buffer_size() < self._backlog_nbytes:
+    def _wait_on(self) -> None:
+        if self._judge():
             self._wait()
-            return
-        log.warning(
-            "answer given up: its client takes nothing",
-            setting="timers.download_idle_s",
-            idle_s=self.settings.timers.download_idle_s,
-            client=self.client and self.client[0],
-        )
-        self.transport.abort()
+
+    def _judge(self) -> bool:
+        """End the connection, and say False, if its client does not keep the pace."""
+        taken_nbytes = self._backlog_nbytes - self.transport.get_write_buffer_size()
+        try:
+            self._uptake.judge(self.loop.time() - self._waiting_since, taken_nbytes)
+        except TooSlow as error:
+            log.warning("answer given up", why=str(error), client=self.client and self.client[0])
+            self.transport.abort()
+            return False
+        return True
 
     def _head_refusal(self) -> Refusal:
         most = self.settings.limits.http_head_nbytes

@@ -4,21 +4,23 @@ A client that decodes for itself fetches extents: ranges of objects that hold no
 it was given. Neighbours in a pack may belong to others, so an extent never spans a gap.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.contents.reading import read_runs, read_stored
 from app.contents.refs import EncodingRef, StoredRange, load_object_ranges
+from app.digest import PIECE_BYTES
 from app.errors import ContentNotFound
 from app.hub import Hub
 from app.restore.plan import FilePlan
+from app.restore.pool import shared_pool
 from app.restore.reader import ReaderClosed
 
 EXTENT_NBYTES = 8 << 20
 """Encodings are bundled up to this size; a longer one has an extent of its own."""
 
 WINDOW_NBYTES = 4 << 20
-"""Stored bytes read at a time."""
+"""Stored bytes read at a time, once a client has shown that it takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class ExtentReader:
 
     def __init__(self, hub: Hub, object_id: int, start: int, stop: int) -> None:
         self._hub = hub
+        self._pool = shared_pool(hub.settings.restore_threads)
         self._start = start
+        self._taken_nbytes = 0
         self._closed = False
         with hub.db.read() as session:
             self._parts = load_object_ranges(session, object_id, start, stop)
@@ -89,27 +93,48 @@ class ExtentReader:
             raise ContentNotFound("these bytes were stored anew; ask for a new plan")
 
     def stream(self, start: int, stop: int) -> Iterator[memoryview]:
-        """Bytes ``[start, stop)`` of the extent. Raises as ``read_stored`` does."""
+        """Bytes ``[start, stop)`` of the extent. Raises as ``read_stored`` does.
+
+        As in a :class:`FileReader`, who takes nothing costs a piece and no more.
+        """
         at, end = self._start + start, self._start + stop
-        for group in _windows(self._parts):
-            whole = read_runs(self._hub, group) if len(group) > 1 else {}
-            for part in group:
-                while part.start <= at < min(end, part.start + part.stored_nbytes):
-                    if self._closed:
-                        raise ReaderClosed("the download was closed")
-                    first = at - part.start
-                    last = min(end - part.start, part.stored_nbytes, first + WINDOW_NBYTES)
-                    data = whole.get((part.key, part.start))
-                    yield (
-                        read_stored(self._hub, part, first, last)
-                        if data is None
-                        else data[first:last]
-                    )
-                    at = part.start + last
+        touched = [
+            part
+            for part in self._parts
+            if part.start < end and at < part.start + part.stored_nbytes
+        ]
+        self._pool.enter()
+        try:
+            for group in _windows(touched, self._window):
+                whole = read_runs(self._hub, group) if len(group) > 1 else {}
+                for part in group:
+                    while part.start <= at < min(end, part.start + part.stored_nbytes):
+                        if self._closed:
+                            raise ReaderClosed("the download was closed")
+                        first = at - part.start
+                        last = min(end - part.start, part.stored_nbytes, self._ahead_of(first))
+                        data = whole.get((part.key, part.start))
+                        yield (
+                            read_stored(self._hub, part, first, last)
+                            if data is None
+                            else data[first:last]
+                        )
+                        self._taken_nbytes += last - first
+                        at = part.start + last
+        finally:
+            self._pool.leave()
 
     def close(self) -> None:
         """Stop before the next window."""
         self._closed = True
+
+    def _window(self) -> int:
+        """What may be read ahead of the client, a piece at least."""
+        return min(self._pool.window(WINDOW_NBYTES), PIECE_BYTES + 2 * self._taken_nbytes)
+
+    def _ahead_of(self, first: int) -> int:
+        """Where a read from ``first`` may end: pieces are read, and checked, as wholes."""
+        return (first + self._window()) // PIECE_BYTES * PIECE_BYTES
 
 
 def _continues(group: list[EncodingRef], ref: EncodingRef, own: set[int]) -> bool:
@@ -122,12 +147,12 @@ def _continues(group: list[EncodingRef], ref: EncodingRef, own: set[int]) -> boo
     )
 
 
-def _windows(parts: Sequence[StoredRange]) -> Iterator[list[StoredRange]]:
-    """Runs of parts that together fit a window; a longer part alone."""
+def _windows(parts: Sequence[StoredRange], room: Callable[[], int]) -> Iterator[list[StoredRange]]:
+    """Runs of parts that together fit the window as it is by then; a longer part alone."""
     group: list[StoredRange] = []
     nbytes = 0
     for part in parts:
-        if group and nbytes + part.stored_nbytes > WINDOW_NBYTES:
+        if group and nbytes + part.stored_nbytes > room():
             yield group
             group, nbytes = [], 0
         group.append(part)
