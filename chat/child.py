@@ -6,13 +6,16 @@ files and code, not from time and memory: that is for the kernel, which ends thi
 
 import json
 import os
+import re
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
+from jinja2.defaults import DEFAULT_NAMESPACE
 from transformers.utils.chat_template_utils import render_jinja_template
 
 REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -20,6 +23,20 @@ REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeErr
 
 TOLD_CHARACTERS = 2000
 """So much of what a template says when it refuses messages is passed on."""
+
+
+OURS = {
+    "add_generation_prompt",
+    "chat_template",
+    "continue_final_message",
+    "conversations",
+    "messages",
+    "raise_exception",
+    "return_assistant_tokens_mask",
+    "strftime_now",
+    *DEFAULT_NAMESPACE,
+}
+"""Names that no client may give a meaning to."""
 
 
 def main() -> None:
@@ -53,11 +70,21 @@ def render(request: dict[str, Any], characters: int) -> dict[str, str]:
         (text,), _ = render_jinja_template(
             conversations=[request["messages"]],
             chat_template=request["template"],
-            **request["variables"],
+            **granted(request["template"], request["wishes"], request["variables"]),
         )
     except REFUSALS as error:
         return {"refused": str(error)[:TOLD_CHARACTERS]}
     return {"text": text} if len(text) <= characters else {"over": "length"}
+
+
+def granted(
+    template: str, wishes: Mapping[str, Any], variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``variables``, and of the wishes those for which the template has a word and nobody else."""
+    if not wishes:
+        return dict(variables)
+    names = wishes.keys() & set(re.findall(r"\w+", template)) - OURS - variables.keys()
+    return {name: wishes[name] for name in names} | dict(variables)
 
 
 def _bound_memory(nbytes: int) -> None:

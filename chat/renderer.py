@@ -17,25 +17,18 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from chat import child
-
-CPU_S = 2
-"""Processor time of one rendering, seconds; ordinary ones take less than a millisecond."""
-
-MEMORY_NBYTES = 512 << 20
-"""Memory of one rendering, beside what the process needs to be there."""
-
-CHARACTERS = 32 << 20
-"""Longest text; request bodies and lines of training data are shorter."""
-
-WALL_S = 60.0
-"""After this time the process is taken for lost, however little it did."""
+from chat.bounds import Bounds
 
 OVER = {
-    "memory": f"it takes more than {MEMORY_NBYTES >> 20} MiB of memory",
+    "size": "it is longer than {0.template_nbytes:,} bytes (limit: templates.template_nbytes)",
+    "memory": "it takes more than {0.memory_nbytes:,} bytes of memory (limit: "
+    "templates.memory_nbytes)",
     "depth": "its macros or blocks are nested too deeply",
-    "length": f"it makes more than {CHARACTERS:,} characters of them",
-    "time": f"it takes more than {CPU_S} s of processor time",
-    "lost": f"the process that renders it ended, or did not answer within {WALL_S:.0f} s",
+    "length": "it makes more than {0.characters:,} characters of them (limit: "
+    "templates.characters)",
+    "time": "it takes more than {0.cpu_s} s of processor time (limit: templates.cpu_s)",
+    "lost": "the process that renders it ended, or did not answer within {0.wall_s:g} s (limit: "
+    "templates.wall_s)",
 }
 """What is said of a template that leaves a bound."""
 
@@ -56,11 +49,13 @@ def render_chat(
     messages: Sequence[Mapping[str, Any]],
     *,
     chat_template: str | None = None,
+    wishes: Mapping[str, Any] | None = None,
     **variables: Any,
 ) -> str:
     """The text that ``tokenizer.apply_chat_template(…, tokenize=False)`` gives, within bounds.
 
-    ``variables``: its other arguments and whatever the template reads, as plain JSON. Raises
+    ``variables``: its other arguments, as plain JSON. ``wishes``: what a client says beside its
+    messages; of it the template gets what it reads, and nothing that is ours to say. Raises
     TemplateRefused, TemplateTooCostly, and ValueError if there is no template.
     """
     template = tokenizer.get_chat_template(chat_template, variables.get("tools"))
@@ -68,15 +63,15 @@ def render_chat(
         raise TemplateRefused("there are no messages")
     # As apply_chat_template has it: templates take a missing key better than None.
     present = [{k: v for k, v in message.items() if v is not None} for message in messages]
-    return shared_renderer().render(
-        template, present, {**tokenizer.special_tokens_map, **variables}
-    )
+    ours = {**tokenizer.special_tokens_map, **variables}
+    return shared_renderer().render(template, present, ours, wishes or {})
 
 
 class ChatRenderer:
     """One process and who waits for it. Thread-safe; renders one chat at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()  # pyright: ignore[reportCallIssue]
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
@@ -88,10 +83,23 @@ class ChatRenderer:
             self._running()
 
     def render(
-        self, template: str, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]
+        self,
+        template: str,
+        messages: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        wishes: Mapping[str, Any],
     ) -> str:
         """The text. Raises as :func:`render_chat`."""
-        asked = {"template": template, "messages": messages, "variables": variables}
+        if len(template) > self.bounds.template_nbytes or (
+            len(template.encode(errors="replace")) > self.bounds.template_nbytes
+        ):
+            raise TemplateTooCostly(self._told("size"))
+        asked = {
+            "template": template,
+            "messages": messages,
+            "variables": variables,
+            "wishes": wishes,
+        }
         try:
             line = json.dumps(asked, default=_placeholder).encode() + b"\n"
         except RecursionError as error:
@@ -102,7 +110,7 @@ class ChatRenderer:
                 self._end()
                 self._running()  # for the next one, who need not wait for all of its start
         if "over" in answer:
-            raise TemplateTooCostly(OVER[answer["over"]])
+            raise TemplateTooCostly(self._told(answer["over"]))
         if "refused" in answer:
             raise TemplateRefused(answer["refused"])
         return answer["text"]
@@ -112,6 +120,9 @@ class ChatRenderer:
         with self._lock:
             self._end()
 
+    def _told(self, bound: str) -> str:
+        return OVER[bound].format(self.bounds)
+
     def _ask(self, line: bytes) -> dict[str, str]:
         process = self._running()
         assert process.stdin is not None
@@ -120,7 +131,7 @@ class ChatRenderer:
             process.stdin.flush()
         except BrokenPipeError:
             return {"over": "lost"}
-        answer = _read_line(process)
+        answer = _read_line(process, self.bounds.wall_s)
         if answer:
             return json.loads(answer)
         process.kill()
@@ -135,12 +146,7 @@ class ChatRenderer:
             # Threads of BLAS would take address space each; nothing here multiplies matrices.
             alone = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    child.__name__,
-                    *map(str, (CPU_S, MEMORY_NBYTES, CHARACTERS)),
-                ],
+                [sys.executable, "-m", child.__name__, *map(str, self._kept_by_child())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=kept | alone,
@@ -148,6 +154,9 @@ class ChatRenderer:
             )
             self.starts += 1
         return self._process
+
+    def _kept_by_child(self) -> tuple[int, int, int]:
+        return self.bounds.cpu_s, self.bounds.memory_nbytes, self.bounds.characters
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -158,13 +167,13 @@ class ChatRenderer:
             process.communicate()
 
 
-def _read_line(process: subprocess.Popen[bytes]) -> bytes:
+def _read_line(process: subprocess.Popen[bytes], wall_s: float) -> bytes:
     """The next line of its output; empty if it ended or stays silent for too long."""
     assert process.stdout is not None
     got: list[bytes] = []
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(WALL_S):
+        while selector.select(wall_s):
             part = os.read(process.stdout.fileno(), 1 << 20)
             if not part:
                 return b""
@@ -181,7 +190,7 @@ def _placeholder(value: object) -> str:
 
 @cache
 def shared_renderer() -> ChatRenderer:
-    """The one of this process."""
+    """The one of this process. Raises ValueError for bounds that are none."""
     renderer = ChatRenderer()
     atexit.register(renderer.close)
     return renderer

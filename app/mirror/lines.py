@@ -10,7 +10,7 @@ from app.mirror.cutting import PartCutter
 from app.mirror.order import FetchOrder, Span
 from app.mirror.parts import Part
 from app.mirror.remote_object import RemoteObject
-from app.settings import Mirror
+from app.mirror_settings import Mirror
 
 FRUIT_NBYTES = 64 << 10
 FRUITLESS = 3

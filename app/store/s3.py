@@ -219,10 +219,11 @@ class S3Store(ObjectStore):
             return method(**where, **arguments)
 
     def _sign(self, operation: str, key: str, expires_s: float, **arguments: Any) -> str:
+        where = self._where(key)
         with store_errors(f"presign {key}"):
             return self._signer.generate_presigned_url(
                 operation,
-                Params={**self._where(key), **arguments},
+                Params={**where, **arguments},
                 ExpiresIn=max(1, round(expires_s)),
             )
 

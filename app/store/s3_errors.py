@@ -28,10 +28,13 @@ FULL = {"XMinioStorageFull", "QuotaExceeded", "EntityTooLarge"}
 
 @contextmanager
 def store_errors(what: str) -> Iterator[None]:
-    """Turn the client's errors into the contract's; ``what`` names the operation in messages."""
+    """Turn the client's errors into the contract's; ``what`` names the operation in messages.
+
+    ValueError is what botocore makes of an answer whose dates or numbers are none.
+    """
     try:
         yield
-    except (ClientError, BotoCoreError, HTTPError) as error:
+    except (ClientError, BotoCoreError, HTTPError, ValueError) as error:
         raise _meaning(error, what) from error
 
 

@@ -75,11 +75,13 @@ async def chat(request: Request, body: ChatBody, service: ServiceDep) -> Respons
         raise ApiError(400, "only text answers are supported", param="response_format")
     service.adapter_of(body.model)
     prompts = service.served.prompts
-    options = {**body.chat_template_kwargs, "add_generation_prompt": body.add_generation_prompt}
+    options = {"add_generation_prompt": body.add_generation_prompt}
     if body.continue_final_message:
         options |= {"add_generation_prompt": False, "continue_final_message": True}
     messages = [message.as_template_input() for message in body.messages]
-    prompt = await asyncio.to_thread(prompts.encode_chat, messages, **options)
+    prompt = await asyncio.to_thread(
+        prompts.encode_chat, messages, body.chat_template_kwargs, **options
+    )
     room = service.room_for(len(prompt))
     wanted = body.max_completion_tokens or body.max_tokens
     try:

@@ -1,7 +1,7 @@
 """A model's tokenizer as the API needs it: prompts and chats to token ids, tokens to text."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -43,8 +43,10 @@ class Prompts:
             return list(prompt)
         return self._ids(prompt, special=True)
 
-    def encode_chat(self, messages: list[dict[str, Any]], **options: Any) -> list[int]:
-        """Token ids of a chat by the model's template; ``options`` are passed to it."""
+    def encode_chat(
+        self, messages: list[dict[str, Any]], wishes: Mapping[str, Any], **options: bool
+    ) -> list[int]:
+        """Token ids of a chat by the model's template; ``wishes``: what else a client gives it."""
         tokenizer = self._needed()
         if not (self._template or tokenizer.chat_template):
             raise ApiError(
@@ -54,7 +56,9 @@ class Prompts:
                 param="messages",
             )
         try:
-            text = render_chat(tokenizer, messages, chat_template=self._template, **options)
+            text = render_chat(
+                tokenizer, messages, chat_template=self._template, wishes=wishes, **options
+            )
         except TemplateTooCostly as error:
             raise ApiError(
                 400,

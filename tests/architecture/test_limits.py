@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Limits, Quotas, Rates, Timers
+from chat.bounds import Bounds
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
@@ -26,7 +27,13 @@ def default_of(value: object) -> str:
 
 @pytest.mark.parametrize(
     ("group", "model"),
-    [("limits", Limits), ("timers", Timers), ("rates", Rates), ("quotas", Quotas)],
+    [
+        ("limits", Limits),
+        ("timers", Timers),
+        ("rates", Rates),
+        ("quotas", Quotas),
+        ("templates", Bounds),
+    ],
 )
 def test_the_page_has_every_setting_and_no_other(group: str, model: type) -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{group}.")]

@@ -65,9 +65,12 @@ def test_importing_the_hub_loads_neither_torch_nor_numba() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    from app.settings import Jobs, Limits, Mirror, Quotas, Rates, Settings, Timers, Tuning
+    from app.mirror_settings import Mirror
+    from app.settings import Jobs, Limits, Quotas, Rates, Settings, Timers
+    from app.training_settings import Tuning
+    from chat.bounds import Bounds
 
-    for model in (Settings, Limits, Timers, Jobs, Rates, Quotas, Mirror, Tuning):
+    for model in (Settings, Limits, Timers, Jobs, Rates, Quotas, Mirror, Tuning, Bounds):
         for name, field in model.model_fields.items():
             nested = (
                 name in {"limits", "timers", "jobs", "rates", "quotas", "mirror", "tuning"}

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
+from app.settings import Settings
+from chat.bounds import Bounds
 from chat.renderer import (
     ChatRenderer,
     TemplateRefused,
@@ -70,25 +72,34 @@ TURNS = st.lists(
     min_size=1,
     max_size=4,
 )
+TIME, MEMORY = r"2 s .* templates\.cpu_s", r"536,870,912 .* templates\.memory_nbytes"
 HOSTILE = {
+    "much text": ("x" * 65_537, r"65,536 .* templates\.template_nbytes"),
+    "much text of few letters": ("大" * 30_000, r"templates\.template_nbytes"),
     "nested loops": (
         "{% set r = range(99999) %}" + "{% for a in r %}" * 4 + "{% endfor %}" * 4,
-        "2 s",
+        TIME,
     ),
-    "one filter": ("{{ (range(99999)|list * 99)|sort|unique|list|length }}" * 9, "2 s|512 MiB"),
-    "a power": ("{{ 7 ** (10 ** 9) }}", "2 s|512 MiB"),
-    "a repetition": ("{{ 'x' * 10 ** 9 }}", "512 MiB"),
-    "a huge repetition": ("{{ 'x' * 10 ** 15 }}", "512 MiB"),
+    "one filter": (
+        "{{ (range(99999)|list * 99)|sort|unique|list|length }}" * 9,
+        f"{TIME}|{MEMORY}",
+    ),
+    "a power": ("{{ 7 ** (10 ** 9) }}", f"{TIME}|{MEMORY}"),
+    "a repetition": ("{{ 'x' * 10 ** 9 }}", MEMORY),
+    "a huge repetition": ("{{ 'x' * 10 ** 15 }}", MEMORY),
     "doubling": (
         "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s * 2 %}{% endfor %}",
-        "512 MiB",
+        MEMORY,
     ),
-    "padding": ("{{ 'x'.center(10 ** 9) }}", "512 MiB"),
-    "a format": ("{{ '%1000000000d' % 1 }}", "512 MiB"),
-    "much output": ("{% for i in range(40000) %}{{ 'x' * 1000 }}{% endfor %}", "33,554,432"),
+    "padding": ("{{ 'x'.center(10 ** 9) }}", MEMORY),
+    "a format": ("{{ '%1000000000d' % 1 }}", MEMORY),
+    "much output": (
+        "{% for i in range(40000) %}{{ 'x' * 1000 }}{% endfor %}",
+        r"33,554,432 .* templates\.characters",
+    ),
     "a macro in itself": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested too deeply"),
-    "deep blocks": ("{% if 1 %}" * 5000 + "{% endif %}" * 5000, "nested too deeply"),
-    "deep brackets": ("{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}", "nested too deeply"),
+    "deep blocks": ("{% if 1 %}" * 2500 + "{% endif %}" * 2500, "nested too deeply"),
+    "deep brackets": ("{{ " + "(" * 25_000 + "1" + ")" * 25_000 + " }}", "nested too deeply"),
 }
 
 
@@ -137,6 +148,57 @@ def test_a_hostile_template_ends_at_a_bound(tokenizer, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("bounds", "template", "setting"),
+    [
+        ({"template_nbytes": 10}, "{{ 123456789 }}", r"10 bytes .*templates\.template_nbytes"),
+        ({"cpu_s": 1}, HOSTILE["nested loops"][0], r"1 s .*templates\.cpu_s"),
+        ({"memory_nbytes": 64 << 20}, "{{ 'x' * 10 ** 8 }}", r"67,108,864 .*memory_nbytes"),
+        ({"characters": 3}, "four", r"3 characters .*templates\.characters"),
+        ({"wall_s": 1e-9}, "x", r"templates\.wall_s"),
+    ],
+)
+def test_every_bound_is_a_setting_that_its_error_names(bounds, template, setting) -> None:
+    renderer = ChatRenderer(Bounds(**bounds))
+    try:
+        with pytest.raises(TemplateTooCostly, match=setting):
+            renderer.render(template, [], {}, {})
+    finally:
+        renderer.close()
+
+
+def test_the_environment_sets_bounds_and_takes_no_other_names(monkeypatch) -> None:
+    monkeypatch.setenv("CLADE_TEMPLATES__CPU_S", "7")
+    assert Bounds().cpu_s == 7
+    assert Settings().timers  # the hub hands it on to the trainer that it keeps
+    monkeypatch.setenv("CLADE_TEMPLATES__CPU", "7")
+    with pytest.raises(ValueError, match=r"CLADE_TEMPLATES__CPU is no setting.*__CPU_S"):
+        Bounds()
+
+
+def test_clients_wish_for_what_the_template_reads_and_for_nothing_of_ours(tokenizer) -> None:
+    template = "{{ thinking }}|{{ messages|length }}|{{ add_generation_prompt }}|{{ bos_token }}"
+    wishes = {
+        "thinking": "yes",
+        "messages": [],
+        "add_generation_prompt": "no",
+        "bos_token": "other",
+        "chat_template": "{{ 'mine' }}",
+        "conversations": [[]],
+        "tokenizer": 1,
+        "self": 2,
+        "return_assistant_tokens_mask": True,
+        "continue_final_message": True,
+    }
+    chat = [{"role": "user", "content": "hi"}]
+    expected = tokenizer.apply_chat_template(
+        chat, chat_template=template, tokenize=False, thinking="yes", add_generation_prompt=True
+    )
+    assert expected.startswith("yes|1|True|")
+    asked = {"chat_template": template, "add_generation_prompt": True}
+    assert render_chat(tokenizer, chat, wishes=wishes, **asked) == expected
+
+
+@pytest.mark.parametrize(
     ("template", "says"),
     [
         (GEMMA, "System role not supported"),
@@ -166,11 +228,11 @@ def test_messages_that_are_nested_without_end_are_refused(tokenizer) -> None:
 def test_a_process_that_was_killed_is_replaced() -> None:
     renderer = ChatRenderer()
     try:
-        assert renderer.render("{{ a }}", [], {"a": "ä"}) == "ä"
+        assert renderer.render("{{ a }}", [], {"a": "ä"}, {}) == "ä"
         assert renderer._process is not None
         os.kill(renderer._process.pid, signal.SIGKILL)
         renderer._process.wait()
-        assert renderer.render("{{ a }}", [], {"a": 1}) == "1"
+        assert renderer.render("{{ a }}", [], {"a": 1}, {}) == "1"
         assert renderer.starts == 2
     finally:
         renderer.close()

@@ -14,7 +14,8 @@ from app.errors import HubError
 from app.mirror.demand import Wanted, demand
 from app.mirror.upkeep import fetch_ahead, refresh
 from app.mirror.upstream import RepoAddress
-from app.settings import Mirror, Settings
+from app.mirror_settings import Mirror
+from app.settings import Settings
 from tests.crash.damage import zeroed
 from tests.crash.histories import delete
 from tests.crash.samples import random_bytes

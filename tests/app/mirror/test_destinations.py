@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from app.errors import UpstreamLied
 from app.mirror.destinations import Destinations, is_public
-from app.settings import Mirror, Settings
+from app.mirror_settings import Mirror
+from app.settings import Settings
 
 INNER = [
     *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),

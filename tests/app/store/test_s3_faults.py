@@ -184,6 +184,21 @@ def test_answer_cut_off_is_unavailable(proxy: Proxy, store: S3Store):
     assert store.read("o/a", 0, 10) == b"0123456789"
 
 
+def test_listing_with_a_date_that_is_none_is_unavailable(proxy: Proxy, store: S3Store):
+    """One wrong byte on the way: found by a long run of the bad network."""
+    store.put("o/a", [b"0123456789"])
+
+    def spoilt(answer: httpx.Response) -> tuple[int, bytes]:
+        before, tag, after = answer.content.partition(b"<LastModified>")
+        assert tag
+        return 200, before + tag + after[:7] + b"," + after[8:]
+
+    proxy.rules.append(Rule("GET", "list-type=2", spoilt))
+    with pytest.raises(StoreUnavailable, match="Invalid timestamp"):
+        list(store.list())
+    assert [stat.key for stat in store.list()] == ["o/a"]
+
+
 def test_server_that_ignores_ranges_is_not_believed(proxy: Proxy, store: S3Store):
     store.put("o/a", [b"0123456789"])
     proxy.rules.append(Rule("GET", "o/a", lambda _answer: (200, b"0123456789")))

@@ -22,13 +22,19 @@ def test_the_client_is_told_which_template_and_which_bound() -> None:
     service = service_of(prompts=Prompts(tokenizer, origin="mallory/hostile"))
     with serving(service) as running:
         client = running.client()
-        for content, bound in (("loop", "2 s of processor time"), ("fill", "512 MiB of memory")):
+        for content, bound in (
+            ("loop", r"templates\.cpu_s"),
+            ("fill", r"templates\.memory_nbytes"),
+        ):
             asked = [{"role": "user", "content": content}]
             with pytest.raises(BadRequestError, match=bound) as caught:
                 client.chat.completions.create(model=NAME, messages=asked)
             assert caught.value.code == "chat_template_too_costly"
             assert "template of mallory/hostile" in str(caught.value)
             assert "--chat-template" in str(caught.value)
-        done = client.chat.completions.create(model=NAME, messages=HI, max_tokens=2)
+        reserved = dict.fromkeys(["messages", "self", "wishes", "chat_template", "tokenizer"], 1)
+        done = client.chat.completions.create(
+            model=NAME, messages=HI, max_tokens=2, extra_body={"chat_template_kwargs": reserved}
+        )
         assert done.usage.prompt_tokens == 2
         assert running.settled()

@@ -90,7 +90,7 @@ def test_a_template_that_takes_too_much_is_told_and_not_tried_again(tokenizer, t
     file.write_text((json.dumps({"messages": CHAT}) + "\n") * 9)
     shared_renderer().start()
     before = shared_renderer().starts
-    with pytest.raises(BadData, match=r"line 1, messages: .*512 MiB of memory") as caught:
+    with pytest.raises(BadData, match=r"line 1, messages: .*templates\.memory_nbytes") as caught:
         load_dataset(file, Renderer(tokenizer, HOSTILE), 1000, tmp_path / "cache")
     assert len(caught.value.faults) == 1
     assert shared_renderer().starts == before + 1

@@ -195,7 +195,7 @@ def test_who_slept_through_its_lease_changes_nothing(
                 said = messages(client, job)
             for each in asleep:
                 each.resume()
-            [_, child] = asleep
+            [_, child, *_] = asleep  # and what renders its chats
             child.wait(PATIENCE_S)  # finds that the job is gone, and has nothing else to do
         assert messages(client, job) == said
         owner.check(job)
