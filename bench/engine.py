@@ -154,7 +154,7 @@ def main() -> None:
         if not options.no_vllm:
             vllm = held.enter_context(
                 vllm_peer(
-                    model,
+                    peer,
                     options.threads,
                     max_num_seqs=batch,
                     max_num_batched_tokens=STEP_TOKENS,

@@ -156,6 +156,7 @@ class Engine:
         self._decoder = decoder
         self.blocks.forget_names()
         self.runner.adapters.clear()
+        self.runner.pack()
 
     def resize_pool(self, num_blocks: int) -> None:
         """Grow or shrink the KV pool; what is held stays. Raises NoRoom if too much is held."""

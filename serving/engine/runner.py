@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from serving.engine.attention import UnservableModel
 from serving.engine.kv import KvPool, block_nbytes
-from serving.engine.linear import speed_up_linear
+from serving.engine.linear import pack_linear
 from serving.engine.lora import Adapters
 from serving.engine.probe import longest_context, probe
 from serving.engine.sequence import Sequence
@@ -29,7 +29,7 @@ class Runner:
         block_size: int = 16,
     ) -> None:
         model.eval()
-        speed_up_linear(model)
+        pack_linear(model)
         shapes = probe(model)
         if num_blocks is None:
             num_blocks = kv_nbytes // block_nbytes(shapes, block_size, model.dtype)
@@ -51,6 +51,10 @@ class Runner:
     def longest(self) -> int:
         """Tokens that prompt and answer may have together."""
         return min(self.longest_context, self.pool.num_blocks * self.pool.block_size)
+
+    def pack(self) -> None:
+        """Weights were replaced: have the new ones be as quick as those from the start."""
+        pack_linear(self.model)
 
     @torch.inference_mode()
     def run(self, parts: Seq[Part]) -> tuple[list[Sequence], torch.Tensor]:

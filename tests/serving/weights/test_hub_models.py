@@ -19,7 +19,7 @@ from serving.weights.hub_models import HubModels
 from serving.weights.live import NotRelated
 from tests.fixtures.engines import answers_of, engine_of
 from tests.fixtures.model_repos import ModelRepos, family_base, fine_tune, serving_models
-from tests.fixtures.tiny_models import prompts_of, tiny_model
+from tests.fixtures.tiny_models import dense_state, prompts_of, tiny_model
 
 LENGTHS = (5, 12, 3)
 
@@ -61,7 +61,7 @@ def load(hub: HubModels, repo: str):
 
 
 def same(model: PreTrainedModel, other: PreTrainedModel) -> bool:
-    ours, theirs = model.state_dict(), other.state_dict()
+    ours, theirs = dense_state(model), dense_state(other)
     assert ours.keys() == theirs.keys()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
