@@ -2,7 +2,9 @@
 
 import json
 import socket
+import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -10,6 +12,7 @@ import openai
 import pytest
 
 from serving.api import stream
+from serving.engine.sequence import Request
 from serving.sched.decision import Decision, Reason, Rejection
 from serving.sched.engine import EngineView
 from tests.fixtures.engines import Scripted, flat_latency
@@ -95,7 +98,16 @@ def test_policies_refuse_what_cannot_be_met_and_answer_the_rest(policy: str) -> 
 
 
 def test_full_queue_is_refused_at_once_and_the_rest_is_answered() -> None:
-    with serving(service_of(max_num_seqs=2, max_num_waiting=2)) as running:
+    service = service_of(max_num_seqs=2, max_num_waiting=3)
+    go_on, submit, arrived = threading.Event(), service._submit, threading.Semaphore(0)
+
+    def counted(request: Request) -> None:
+        submit(request)
+        arrived.release()
+
+    service._submit = counted
+    with serving(service) as running:
+        held = running.service.loop.call(lambda _engine: go_on.wait(60))
         client = running.client()
 
         def ask(_: int) -> str:
@@ -108,9 +120,12 @@ def test_full_queue_is_refused_at_once_and_the_rest_is_answered() -> None:
             return "answered"
 
         with ThreadPoolExecutor(12) as pool:
-            outcomes = list(pool.map(ask, range(12)))
-        assert set(outcomes) <= {"answered", "queue_full"}
-        assert outcomes.count("answered") >= 2  # all twelve may come within one step
+            outcomes = pool.map(ask, range(12))
+            for _ in range(12):
+                assert arrived.acquire(timeout=60)
+            go_on.set()
+            assert held.result(60), "the engine stood still until all twelve had come"
+            assert Counter(outcomes) == {"answered": 3, "queue_full": 9}
         assert running.settled()
 
 
