@@ -23,7 +23,7 @@ class Crowd:
         self._rng = random.Random(0)
         latency = fit_latency(profile(step_times("h100", "llama-3-8b"), self._rng))
         limits = Limits(max_num_seqs=RUNNING, max_num_batched_tokens=2_048)
-        self.policy = create_policy(policy, limits, latency)
+        self.policy = create_policy(policy, limits, latency, oracle=True)
         self._machine = Machine(limits, 40_000)
         self._now_s = 0.0
         self._count = 0
