@@ -1,4 +1,4 @@
-"""Step time of offloaded fine-tuning, ZenFlow beside synchronous offload: device and link EMULATED.
+"""Offloaded fine-tuning with an EMULATED device and link: ZenFlow, and synchronous offload.
 
 The device computes by waiting for a stated time, and its tensors have no content (torch's "meta").
 The link waits for bytes / bandwidth, in each direction by itself. All that a host does is real: our
@@ -8,27 +8,25 @@ emulated: what transfers take of the host's memory bandwidth.
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from bench.report import interleaved, median, print_table
+from bench.report import median
 from training.optim import ZenFlow, ZenFlowOptions
 from training.optim.adamw import AdamwRows, Rates
+from training.optim.adding import TOGETHER, add_up
 from training.optim.link import Link
-from training.optim.matrix import add_widened
-from training.sim.offload import OffloadTimes, synchronous_s, zenflow_s
 
 LAYERS, WIDTH = 8, 3072
 """Square matrices: 75 million numbers in bfloat16."""
+NUMBERS = LAYERS * WIDTH**2
 WARM_STEPS = 8
 TOPK = 0.1
 RATES = Rates(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
-MUST_GAIN, MUST_STALL = 2.0, 0.2
 
 
 class EmulatedLink(Link):
@@ -38,7 +36,8 @@ class EmulatedLink(Link):
         self.device = torch.device("meta")
         self.bytes_s = bytes_s
         chance = torch.Generator().manual_seed(0)
-        drawn = [torch.randn(WIDTH, WIDTH, generator=chance).bfloat16() for _ in range(LAYERS)]
+        # One more than layers: a layer's gradients of two steps are two places in memory.
+        drawn = [torch.randn(WIDTH, WIDTH, generator=chance).bfloat16() for _ in range(LAYERS + 1)]
         self._drawn = itertools.cycle(drawn)
 
     def mark(self) -> None:
@@ -48,6 +47,10 @@ class EmulatedLink(Link):
         self._cross(tensor.nbytes)
         if not tensor.is_floating_point():  # columns that were chosen
             return torch.arange(len(tensor))
+        if (
+            tensor.ndim == 1
+        ):  # what columns weigh: all alike, so the shortest window that "auto" has
+            return torch.ones(len(tensor))
         return next(self._drawn)[: len(tensor)]
 
     def to_device(self, tensor: torch.Tensor, mark: Any) -> torch.Tensor:
@@ -78,21 +81,38 @@ class Device:
             gradient_is_there(layer)
 
 
-def zenflow(device: Device, link: EmulatedLink, interval: int, steps: int) -> float:
-    """Seconds a step."""
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """Seconds of a step, and the mean number of steps to a window."""
+
+    step_s: float
+    window: float = 1.0
+
+
+def zenflow(
+    device: Device, link: EmulatedLink, interval: int | Literal["auto"], steps: int
+) -> Paced:
+    """``auto``: with windows that last until the host is done with the one before."""
+    is_auto = interval == "auto"
     options = ZenFlowOptions(
-        topk_ratio=TOPK, update_interval=interval, select_interval=interval * 10_000
+        topk_ratio=TOPK,
+        update_interval=interval,
+        select_interval=10_000 if interval == "auto" else interval * 10_000,
+        deterministic=not is_auto,
     )
     optimizer = ZenFlow(device.weights, lr=RATES.lr, options=options, link=link)
+    windows = 0
 
     def step() -> None:
+        nonlocal windows
         device.compute(lambda _: None)
         optimizer.step()
         optimizer.zero_grad()
+        windows += optimizer.window_steps == 0
 
     spent = _timed(step, steps)
     optimizer.close()
-    return spent
+    return Paced(spent, (WARM_STEPS + steps) / max(windows, 1))
 
 
 class SynchronousOffload:
@@ -146,12 +166,12 @@ class SynchronousOffload:
         self._link.to_device(values, None)
 
 
-def synchronous(device: Device, link: EmulatedLink, steps: int, *, eager: bool) -> float:
-    """Seconds a step."""
+def synchronous(device: Device, link: EmulatedLink, steps: int, *, eager: bool) -> Paced:
+    """See :class:`SynchronousOffload`."""
     offload = SynchronousOffload(device, link, eager=eager)
     spent = _timed(offload.step, steps)
     offload.close()
-    return spent
+    return Paced(spent)
 
 
 def _timed(step: Callable[[], None], steps: int) -> float:
@@ -169,6 +189,10 @@ def host_times() -> Mapping[str, float]:
     grads = [torch.zeros(WIDTH, WIDTH) for _ in range(LAYERS)]
     sent = [torch.zeros(WIDTH, WIDTH, dtype=torch.bfloat16) for _ in range(LAYERS)]
 
+    def fold(layer: int) -> None:
+        parts = [sent[(layer + number) % LAYERS] for number in range(TOGETHER)]
+        add_up(grads[layer], parts, is_first=True)
+
     def timed(work: Callable[[int], object]) -> float:
         start = time.perf_counter()
         for layer in range(LAYERS):
@@ -179,78 +203,7 @@ def host_times() -> Mapping[str, float]:
         "adamw_s": lambda layer: rows[layer].update(grads[layer], RATES),
         "cast_s": lambda layer: rows[layer].values.bfloat16(),
         "widen_s": lambda layer: grads[layer].copy_(sent[layer]),
-        "add_s": lambda layer: add_widened(grads[layer], sent[layer]),
+        "fold_s": fold,
+        "copy_s": lambda layer: rows[layer].mean.copy_(grads[layer]),
     }
     return {name: median([timed(work) for _ in range(6)][1:]) for name, work in works.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What is emulated: a share of the host's time for a device's step, and bytes a second."""
-
-    share: float
-    gb_s: float
-    interval: int = 4
-
-
-POINTS = (
-    *(Point(share, 16) for share in (0.25, 0.5, 0.75, 1, 2)),
-    *(Point(share, 4) for share in (0.5, 1)),
-    *(Point(0.5, 16, interval) for interval in (1, 2, 8)),
-)
-
-
-def step_time(rounds: int, steps: int, points: Sequence[Point] = POINTS) -> None:
-    """The table. ``steps``: a multiple of all intervals, so that windows are whole."""
-    host = host_times()
-    host_s = host["adamw_s"] + host["cast_s"]
-    rows = []
-    for point in points:
-        device, link = Device(point.share * host_s), EmulatedLink(point.gb_s * 1e9)
-        spent = interleaved(
-            rounds,
-            {
-                "synchronous": partial(synchronous, device, link, steps, eager=False),
-                "eager": partial(synchronous, device, link, steps, eager=True),
-                "zenflow": partial(zenflow, device, link, point.interval, steps),
-            },
-        )
-        step_s = {name: median(times) for name, times in spent.items()}
-        stalls = {name: 1 - device.step_s / each for name, each in step_s.items()}
-        gain = step_s["synchronous"] / step_s["zenflow"]
-        missed = [
-            *([f"below {MUST_GAIN:g}"] if gain < MUST_GAIN else []),
-            *([f"stalls above {MUST_STALL:g}"] if stalls["zenflow"] > MUST_STALL else []),
-        ]
-        times = OffloadTimes(
-            **host,
-            step_s=device.step_s,
-            link_s=2 * LAYERS * WIDTH**2 / link.bytes_s,
-            layers=LAYERS,
-        )
-        foretold = (
-            synchronous_s(times), zenflow_s(times, share=TOPK, interval=point.interval)
-        )  # fmt: skip
-        rows.append(
-            [
-                point.interval,
-                f"{point.gb_s:g}",
-                f"{device.step_s * 1e3:.0f}",
-                f"{point.share:g}",
-                *(f"{step_s[name] * 1e3:.0f} ({stalls[name]:.2f})" for name in step_s),
-                f"{gain:.2f}",
-                f"{step_s['eager'] / step_s['zenflow']:.2f}",
-                " / ".join(f"{each * 1e3:.0f}" for each in foretold),
-                ", ".join(missed),
-            ]
-        )
-    print_table(
-        f"EMULATED device and link, real host: ms a step (share that the device stands still), "
-        f"{LAYERS} matrices of {WIDTH} x {WIDTH}, k={TOPK}, {rounds} rounds of {steps} steps",
-        ["S", "GB/s", "device ms", "/ host", "synchronous", "eager", "zenflow", "sync /", "eager /",
-         "SIMULATED", ""],
-        rows,
-        f"/ host: device's time over the host's for AdamW and casts, {host_s * 1e3:.0f} ms; "
-        "eager: synchronous, AdamW from the first gradient on, no clipping; "
-        "SIMULATED: synchronous / zenflow on a virtual clock, by what the host takes alone",
-    )  # fmt: skip

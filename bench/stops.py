@@ -24,7 +24,7 @@ from training.sched.early_stop import EarlyStop, EarlyStopOptions, Reason
 from training.sched.shape import Layout
 from training.schedule import Schedule
 
-HELD_OUT = 100
+HELD_OUT = 1000
 """The first seed that nothing was chosen by."""
 STEPS, EVERY = 240, 12
 RATES = (1e-4, 1e-3, 5e-3, 2e-2, 0.3, 2.0)

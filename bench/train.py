@@ -333,9 +333,9 @@ def main() -> None:
     if "zenflow" in options.only:
         zenflow()
     if "step" in options.only:
-        from bench.offload import step_time
+        from bench.offload_points import step_time
 
-        step_time(1 if options.quick else 2, 8)
+        step_time(1 if options.quick else 2, 16)
     if "convergence" in options.only:
         from bench.zenflow import convergence
 

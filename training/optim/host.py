@@ -21,7 +21,7 @@ class Host:
     """Three threads: one waits for copies to the host, one computes, one for copies back.
 
     Each does one thing after the other in the order asked. A window is worked off matrix by matrix,
-    and gradients that came meanwhile go first, as they hold memory of the device. What fails in a
+    and gradients that are to be added meanwhile go first, as they take memory. What fails in a
     thread is raised by whoever waits for it.
     """
 
@@ -32,8 +32,10 @@ class Host:
             ThreadPoolExecutor(1, thread_name_prefix=f"zenflow-{name}")
             for name in ("down", "host", "up")
         )
-        self._taken: list[Future[Future[None]]] = []
+        self._taken: list[Future[Future[None] | None]] = []
         self._working: Future[list[Future[None]]] | None = None
+        self._room = torch.empty(0)
+        """Where gradients are added up, of one matrix after the other."""
 
     @property
     def is_working(self) -> bool:
@@ -64,11 +66,15 @@ class Host:
         done.set_result([self._up.submit(self._send, each, mark) for each in matrices])
 
     def settle(self) -> None:
-        """Wait until the gradients that were taken are added up. Raises what failed."""
+        """Wait until the gradients that were taken are off the device, and added if it is time.
+
+        Raises what failed.
+        """
         with self._waiting():
             taken, self._taken = self._taken, []
             for each in taken:
-                each.result().result()
+                if (added := each.result()) is not None:
+                    added.result()
 
     def finish(self) -> None:
         """Wait until the last window is worked off and on the device. Raises what failed."""
@@ -82,10 +88,13 @@ class Host:
         for each in (self._down, self._thread, self._up):
             each.shutdown()
 
-    def _receive(self, matrix: Matrix, window: int, sent: torch.Tensor, mark: Any) -> Future[None]:
+    def _receive(
+        self, matrix: Matrix, window: int, sent: torch.Tensor, mark: Any
+    ) -> Future[None] | None:
         arrived = self._link.to_host(sent, mark)
         self._traffic.to_host_nbytes += arrived.nbytes
-        return self._thread.submit(matrix.add, window, arrived)
+        is_time = matrix.windows[window].add(arrived)
+        return self._thread.submit(matrix.windows[window].fold) if is_time else None
 
     def _begin(self, work: Work, window: int, done: Future[list[Future[None]]], mark: Any) -> None:
         self._thread.submit(self._update, work, window, done, mark, [])
@@ -104,11 +113,16 @@ class Host:
                 done.set_result(sent)
                 return
             matrix, rates = work[len(sent)]
-            matrix.update_host(window, rates)
+            matrix.update_host(window, rates, self._room_for)
             sent.append(self._up.submit(self._send, matrix, mark))
             self._thread.submit(self._update, work, window, done, mark, sent)
         except BaseException as error:  # noqa: BLE001  raised where it is waited for
             done.set_exception(error)
+
+    def _room_for(self, shape: torch.Size) -> torch.Tensor:
+        if self._room.numel() < shape.numel():
+            self._room = torch.empty(shape)
+        return self._room.view(-1)[: shape.numel()].view(shape)
 
     def _send(self, matrix: Matrix, mark: Any) -> None:
         with torch.no_grad():

@@ -5,9 +5,7 @@ import torch
 from training.optim.adamw import AdamwRows, Rates, hand_over
 from training.optim.link import Link
 from training.optim.traffic import Traffic
-
-TOGETHER = 1 << 18
-"""Numbers that are widened at a time: they fit the second cache."""
+from training.optim.window import Room, Window
 
 
 class Matrix:
@@ -28,10 +26,8 @@ class Matrix:
         self.host = AdamwRows(values.clone(memory_format=torch.contiguous_format))
         self.device = AdamwRows(torch.empty(0, values.shape[1], dtype=dtype, device=link.device))
         self._own(torch.empty(0, dtype=torch.long))
-        self.windows = [torch.empty(0), torch.empty(0)]
-        """Sums of the rest's gradients: one is filled while the other is worked off."""
-        self.num_deferred = [0, 0]
-        """Gradients that each of them is the sum of."""
+        self.windows = (Window(dtype), Window(dtype))
+        """The rest's gradients: one is filled while the other is worked off."""
         self.arrived: torch.Tensor | None = None
         """What the host made of its columns, on the device, that the parameter has not seen."""
         self.neglected = 0.0
@@ -42,18 +38,14 @@ class Matrix:
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that it goes on from, by name; not copies. The host is at rest."""
         owners = {"host": self.host, "device": self.device}
-        windows = {
-            f"window.{number}": self.windows[number]
-            for number, count in enumerate(self.num_deferred)
-            if count
-        }
+        sums = {f"window.{number}": window.sum() for number, window in enumerate(self.windows)}
         return {
             **{
                 f"{who}.{key}": t for who, rows in owners.items() for key, t in rows.state().items()
             },
             "chosen": self.chosen,
-            **windows,
-            "num_deferred": torch.tensor(self.num_deferred),
+            **{name: total for name, total in sums.items() if total is not None},
+            "num_deferred": torch.tensor([window.count for window in self.windows]),
             "weighed": torch.tensor([self.neglected, self.attended], dtype=torch.float64),
         }
 
@@ -72,10 +64,9 @@ class Matrix:
         for who, rows in (("host", self.host), ("device", self.device)):
             rows.load({name: state[f"{who}.{name}"] for name in rows.state()})
         self._own(state["chosen"].clone())
-        self.num_deferred = state["num_deferred"].tolist()
-        for window, count in enumerate(self.num_deferred):
+        for number, count in enumerate(state["num_deferred"].tolist()):
             if count:
-                self.windows[window] = state[f"window.{window}"].clone()
+                self.windows[number].load(state[f"window.{number}"].clone(), count)
         self.neglected, self.attended = state["weighed"].tolist()
 
     def choose(self, count: int, betas: tuple[float, float]) -> None:
@@ -112,19 +103,9 @@ class Matrix:
         """What of this step's gradient is the host's, apart: ``[rest, out]`` on the device."""
         return self._gradient()[self._rest_there]
 
-    def add(self, window: int, sent: torch.Tensor) -> None:
-        """Add a gradient's rest to a window. On the host's thread."""
-        if self.num_deferred[window]:
-            add_widened(self.windows[window], sent)
-        else:
-            if self.windows[window].shape != sent.shape:
-                self.windows[window] = torch.empty_like(sent, dtype=self.host.values.dtype)
-            self.windows[window].copy_(sent)
-        self.num_deferred[window] += 1
-
     def weigh(self, step_of_window: int) -> None:
         """Note how much of this step's gradient was put off, per element (Zen-auto)."""
-        magnitudes = self._magnitudes().cpu()
+        magnitudes = self.link.to_host(self._magnitudes(), self.link.mark())
         attended = float(magnitudes[self.chosen].mean()) if len(self.chosen) else 0.0
         self.attended += (attended - self.attended) / step_of_window
         self.neglected += float(magnitudes[self.rest].mean()) if len(self.rest) else 0.0
@@ -134,11 +115,10 @@ class Matrix:
         """Whether what was put off weighs as much as what was not."""
         return self.neglected >= self.attended
 
-    def update_host(self, window: int, rates: Rates) -> None:
+    def update_host(self, window: int, rates: Rates, room: Room) -> None:
         """AdamW on the host's columns with the mean gradient of a window. On the host's thread."""
-        count, self.num_deferred[window] = self.num_deferred[window], 0
-        if count:
-            self.host.update(self.windows[window], rates, divisor=count)
+        if count := self.windows[window].count:
+            self.host.update(self.windows[window].take(room), rates, divisor=count)
 
     def publish(self) -> None:
         """Let the device see what the host made of its columns, once that has arrived."""
@@ -166,14 +146,3 @@ class Matrix:
     def _columns(self, tensor: torch.Tensor) -> torch.Tensor:
         """A view of a tensor of the parameter's shape, a row per column; writes go through."""
         return tensor.view(-1, self.width).t()
-
-
-def add_widened(total: torch.Tensor, sent: torch.Tensor) -> None:
-    """Add to rows in a wider type, some at a time.
-
-    torch widens the whole operand first, into memory that it asks the system for every time where a
-    matrix has more than 32 MiB: most of the time went into page faults.
-    """
-    rows = max(1, TOGETHER // max(sent.shape[1], 1))
-    for start in range(0, len(sent), rows):
-        total[start : start + rows].add_(sent[start : start + rows].to(total.dtype))

@@ -11,13 +11,14 @@ class ZenFlowOptions:
     ``topk_ratio`` k: share of the columns of every matrix that are updated on the device in every
     step. ``update_interval`` S: steps whose gradients make one update of the rest on the host;
     "auto": until what was put off weighs as much as what was not, in ``auto_ratio`` of the
-    matrices. ``select_interval`` K: steps between two choices of columns, at least S and, unless S
-    is "auto", a multiple of it. ``full_warm_up_rounds`` R: first steps, in which everything is
-    updated at once. ``overlap_step``: the host works while the device goes on; gradients of a
-    window then take effect one window later, at most 2 S steps after they were computed.
-    ``deterministic``: they take effect at that step exactly, whenever the host is done; without it
-    as soon as it is done. ``deferred_lr_scale``: what the host's learning rate is multiplied by,
-    "sqrt": by the root of the window's steps. Not in the paper: the rest gets an S-th of the
+    matrices, and K steps at most. ``select_interval`` K: steps between two choices of columns, at
+    least S and, unless S is "auto", a multiple of it. ``full_warm_up_rounds`` R: first steps, in
+    which everything is updated at once. ``overlap_step``: the host works while the device goes on;
+    gradients of a window then take effect one window later, at most 2 S steps after they were
+    computed. ``deterministic``: they take effect at that step exactly, whenever the host is done;
+    without it as soon as it is done, and where S is "auto" a window also lasts until then, so that
+    the device never waits for an update. ``deferred_lr_scale``: what the host's rate is multiplied
+    by, "sqrt": by the root of the window's steps. Not in the paper: the rest gets an S-th of the
     updates, and a larger rate makes up for some of that.
     """
 

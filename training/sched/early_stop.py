@@ -1,11 +1,10 @@
 """When a run is better stopped: it diverged, stands still, or will not gain what is asked."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-import numpy as np
+from training.sched.extrapolate import FEWEST, least_by_curves, least_by_line
 
 
 class Reason(Enum):
@@ -14,17 +13,17 @@ class Reason(Enum):
     DIVERGED = "diverged"
     """The training loss has doubled and is above where it began."""
     PLATEAU = "plateau"
-    """The validation loss has not improved in the last evaluations."""
+    """The validation loss has not improved of late, and would not if it went on as it does."""
     PREDICTED = "predicted"
-    """The curve of the validation loss promises less until the end than is worth it."""
+    """No curve that fits the validation loss promises to be worth it by the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStopOptions:
     """Which reasons count. ``min_gain``: share of the loss that is worth going on for.
 
-    ``patience``: evaluations without it, for a plateau; steps in a row, for divergence, ten times
-    as many.
+    ``patience``: evaluations without it, for a plateau, which looks at twice as many; steps in a
+    row, for divergence, ten times as many. A prediction needs nine evaluations.
     """
 
     reasons: frozenset[Reason] = frozenset({Reason.DIVERGED})
@@ -42,9 +41,8 @@ DECAY = 0.9
 """Of the moving average of training losses."""
 WARM_UP = 10
 """Steps that are watched before anything is concluded."""
-FEWEST = 6
-"""Evaluations that a prediction needs."""
-EXPONENTS = np.linspace(0.1, 2.0, 20)
+CONFIDENCE = 0.95
+"""That nothing is lost by a plateau or a prediction: it is asked at every evaluation."""
 
 
 @dataclass
@@ -60,6 +58,8 @@ class EarlyStop:
     _start: float = math.inf
     _seen: int = 0
     _risen: int = 0
+    _unpromising: int = 0
+    """Evaluations in a row by which nothing is to be gained."""
 
     def trained(self, loss: float) -> Reason | None:
         """A step's training loss; steps that were skipped are not told."""
@@ -76,43 +76,40 @@ class EarlyStop:
         return Reason.DIVERGED if is_over and Reason.DIVERGED in self.options.reasons else None
 
     def evaluated(self, step: int, loss: float) -> Reason | None:
-        """The validation loss after so many steps."""
+        """The validation loss after so many steps; one that is no number tells nothing."""
+        if not math.isfinite(loss):
+            return None
         self.evaluations.append((step, loss))
         reasons = self.options.reasons
         if Reason.PLATEAU in reasons and self._stands_still():
             return Reason.PLATEAU
         if Reason.PREDICTED in reasons and len(self.evaluations) >= FEWEST:
-            best = min(loss for _, loss in self.evaluations)
-            if most_gain(self.evaluations, self.total_steps) < self.options.min_gain * best:
-                return Reason.PREDICTED
+            least = least_by_curves(self.evaluations, self.total_steps, CONFIDENCE)
+            self._unpromising = 0 if self._is_worth(least) else self._unpromising + 1
+            return Reason.PREDICTED if self._unpromising >= 2 else None
         return None
 
     def _stands_still(self) -> bool:
-        """Prechelt's criterion of progress: the best of the last against the best before."""
+        """The best of the last evaluations against the best before (Prechelt's progress).
+
+        A slow fall looks like none over a few evaluations, so a line through them, and one through
+        the later half of all, must not get there either.
+        """
         patience = self.options.patience
         losses = [loss for _, loss in self.evaluations]
-        if len(losses) <= patience:
+        fewest = max(2 * patience, 6)
+        if len(losses) < fewest:
             return False
-        before = min(losses[:-patience])
-        return min(losses[-patience:]) > before * (1 - self.options.min_gain)
+        if self._is_worth(min(losses[-patience:]), min(losses[:-patience])):
+            return False
+        lengths = {fewest, max(fewest, len(losses) // 2)}
+        lines = [
+            least_by_line(self.evaluations[-length:], self.total_steps, CONFIDENCE)
+            for length in lengths
+        ]
+        return not self._is_worth(min(lines))
 
-
-def most_gain(evaluations: Sequence[tuple[int, float]], total_steps: int) -> float:
-    """How much lower the loss may still get until the end, at most, with 95 % confidence.
-
-    ``a + b · step^-c`` with ``b ≥ 0`` is fitted for many ``c``; of those that fit nearly as well as
-    the best one (within twice its residual) the most hopeful counts, plus two standard errors.
-    """
-    steps = np.array([step for step, _ in evaluations], float)
-    losses = np.array([loss for _, loss in evaluations])
-    found: list[tuple[float, float]] = []
-    for exponent in EXPONENTS:
-        rows = np.stack([np.ones_like(steps), steps**-exponent], axis=1)
-        a, b = np.linalg.lstsq(rows, losses, rcond=None)[0]
-        b = max(float(b), 0.0)
-        a = float(np.mean(losses - b * rows[:, 1]))
-        error = float(np.sqrt(np.mean((rows @ np.array([a, b]) - losses) ** 2)))
-        found.append((error, a + b * total_steps**-exponent))
-    least = min(error for error, _ in found)
-    floor = min(last for error, last in found if error <= 2 * least + 1e-12)
-    return float(losses.min()) - floor + 2 * least
+    def _is_worth(self, loss: float, before: float | None = None) -> bool:
+        """Whether this would be enough below the best loss until now."""
+        best = min(loss for _, loss in self.evaluations) if before is None else before
+        return not loss > best * (1 - self.options.min_gain)

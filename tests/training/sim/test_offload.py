@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from training.sim.offload import OffloadTimes, synchronous_s, zenflow_s
+from training.optim import adding
+from training.sim.offload import TOGETHER, OffloadTimes, floor_s, synchronous_s, zenflow_s
 
 IDLE = OffloadTimes(
-    step_s=1.0, adamw_s=0.0, cast_s=0.0, widen_s=0.0, add_s=0.0, link_s=0.0, layers=4
+    step_s=1.0, adamw_s=0.0, cast_s=0.0, widen_s=0.0, fold_s=0.0, link_s=0.0, layers=4
 )
 
 
@@ -24,11 +27,11 @@ def test_a_synchronous_step_is_computing_then_updating_then_the_last_layer_on_it
 
 
 def test_what_fits_into_a_window_is_hidden_and_what_does_not_sets_the_pace() -> None:
-    hidden = replace(IDLE, adamw_s=2.0, cast_s=0.5, widen_s=0.2, add_s=0.4)
+    hidden = replace(IDLE, adamw_s=2.5, cast_s=0.5, fold_s=0.9)
     assert zenflow_s(hidden, share=0.0, interval=4) == pytest.approx(1)
     slow = replace(hidden, adamw_s=6.0)
-    work = 6.0 + 0.5 + 0.2 + 3 * 0.4
-    assert zenflow_s(slow, share=0.0, interval=4) == pytest.approx(work / 4, rel=0.05)
+    assert zenflow_s(slow, share=0.0, interval=4) == pytest.approx(7.4 / 4)
+    assert zenflow_s(slow, share=0.0, interval=8) == pytest.approx((6.5 + 2 * 0.9) / 8, rel=0.05)
 
 
 def test_more_columns_on_the_device_are_less_for_the_host() -> None:
@@ -36,3 +39,24 @@ def test_more_columns_on_the_device_are_less_for_the_host() -> None:
     paces = [zenflow_s(slow, share=share, interval=4) for share in (0.0, 0.1, 0.3)]
     assert paces == sorted(paces, reverse=True)
     assert len(set(paces)) == 3
+
+
+seconds = st.floats(0, 10)
+
+
+@given(
+    parts=st.tuples(*[seconds] * 5),
+    share=st.floats(0, 0.9),
+    interval=st.integers(1, 12),
+)
+def test_no_step_is_below_its_floor(parts: tuple[float, ...], share: float, interval: int) -> None:
+    adamw, cast, widen, fold, link = parts
+    times = OffloadTimes(
+        step_s=1, adamw_s=adamw, cast_s=cast, widen_s=widen, fold_s=fold, link_s=link, layers=4
+    )
+    pace = zenflow_s(times, share=share, interval=interval)
+    assert pace >= floor_s(times, share=share, interval=interval) * (1 - 1e-9)
+
+
+def test_the_clock_adds_as_many_at_a_time_as_the_host() -> None:
+    assert TOGETHER == adding.TOGETHER
