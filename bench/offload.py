@@ -10,8 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -47,10 +46,6 @@ class EmulatedLink(Link):
         self._cross(tensor.nbytes)
         if not tensor.is_floating_point():  # columns that were chosen
             return torch.arange(len(tensor))
-        if (
-            tensor.ndim == 1
-        ):  # what columns weigh: all alike, so the shortest window that "auto" has
-            return torch.ones(len(tensor))
         return next(self._drawn)[: len(tensor)]
 
     def to_device(self, tensor: torch.Tensor, mark: Any) -> torch.Tensor:
@@ -81,38 +76,21 @@ class Device:
             gradient_is_there(layer)
 
 
-@dataclass(frozen=True, slots=True)
-class Paced:
-    """Seconds of a step, and the mean number of steps to a window."""
-
-    step_s: float
-    window: float = 1.0
-
-
-def zenflow(
-    device: Device, link: EmulatedLink, interval: int | Literal["auto"], steps: int
-) -> Paced:
-    """``auto``: with windows that last until the host is done with the one before."""
-    is_auto = interval == "auto"
+def zenflow(device: Device, link: EmulatedLink, interval: int, steps: int) -> float:
+    """Seconds a step."""
     options = ZenFlowOptions(
-        topk_ratio=TOPK,
-        update_interval=interval,
-        select_interval=10_000 if interval == "auto" else interval * 10_000,
-        deterministic=not is_auto,
+        topk_ratio=TOPK, update_interval=interval, select_interval=interval * 10_000
     )
     optimizer = ZenFlow(device.weights, lr=RATES.lr, options=options, link=link)
-    windows = 0
 
     def step() -> None:
-        nonlocal windows
         device.compute(lambda _: None)
         optimizer.step()
         optimizer.zero_grad()
-        windows += optimizer.window_steps == 0
 
     spent = _timed(step, steps)
     optimizer.close()
-    return Paced(spent, (WARM_STEPS + steps) / max(windows, 1))
+    return spent
 
 
 class SynchronousOffload:
@@ -160,18 +138,18 @@ class SynchronousOffload:
 
     def _update(self, layer: int) -> Future[None]:
         self._rows[layer].update(self._grads[layer], RATES)
-        return self._up.submit(self._return, self._rows[layer].values.bfloat16())
+        return self._up.submit(self._return, layer)
 
-    def _return(self, values: torch.Tensor) -> None:
-        self._link.to_device(values, None)
+    def _return(self, layer: int) -> None:
+        self._link.to_device(self._rows[layer].values.bfloat16(), None)
 
 
-def synchronous(device: Device, link: EmulatedLink, steps: int, *, eager: bool) -> Paced:
-    """See :class:`SynchronousOffload`."""
+def synchronous(device: Device, link: EmulatedLink, steps: int, *, eager: bool) -> float:
+    """Seconds a step."""
     offload = SynchronousOffload(device, link, eager=eager)
     spent = _timed(offload.step, steps)
     offload.close()
-    return Paced(spent)
+    return spent
 
 
 def _timed(step: Callable[[], None], steps: int) -> float:

@@ -16,9 +16,8 @@ class ZenFlowOptions:
     which everything is updated at once. ``overlap_step``: the host works while the device goes on;
     gradients of a window then take effect one window later, at most 2 S steps after they were
     computed. ``deterministic``: they take effect at that step exactly, whenever the host is done;
-    without it as soon as it is done, and where S is "auto" a window also lasts until then, so that
-    the device never waits for an update. ``deferred_lr_scale``: what the host's rate is multiplied
-    by, "sqrt": by the root of the window's steps. Not in the paper: the rest gets an S-th of the
+    without it as soon as it is done. ``deferred_lr_scale``: what the host's rate is multiplied by,
+    "sqrt": by the root of the window's steps. Not in the paper: the rest gets an S-th of the
     updates, and a larger rate makes up for some of that.
     """
 

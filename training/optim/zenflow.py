@@ -194,8 +194,6 @@ class ZenFlow(Optimizer):
             return self.window_steps == interval
         if self.window_steps >= self.options.select_interval:
             return True
-        if not self.options.deterministic and self._host.is_working:
-            return False
         votes = [matrix.wants_update for _, matrix in self._matrices]
         return sum(votes) >= self.options.auto_ratio * len(votes)
 

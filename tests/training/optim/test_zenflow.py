@@ -21,7 +21,6 @@ from tests.training.optim.problems import (
     weights,
 )
 from training.optim import ZenFlow, ZenFlowOptions
-from training.optim.host import Host
 from training.optim.matrix import Matrix
 
 ADAMW = {"lr": LR, "betas": BETAS, "eps": EPS, "weight_decay": DECAY}
@@ -218,36 +217,6 @@ def test_window_closes_by_itself_when_the_rest_weighs_as_much():
         if optimizer.window_steps == 0:
             closed.append(number)
     assert closed == [4, 8, 12]  # four steps of 1 weigh as much as a 4
-
-
-def test_automatic_windows_last_until_the_host_is_done(monkeypatch: pytest.MonkeyPatch):
-    """Unless they are to be the same in every run; then gradients alone decide."""
-    may_end, send = threading.Event(), Host._send
-
-    def held(host: Host, *arguments: Any) -> None:
-        assert may_end.wait(60)
-        send(host, *arguments)
-
-    monkeypatch.setattr(Host, "_send", held)
-    weight = torch.nn.Parameter(torch.ones(2, 4))
-    optimizer = ZenFlow(
-        [weight],
-        options=ZenFlowOptions(
-            topk_ratio=0.25, update_interval="auto", select_interval=100, deterministic=False
-        ),
-    )
-
-    def step() -> int:
-        weight.grad = torch.ones(2, 4)  # no column weighs more than another: S = 1 by gradients
-        optimizer.step()
-        return optimizer.window_steps
-
-    assert step() == 0
-    assert [step() for _ in range(9)] == list(range(1, 10))
-    may_end.set()
-    optimizer.drain()
-    assert step() == 0
-    optimizer.close()
 
 
 def test_automatic_windows_are_no_longer_than_between_two_choices():
