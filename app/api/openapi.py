@@ -148,10 +148,18 @@ def _complete(operation: Json, route: APIRoute, method: str) -> None:
     forbidden = {403} if asked & {require_admin, check_trainer} else set[int]()
     upstream = {502, 504} if _is_mirrored(route, method) else set[int]()
     lost = {409} if check_trainer in asked else set[int]()
-    for status in _error_statuses(operation, method) | forbidden | upstream | lost:
+    named = {int(status) for status in responses if status[0] in "45"} - _shaped(responses)
+    for status in named:
+        del responses[str(status)]
+    for status in _error_statuses(operation, method) | forbidden | upstream | lost | named:
         responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     if get_repo_name in asked:
         responses["307"] = MOVED
+
+
+def _shaped(responses: Json) -> set[int]:
+    """Statuses whose answers the route describes itself."""
+    return {int(status) for status, answer in responses.items() if "content" in answer}
 
 
 def _complete_path(operation: Json, route: APIRoute) -> None:

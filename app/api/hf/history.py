@@ -10,10 +10,10 @@ from app.accounts.permissions import can_write
 from app.accounts.tokens import Principal
 from app.api.dates import wire_date
 from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, parse_repo_name
+from app.api.hf.out_of_scope import OTHER_TYPE, StoredType
 from app.api.json_body import read_json
 from app.api.pages import set_next_page, whole_number
 from app.api.request_bodies import takes
-from app.api.routing import RepoType
 from app.catalog.copies import grant_copies
 from app.catalog.lfs_files import LfsFile, list_lfs_files
 from app.catalog.refs import BRANCH, branch_ref
@@ -61,7 +61,7 @@ class CopiedFile(BaseModel):
 class CopyTarget(BaseModel):
     """The repo that shall have the files."""
 
-    type: RepoType = "model"
+    type: StoredType = "model"
     name: str
 
 
@@ -126,7 +126,7 @@ async def forget_lfs_files(
     return {"deleted": await run_in_threadpool(work)}
 
 
-@router.post(ADDRESS + "/lfs-files/duplicate")
+@router.post(ADDRESS + "/lfs-files/duplicate", responses=OTHER_TYPE)
 @takes(Copies)
 async def duplicate_lfs_files(
     request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep

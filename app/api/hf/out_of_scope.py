@@ -4,10 +4,12 @@ Registered before the wide patterns, which would answer as if a repo were missin
 """
 
 from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
+from pydantic import BeforeValidator
 
-import app.api.routing as _convertors  # noqa: F401  registers the path convertors
+from app.api.routing import RepoType
 from app.errors import NotOffered
 
 router = APIRouter(include_in_schema=False)
@@ -16,6 +18,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 SPACE = "/api/spaces/{namespace}/{name}"
 NO_BUCKETS = "this hub stores git repositories, not buckets"
+NO_KERNELS = "this hub stores models, datasets and spaces, not kernels"
 NOT_RUN = "spaces are stored here, not run"
 LEFT_OUT = {
     "/api/buckets/{rest:path}": NO_BUCKETS,
@@ -28,8 +31,8 @@ LEFT_OUT = {
     "/uploads": "nothing is attached to discussions here: commit the file and link to it",
     "/api/jobs/{rest:path}": "this hub runs no jobs of its users",
     "/api/scheduled-jobs/{rest:path}": "this hub runs no jobs of its users",
-    "/api/kernels": "this hub stores models, datasets and spaces, not kernels",
-    "/api/kernels/{rest:path}": "this hub stores models, datasets and spaces, not kernels",
+    "/api/kernels": NO_KERNELS,
+    "/api/kernels/{rest:path}": NO_KERNELS,
     "/api/settings/webhooks": "this hub has no webhooks",
     "/api/settings/webhooks/{rest:path}": "this hub has no webhooks",
     "/api/models-tags-by-type": "tags are searched here, not listed",
@@ -54,6 +57,21 @@ LEFT_OUT = {
     "/oauth/token": "log in with a token: hf auth login --token",
 }
 """Path -> why not."""
+
+OTHER_TYPES = {"bucket": NO_BUCKETS, "kernel": NO_KERNELS}
+
+
+def _refuse_other_types(value: object) -> object:
+    if isinstance(value, str) and value in OTHER_TYPES:
+        raise NotOffered(OTHER_TYPES[value])
+    return value
+
+
+StoredType = Annotated[RepoType, BeforeValidator(_refuse_other_types)]
+"""A type of repository in a body."""
+
+OTHER_TYPE: dict[int | str, dict[str, Any]] = {501: {}}
+"""The answer where a body names a type of repository that is stored elsewhere."""
 
 
 @router.api_route("/api/telemetry/{rest:path}", methods=["HEAD", "POST"], status_code=204)

@@ -15,6 +15,7 @@ from app.api.deps import (
     base_url,
     parse_repo_name,
 )
+from app.api.hf.out_of_scope import OTHER_TYPE, StoredType
 from app.api.json_body import read_json
 from app.api.request_bodies import takes
 from app.api.routing import RepoType, repo_path_prefix
@@ -37,7 +38,7 @@ class RepoReference(BaseModel):
 
     name: str
     organization: str | None = None
-    type: RepoType | None = None
+    type: StoredType | None = None
 
     def resolve(self, default_namespace: str) -> RepoName:
         """The repo named, in the caller's own namespace by default."""
@@ -74,7 +75,7 @@ class Move(BaseModel):
 
     fromRepo: str  # noqa: N815  the clients' name
     toRepo: str  # noqa: N815  the clients' name
-    type: RepoType = "model"
+    type: StoredType = "model"
 
 
 class Duplicate(BaseModel):
@@ -85,7 +86,7 @@ class Duplicate(BaseModel):
     private: bool | None = None
 
 
-@router.post("/api/repos/create")
+@router.post("/api/repos/create", responses=OTHER_TYPE)
 @takes(NewRepo)
 async def create(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """Make a repo with its initial commit."""
@@ -111,7 +112,7 @@ async def create(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
     return await run_in_threadpool(work)
 
 
-@router.delete("/api/repos/delete")
+@router.delete("/api/repos/delete", responses=OTHER_TYPE)
 @takes(RepoReference)
 async def delete(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """Remove a repo with its history."""
@@ -127,7 +128,7 @@ async def delete(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, A
     return {}
 
 
-@router.post("/api/repos/move")
+@router.post("/api/repos/move", responses=OTHER_TYPE)
 @takes(Move)
 async def move(request: Request, hub: HubDep, caller: SignedIn) -> dict[str, Any]:
     """Rename a repo or hand it over; its old name leads to the new one."""
