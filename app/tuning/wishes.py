@@ -73,7 +73,7 @@ class Wishes(Strict):
     """``x_hub``: all of it may be left out."""
 
     revision: Annotated[str, Field(min_length=1, max_length=256)] = "main"
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full"] | None = None
     steps: Count | None = None
     max_seq_len: Annotated[int, Field(ge=2)] | None = None
     chat_template: Annotated[str, Field(max_length=64 << 10)] | None = None
@@ -92,6 +92,10 @@ class Wishes(Strict):
 
     @model_validator(mode="after")
     def _checked(self) -> "Wishes":
+        if self.is_full and self.method == "lora":
+            raise ValueError('optimizer.kind "zenflow" trains the whole model: method is "full"')
+        if self.is_full and "adapter" in self.model_fields_set:
+            raise ValueError("adapter is for LoRA; a full fine-tune trains the whole model")
         if self.is_full and self.publish.form != "adapter" and "publish" in self.model_fields_set:
             raise ValueError("publish.form is for adapters; a full fine-tune is published whole")
         return self

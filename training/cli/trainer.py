@@ -111,8 +111,12 @@ def _asked_to_stop() -> threading.Event:
 
 
 def _follow_parent(stopping: threading.Event) -> None:
-    """Whoever keeps us holds the other end of standard input, and is gone when that ends."""
-    while sys.stdin.buffer.read(4096):
+    """Whoever keeps us holds the other end of standard input, and is gone when that ends.
+
+    Read without Python's buffer: its lock would be held when this process ends by itself, which
+    aborts it.
+    """
+    while os.read(sys.stdin.fileno(), 4096):
         pass
     stopping.set()
 

@@ -133,12 +133,18 @@ class JobSpec(Strict):
     seed: int = 0
     priority: int = 0
     eval_every: Annotated[int, Field(gt=0)] = 50
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "full"] | None = None
     merge: bool = False
     adapter: AdapterSpec = AdapterSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
     early_stop: EarlyStopSpec = EarlyStopSpec()
     publish: PublishSpec | None = None
+
+    @model_validator(mode="after")
+    def _one_method(self) -> "JobSpec":
+        if self.is_full and self.method == "lora":
+            raise ValueError('optimizer kind "zenflow" trains the whole model: method is "full"')
+        return self
 
     @property
     def is_full(self) -> bool:

@@ -56,6 +56,7 @@ def test_the_example_of_the_docs_can_be_followed(tmp_path: Path) -> None:
         (GOOD + "[jobs.adapter]\nr = 100000\n", r"jobs\[0\].adapter: r is a rank from 1 to"),
         (GOOD + "[jobs.adapter]\ndropout = 1.5\n", "dropout is a share"),
         (GOOD + "[jobs.optimizer]\nlr = -1\n", r"jobs\[0\].optimizer.lr"),
+        (GOOD + 'method = "lora"\n[jobs.optimizer]\nkind = "zenflow"\n', 'method is "full"'),
         (GOOD + "[jobs.optimizer]\nlr = nan\n", r"jobs\[0\].optimizer.lr"),
         (GOOD + "[jobs.optimizer]\nbetas = [0.9, 1.0]\n", "are two shares"),
         (GOOD + "[jobs.optimizer.zenflow]\ntopk_ratio = 0.1\n", 'need kind = "zenflow"'),

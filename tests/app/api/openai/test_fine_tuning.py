@@ -13,6 +13,7 @@ from tests.fixtures.api import LiveHub
 from tests.fixtures.tuning import messages, openai_client, x_hub
 
 DATA = b'{"text": "a"}\n'
+ZENFLOW = {"optimizer": {"kind": "zenflow"}}
 
 
 @pytest.fixture
@@ -126,6 +127,8 @@ def test_an_idempotency_key_makes_one_job(alice: OpenAI, file: str) -> None:
         ({"x_hub": {"adapter": {"r": 4096}}}, "x_hub.adapter.r", "1024"),
         ({"x_hub": {"adapter": {"rang": 4}}}, "x_hub.adapter.rang", "not permitted"),
         ({"x_hub": {"optimizer": {"zenflow": {"topk_ratio": 1}}}}, "x_hub.optimizer", "need kind"),
+        ({"x_hub": {"method": "lora", **ZENFLOW}}, "x_hub", 'method is "full"'),
+        ({"x_hub": {"adapter": {"r": 4}, **ZENFLOW}}, "x_hub", "adapter is for LoRA"),
         ({"x_hub": {"revision": "none"}}, None, "none"),
         ({"x_hub": {"publish": {"repo": "bob/x"}}}, "x_hub.publish.repo", "may not write"),
         ({"x_hub": {"publish": {"repo": "alice/a--b"}}}, None, "not allowed"),
