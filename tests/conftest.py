@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = [
     "tests.fixtures.temporary",
     "tests.fixtures.services",
+    "tests.fixtures.s3_proxy",
     "tests.fixtures.contents",
     "tests.fixtures.hub",
     "tests.fixtures.api",

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.contents import frames
+from app.contents.checked import fetch, is_intact, read_checked
 from app.contents.findings import Found, record
 from app.contents.refs import (
     RAW,
@@ -24,10 +25,10 @@ from app.contents.refs import (
     load_refs,
 )
 from app.db.tables import Content, Encoding
-from app.digest import CHECK_BYTES, PIECE_BYTES, content_id, format_content_id
+from app.digest import content_id, format_content_id
 from app.errors import Damaged
 from app.hub import Hub
-from app.store.contract import ObjectMissing, StoreUnavailable
+from app.store.contract import ObjectMissing
 
 __all__ = [
     "RAW",
@@ -52,9 +53,6 @@ RUN_NBYTES = 16 << 20
 RUN_GAP_NBYTES = 64 << 10
 """Bytes between two encodings that are cheaper to read than to skip."""
 
-OPINIONS = 3
-"""Reads that must all fail before stored bytes are called damaged: the wire may lie as well."""
-
 _PLAIN = {"synchronize_session": False}
 
 log = structlog.get_logger(__name__)
@@ -63,18 +61,13 @@ log = structlog.get_logger(__name__)
 def read_stored(hub: Hub, ref: StoredRange, start: int, stop: int) -> memoryview:
     """Stored bytes ``[start, stop)`` of an encoding, counted from its start, verified.
 
-    Raises :class:`ObjectMissing` when the object is gone, :class:`StoreUnavailable` when the store
-    does not answer, and :class:`Damaged` when every one of several reads fails its checks; the
-    content is marked then.
+    Raises what :func:`~app.contents.checked.read_checked` does; a damaged content is marked then.
     """
-    first = start // PIECE_BYTES * PIECE_BYTES
-    last = min(-(-stop // PIECE_BYTES) * PIECE_BYTES, ref.stored_nbytes)
-    for _ in range(OPINIONS):
-        data = _fetch(hub, ref.key, ref.start + first, ref.start + last)
-        if data is not None and is_intact(ref, first, data):
-            return data[start - first : stop - first]
-    mark_damaged(hub, ref, "stored bytes fail their checks")
-    raise _damaged(ref)
+    try:
+        return read_checked(hub, ref, start, stop)
+    except Damaged:
+        mark_damaged(hub, ref, "stored bytes fail their checks")
+        raise _damaged(ref) from None
 
 
 def read_content(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryview:
@@ -152,28 +145,6 @@ def mark_damaged(hub: Hub, ref: StoredRange, fault: str) -> None:
     hub.db.run(work)
 
 
-def _fetch(hub: Hub, key: str, start: int, stop: int) -> memoryview | None:
-    """None for an object that ends before ``stop``: damage, not weather."""
-    try:
-        return memoryview(hub.store.read(key, start, stop))
-    except StoreUnavailable:
-        stat = hub.store.stat(key)
-        if stat is not None and stat.nbytes < stop:
-            return None
-        raise
-
-
-def is_intact(ref: StoredRange, first: int, data: memoryview) -> bool:
-    """Whether pieces from offset ``first`` of the encoding on match their checks."""
-    place = first // PIECE_BYTES * CHECK_BYTES
-    for start in range(0, len(data), PIECE_BYTES):
-        piece = data[start : start + PIECE_BYTES]
-        if blake3(piece).digest(length=CHECK_BYTES) != ref.checks[place : place + CHECK_BYTES]:
-            return False
-        place += CHECK_BYTES
-    return True
-
-
 def _decode(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryview:
     if ref.codec == RAW:
         return read_stored(hub, ref, start, stop)
@@ -243,7 +214,7 @@ def _read_run(hub: Hub, run: list[StoredRange]) -> dict[tuple[str, int], memoryv
     start = run[0].start
     stop = max(part.start + part.stored_nbytes for part in run)
     try:
-        data = _fetch(hub, run[0].key, start, stop)
+        data = fetch(hub, run[0].key, start, stop)
     except ObjectMissing:
         return {}
     if data is None:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from app.contents.checked import CheckedRange
 from app.db.tables import Content, Encoding, FormerEncoding, Segment, StoredObject
 
 RAW = "raw"
@@ -62,17 +63,11 @@ _IN_FILE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRange:
-    """Stored bytes of one content: a range of an object and the checks of its pieces."""
+class StoredRange(CheckedRange):
+    """Stored bytes of one content."""
 
     content_id: int
     object_id: int
-    key: str
-    start: int
-    """Offset in the object."""
-    stored_nbytes: int
-    checks: bytes
-    """16 bytes for every started MiB of the range, see ``app.digest``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from blake3 import blake3
 
 from app.contents import frames
-from app.contents.reading import OPINIONS, is_intact
+from app.contents.checked import read_checked
 from app.contents.refs import RAW, EncodingRef
-from app.digest import PIECE_BYTES, content_id
+from app.digest import content_id
 from app.errors import Damaged
 from app.hub import Hub
 from app.store.contract import ObjectMissing
@@ -58,14 +58,7 @@ def read_strictly(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryvi
 
 
 def _read(hub: Hub, ref: EncodingRef, start: int, stop: int) -> memoryview:
-    """Stored bytes, checked piece by piece; read again before they are called damaged."""
-    first = start // PIECE_BYTES * PIECE_BYTES
-    last = min(-(-stop // PIECE_BYTES) * PIECE_BYTES, ref.stored_nbytes)
-    for _ in range(OPINIONS):
-        try:
-            data = memoryview(hub.store.read(ref.key, ref.start + first, ref.start + last))
-        except ObjectMissing as error:
-            raise Damaged(f"object {ref.key} of content {ref.content_id} is missing") from error
-        if is_intact(ref, first, data):
-            return data[start - first : stop - first]
-    raise Damaged(f"stored bytes of content {ref.content_id} fail their checks")
+    try:
+        return read_checked(hub, ref, start, stop)
+    except ObjectMissing as error:
+        raise Damaged(f"object {ref.key} of content {ref.content_id} is missing") from error

@@ -64,9 +64,9 @@ class Lane:
                     self._error = error
 
 
-def regroup(chunks: Iterable[bytes]) -> Iterator[memoryview]:
+def regroup(chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
     """The same bytes in buffers of about a MiB: few enough for Python, small enough to overlap."""
-    waiting: list[bytes] = []
+    waiting: list[bytes | memoryview] = []
     waiting_nbytes = 0
     for chunk in chunks:
         is_short = len(chunk) < BUFFER_NBYTES // 4

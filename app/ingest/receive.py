@@ -72,7 +72,7 @@ class Receiver:
         assert self._received is not None
         return self._received
 
-    def verified(self, chunks: Iterable[bytes]) -> Iterator[memoryview]:
+    def verified(self, chunks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
         """The bytes of ``chunks``, less what rests, ending only if they are what was announced.
 
         Raises :class:`~app.errors.IntegrityError` for another size (as soon as one byte too many

@@ -19,7 +19,7 @@ from app.ingest.resting import NOTHING_RESTS, RestingFile
 
 def ingest_stream(
     hub: Hub,
-    chunks: Iterable[bytes],
+    chunks: Iterable[bytes | memoryview],
     *,
     nbytes: int | None,
     sha256: bytes | None,

@@ -18,12 +18,15 @@ from sqlalchemy.orm import Session
 
 from app.contents import objects
 from app.contents.ahead import in_order
+from app.contents.checked import CheckedRange, read_checked
 from app.db.tables import LfsPart, LfsUpload, StoredObject
-from app.errors import ContentNotFound, IntegrityError, InvalidRequest
+from app.digest import PieceHasher
+from app.errors import ContentNotFound, Damaged, IntegrityError, InvalidRequest
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.lfs.capability import Capability
 from app.lfs.objects import check_sender, is_granted
+from app.store.contract import ObjectMissing
 
 READ_NBYTES = 4 << 20
 
@@ -36,14 +39,12 @@ class CompletedPart:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredPart:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart(CheckedRange):
     """Where a part lies."""
 
     number: int
     etag: str
-    key: str
-    nbytes: int
 
 
 def store_part(hub: Hub, leave: Capability, number: int, buffers: Iterable[bytes]) -> str:
@@ -60,11 +61,18 @@ def store_part(hub: Hub, leave: Capability, number: int, buffers: Iterable[bytes
             raise InvalidRequest(f"part {number} of an upload in {parts} parts")
         nbytes = min(upload.part_nbytes, upload.size - (number - 1) * upload.part_nbytes)
     pending = objects.begin(hub, "part")
-    hasher = blake3()
+    whole, pieces = blake3(), PieceHasher()
     try:
-        hub.store.put(pending.key, _exactly(buffers, nbytes, hasher))
-        etag = hasher.hexdigest(length=16)
-        arrived = StoredPart(number, etag, pending.key, nbytes)
+        hub.store.put(pending.key, _exactly(buffers, nbytes, whole, pieces))
+        etag = whole.hexdigest(length=16)
+        arrived = StoredPart(
+            key=pending.key,
+            start=0,
+            stored_nbytes=nbytes,
+            checks=pieces.digest(),
+            number=number,
+            etag=etag,
+        )
         hub.db.run(lambda session: _enter_part(session, hub, leave.upload_id, pending, arrived))
     except BaseException:
         objects.abandon(hub, pending)
@@ -76,7 +84,8 @@ def complete_upload(hub: Hub, leave: Capability, claimed: Sequence[CompletedPart
     """Join the parts into the announced file and retire them. Done already: no error.
 
     Raises ContentNotFound for an upload that is over without a file, InvalidRequest where parts are
-    missing or other than claimed, IntegrityError where the file is not the announced one.
+    missing, other than claimed or damaged since, IntegrityError where the file is not the announced
+    one.
     """
     with hub.db.read() as session:
         check_sender(session, hub, leave)
@@ -110,12 +119,22 @@ def _find_upload(session: Session, hub: Hub, upload_id: str, *, lock: bool = Fal
 def _stored_parts(session: Session, upload: LfsUpload) -> list[StoredPart]:
     """All parts in order. Raises InvalidRequest if one is missing."""
     rows = session.execute(
-        select(LfsPart.number, LfsPart.etag, LfsPart.nbytes, StoredObject.key)
+        select(LfsPart.number, LfsPart.etag, LfsPart.checks, LfsPart.nbytes, StoredObject.key)
         .join(StoredObject, StoredObject.id == LfsPart.object_id)
         .where(LfsPart.upload_id == upload.id)
         .order_by(LfsPart.number)
     )
-    parts = [StoredPart(row.number, row.etag, row.key, row.nbytes) for row in rows]
+    parts = [
+        StoredPart(
+            key=row.key,
+            start=0,
+            stored_nbytes=row.nbytes,
+            checks=row.checks,
+            number=row.number,
+            etag=row.etag,
+        )
+        for row in rows
+    ]
     count = ceil(upload.size / upload.part_nbytes)
     if len(parts) != count:
         raise InvalidRequest(f"{len(parts)} of {count} parts have arrived; send the others first")
@@ -131,20 +150,32 @@ def _check_claims(parts: list[StoredPart], claimed: Sequence[CompletedPart]) -> 
             )
 
 
-def _reads(hub: Hub, parts: list[StoredPart]) -> Iterator[partial[bytes]]:
+def _reads(hub: Hub, parts: list[StoredPart]) -> Iterator[partial[memoryview]]:
     for part in parts:
-        for start in range(0, part.nbytes, READ_NBYTES):
-            stop = min(start + READ_NBYTES, part.nbytes)
-            yield partial(hub.store.read, part.key, start, stop)
+        for start in range(0, part.stored_nbytes, READ_NBYTES):
+            stop = min(start + READ_NBYTES, part.stored_nbytes)
+            yield partial(_read, hub, part, start, stop)
 
 
-def _exactly(buffers: Iterable[bytes], nbytes: int, hasher: blake3) -> Iterator[bytes]:
+def _read(hub: Hub, part: StoredPart, start: int, stop: int) -> memoryview:
+    try:
+        return read_checked(hub, part, start, stop)
+    except (Damaged, ObjectMissing) as error:
+        raise InvalidRequest(
+            f"part {part.number} was damaged in the store; send it again"
+        ) from error
+
+
+def _exactly(
+    buffers: Iterable[bytes], nbytes: int, whole: blake3, pieces: PieceHasher
+) -> Iterator[bytes]:
     room = nbytes
     for buffer in buffers:
         room -= len(buffer)
         if room < 0:
             raise IntegrityError(f"a part of {nbytes} bytes was announced, more arrived")
-        hasher.update(buffer)
+        whole.update(buffer)
+        pieces.update(buffer)
         yield buffer
     if room:
         raise IntegrityError(f"a part of {nbytes} bytes was announced, {nbytes - room} arrived")
@@ -154,13 +185,14 @@ def _enter_part(
     session: Session, hub: Hub, upload_id: str, pending: objects.PendingObject, arrived: StoredPart
 ) -> None:
     _find_upload(session, hub, upload_id, lock=True)
-    objects.publish(session, pending, arrived.nbytes)
+    objects.publish(session, pending, arrived.stored_nbytes)
     part = session.get(LfsPart, (upload_id, arrived.number))
     if part is None:
         part = LfsPart(upload_id=upload_id, number=arrived.number)
         session.add(part)
     replaced = part.object_id
-    part.object_id, part.etag, part.nbytes = pending.id, arrived.etag, arrived.nbytes
+    part.object_id, part.nbytes = pending.id, arrived.stored_nbytes
+    part.etag, part.checks = arrived.etag, arrived.checks
     session.flush()
     objects.retire_unreferenced(session, hub, [replaced] if replaced is not None else [])
 

@@ -23,7 +23,7 @@ from app.catalog.owing import owe_jobs
 from app.contents.ahead import in_order
 from app.db import after_commit
 from app.db.tables import Account, AwaitedFile, AwaitedRange, Repo, TreeEntry
-from app.errors import ContentNotFound, HubError, Unavailable, UpstreamLied
+from app.errors import ContentNotFound, Damaged, HubError, Unavailable, UpstreamLied
 from app.hub import Hub
 from app.ingest.stream import ingest_stream
 from app.jobs.context import JobContext, JobStopped
@@ -134,12 +134,12 @@ class _Fetch:
         with closing(Door(self._hub.settings)) as door:
             try:
                 digest = self._fetch(Upstream(door, ""))
-            except ObjectMissing:
+            except (Damaged, ObjectMissing):
                 digest = None
         if digest != self._sha256 and drop_rotten(self._hub, self._repo_id, self._oid):
             raise Unavailable("parts of the file rotted in the store; they are fetched again")
         if digest is None:
-            raise Unavailable("the store did not find a part of the file; it is looked for again")
+            raise Unavailable("the store did not return a part of the file; it is asked again")
         if digest != self._sha256:
             raise UpstreamLied(
                 f"the upstream was asked for the file of sha256 {self._sha256.hex()} and sent"
@@ -230,7 +230,7 @@ class _Fetch:
             lambda session: link_file(session, self._hub, self._repo, self._oid, stored.file_id)
         )
 
-    def _read_from(self, start: int) -> Iterator[bytes]:
+    def _read_from(self, start: int) -> Iterator[memoryview]:
         """The bytes from ``start``, where a part begins, that are here without a gap."""
         with (
             ThreadPoolExecutor(1, thread_name_prefix="mirror-parts") as executor,
@@ -240,9 +240,8 @@ class _Fetch:
                 self._context.check()
                 yield buffer
 
-    def _reads(self, start: int) -> Iterator[partial[bytes]]:
+    def _reads(self, start: int) -> Iterator[partial[memoryview]]:
         while (part := self._parts.get(start)) is not None:
-            for at in range(0, part.stop - part.start, READ_NBYTES):
-                end = min(at + READ_NBYTES, part.stop - part.start)
-                yield partial(self._hub.store.read, part.key, at, end)
+            for at in range(start, part.stop, READ_NBYTES):
+                yield partial(part.read, self._hub, at, min(at + READ_NBYTES, part.stop))
             start = part.stop

@@ -109,7 +109,7 @@ class FollowingReader:
             if part is not None:
                 for data in self._read(part, at, min(part.stop, stop, limit)):
                     at += len(data)
-                    yield memoryview(data)
+                    yield data
             if at == before:
                 patience.wait(at)
 
@@ -157,14 +157,14 @@ class FollowingReader:
             raise fault
         return None, part, limit
 
-    def _read(self, part: Part, at: int, stop: int) -> Iterator[bytes]:
+    def _read(self, part: Part, at: int, stop: int) -> Iterator[memoryview]:
         """Bytes of a part; none if the file was stored meanwhile, and its parts went."""
         while at < stop:
             if self._closed.is_set():
                 raise ReaderClosed("the download was closed")
             end = min(stop, at + READ_NBYTES)
             try:
-                yield self._hub.store.read(part.key, at - part.start, end - part.start)
+                yield part.read(self._hub, at, end)
             except ObjectMissing:
                 return
             at = end

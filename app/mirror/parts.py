@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 from blake3 import blake3
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from app.contents import objects
+from app.contents.checked import CheckedRange, read_checked
 from app.db.tables import AwaitedFile, AwaitedPart, StoredObject
-from app.errors import Conflict, ContentNotFound
+from app.digest import PieceHasher
+from app.errors import Conflict, ContentNotFound, Damaged
 from app.hub import Hub
 from app.store.contract import ObjectMissing
 
@@ -30,33 +32,45 @@ class Part:
 
     start: int
     stop: int
-    key: str
+    object_id: int
+    stored: CheckedRange
+
+    def read(self, hub: Hub, start: int, stop: int) -> memoryview:
+        """Bytes ``[start, stop)`` of the file, as they came; raises as :func:`read_checked`."""
+        return read_checked(hub, self.stored, start - self.start, stop - self.start)
 
 
 def load_parts(session: Session, repo_id: int, oid: str) -> list[Part]:
     """What is here of a file, by offset; parts do not overlap."""
-    rows = session.execute(
-        select(AwaitedPart.start, AwaitedPart.nbytes, StoredObject.key)
-        .join(StoredObject, StoredObject.id == AwaitedPart.object_id)
-        .where(AwaitedPart.repo_id == repo_id, AwaitedPart.oid == oid)
-        .order_by(AwaitedPart.start)
-    )
-    return [Part(start, start + nbytes, key) for start, nbytes, key in rows]
+    rows = session.execute(_parts_of(repo_id, oid).order_by(AwaitedPart.start))
+    return [_part(*row) for row in rows]
 
 
 def find_part(session: Session, repo_id: int, oid: str, position: int) -> Part | None:
     """The part that holds the byte at a position."""
     row = session.execute(
-        select(AwaitedPart.start, AwaitedPart.nbytes, StoredObject.key)
-        .join(StoredObject, StoredObject.id == AwaitedPart.object_id)
-        .where(AwaitedPart.repo_id == repo_id, AwaitedPart.oid == oid)
+        _parts_of(repo_id, oid)
         .where(AwaitedPart.start <= position)
         .order_by(AwaitedPart.start.desc())
         .limit(1)
     ).one_or_none()
     if row is None or position >= row.start + row.nbytes:
         return None
-    return Part(row.start, row.start + row.nbytes, row.key)
+    return _part(*row)
+
+
+def _parts_of(repo_id: int, oid: str) -> Select[int, int, bytes, int, str]:
+    part = AwaitedPart
+    return (
+        select(part.start, part.nbytes, part.checks, part.object_id, StoredObject.key)
+        .join(StoredObject, StoredObject.id == part.object_id)
+        .where(part.repo_id == repo_id, part.oid == oid)
+    )
+
+
+def _part(start: int, nbytes: int, checks: bytes, object_id: int, key: str) -> Part:
+    stored = CheckedRange(key=key, start=0, stored_nbytes=nbytes, checks=checks)
+    return Part(start, start + nbytes, object_id, stored)
 
 
 def store_part(
@@ -71,15 +85,17 @@ def store_part(
     if not first:
         return None
     pending = objects.begin(hub, "part")
-    hasher = blake3()
+    whole, pieces = blake3(), PieceHasher()
 
     def hashed() -> Iterator[bytes]:
         for buffer in chain([first], some):
-            hasher.update(buffer)
+            whole.update(buffer)
+            pieces.update(buffer)
             yield buffer
 
     try:
         nbytes = hub.store.put(pending.key, hashed())
+        part = _part(start, nbytes, pieces.digest(), pending.id, pending.key)
 
         def work(session: Session) -> None:
             awaited = session.get(AwaitedFile, (repo_id, oid), with_for_update=True)
@@ -95,7 +111,8 @@ def store_part(
                     oid=oid,
                     start=start,
                     nbytes=nbytes,
-                    digest=hasher.digest(),
+                    digest=whole.digest(),
+                    checks=part.stored.checks,
                     object_id=pending.id,
                 )
             )
@@ -104,18 +121,14 @@ def store_part(
     except BaseException:
         objects.abandon(hub, pending)
         raise
-    return Part(start, start + nbytes, pending.key)
+    return part
 
 
 def drop_rotten(hub: Hub, repo_id: int, oid: str) -> int:
     """Forget parts that the store has lost, or returns otherwise than they came; how many."""
     with hub.db.read() as session:
-        rows = session.execute(
-            select(AwaitedPart.object_id, AwaitedPart.nbytes, AwaitedPart.digest, StoredObject.key)
-            .join(StoredObject, StoredObject.id == AwaitedPart.object_id)
-            .where(AwaitedPart.repo_id == repo_id, AwaitedPart.oid == oid)
-        ).all()
-    rotten = [row.object_id for row in rows if _digest(hub, row.key, row.nbytes) != row.digest]
+        parts = load_parts(session, repo_id, oid)
+    rotten = [part.object_id for part in parts if not _is_sound(hub, part)]
 
     def work(session: Session) -> None:
         awaited = session.get(AwaitedFile, (repo_id, oid), with_for_update=True)
@@ -130,15 +143,13 @@ def drop_rotten(hub: Hub, repo_id: int, oid: str) -> int:
     return len(rotten)
 
 
-def _digest(hub: Hub, key: str, nbytes: int) -> bytes | None:
-    """BLAKE3 of an object as the store returns it; None if it has none."""
-    hasher = blake3()
+def _is_sound(hub: Hub, part: Part) -> bool:
     try:
-        for start in range(0, nbytes, READ_NBYTES):
-            hasher.update(hub.store.read(key, start, min(start + READ_NBYTES, nbytes)))
-    except ObjectMissing:
-        return None
-    return hasher.digest()
+        for start in range(part.start, part.stop, READ_NBYTES):
+            part.read(hub, start, min(start + READ_NBYTES, part.stop))
+    except (Damaged, ObjectMissing):
+        return False
+    return True
 
 
 def _is_taken(session: Session, repo_id: int, oid: str, start: int, stop: int) -> bool:

@@ -2,7 +2,7 @@
 
 Each term is checked against its declared length and verification digest, and the chunks together
 must have the file's Xet digest. Chunks were digested when they came in; they are digested again
-only where no SHA-256 of the file proves what was read, or to find out why it does not. Pieces are
+only where no SHA-256 of the file proves what was read, or once it did not. Pieces are
 fetched a few ahead on threads, so memory stays at a few pieces whatever the file's size.
 """
 
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from app.contents.ahead import in_order
+from app.contents.checked import OPINIONS
 from app.errors import ContentNotFound, Damaged, Unavailable
 from app.formats.layout import Layout, parse_layout
 from app.hub import Hub
@@ -63,7 +64,7 @@ class Assembly:
     def __init__(self, hub: Hub, shelf: XorbShelf, file: ShardFile, executor: Executor) -> None:
         self._hub = hub
         self._shelf = shelf
-        self._file = file
+        self.file = file
         self._executor = executor
         self._tree = DigestTree()
         self.named: set[int] = set()
@@ -71,24 +72,19 @@ class Assembly:
         self.spans: list[Span] = []
         """Where its chunks lie: all of them, or from the 4096th on those that no file held."""
 
-    def stream(self, progress: Callable[[int], None]) -> Iterator[bytes]:
+    def stream(self, progress: Callable[[int], None], *, checked: bool) -> Iterator[bytes]:
         """The bytes of the file; ``progress`` is told the length of each buffer.
 
         Raises ContentNotFound for a xorb that is not here, :class:`ShardInvalid` where the shard
-        contradicts its xorbs, Damaged or Unavailable where our own storage fails. Where the shard
-        announced a SHA-256, damage may show only in that: then ask :meth:`check`.
+        contradicts its xorbs, Damaged or Unavailable where our own storage fails. Unless
+        ``checked``, what store and wire do to the bytes shows only in the SHA-256 of the file.
         """
-        fetch = self._read if self._file.sha256 is not None else self._read_checked
+        fetch = self._read_checked if checked else self._read
         for data in self._read_ahead(self._entered_pieces(), fetch):
             progress(len(data))
             yield data
-        if self._tree.file_digest() != self._file.digest:
-            raise ShardInvalid(f"the terms do not make file {format_digest(self._file.digest)}")
-
-    def check(self, progress: Callable[[int], None]) -> None:
-        """Digest every chunk again; raises Damaged where one is not what came in."""
-        for _ in self._read_ahead(self._pieces(), self._read_checked):
-            progress(0)
+        if self._tree.file_digest() != self.file.digest:
+            raise ShardInvalid(f"the terms do not make file {format_digest(self.file.digest)}")
 
     def resting(self) -> RestingFile:
         """The layout of the file, and what of it can stay in the xorbs where it lies.
@@ -103,7 +99,7 @@ class Assembly:
     def _layout(self) -> Layout:
         pieces, prefix = self._pieces(HEAD_NBYTES), b""
         while True:
-            answer = parse_layout(prefix, self._file.nbytes, self._hub.settings.limits)
+            answer = parse_layout(prefix, self.file.nbytes, self._hub.settings.limits)
             if isinstance(answer, Layout):
                 return answer
             parts, held_nbytes = [prefix], len(prefix)
@@ -115,7 +111,7 @@ class Assembly:
     def _stretches(self) -> Iterator[Stretch]:
         """Where the terms lie in xorbs that are stored still."""
         at = 0
-        for term in self._file.terms():
+        for term in self.file.terms():
             xorb, _held = self._shelf.xorb(term.xorb)
             checked_rows(xorb, term)
             start, _stop = xorb.stored_range(term.start, term.stop)
@@ -131,14 +127,14 @@ class Assembly:
             yield from buffers
 
     def _pieces(self, nbytes: int = PIECE_NBYTES) -> Iterator[Piece]:
-        for term in self._file.terms():
+        for term in self.file.terms():
             xorb, _held = self._shelf.xorb(term.xorb)
             yield from self._cut(xorb, term, checked_rows(xorb, term), nbytes)
 
     def _entered_pieces(self) -> Iterator[Piece]:
         """The same, once: each term is entered in the digest of the file and in its spans."""
         at = 0
-        for term in self._file.terms():
+        for term in self.file.terms():
             xorb, held = self._shelf.xorb(term.xorb)
             rows = checked_rows(xorb, term)
             self.named.add(xorb.id)
@@ -174,13 +170,17 @@ class Assembly:
 
     def _read_checked(self, piece: Piece) -> bytes:
         """On a thread: the raw bytes of a piece, each chunk checked."""
-        data = self._read(piece)
-        try:
-            check_run(data, piece.xorb.table[piece.start : piece.stop])
-        except XorbInvalid as error:
-            forget_xorb(self._hub, piece.xorb.id)
-            raise Damaged("stored chunks are damaged; upload them again") from error
-        return data
+        fault: XorbInvalid | None = None
+        for _ in range(OPINIONS):
+            data = self._read(piece)
+            try:
+                check_run(data, piece.xorb.table[piece.start : piece.stop])
+            except XorbInvalid as error:
+                fault = error
+            else:
+                return data
+        forget_xorb(self._hub, piece.xorb.id)
+        raise Damaged("stored chunks are damaged; upload them again") from fault
 
     def _read_xorb(self, piece: Piece) -> bytes:
         assert piece.xorb.key is not None

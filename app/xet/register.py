@@ -48,22 +48,31 @@ def register_shard(
             if link_known(hub, shelf, grantee, file):
                 advance(file.nbytes)
                 continue
-            assembly = Assembly(hub, shelf, file, executor)
             try:
-                ingested = ingest_stream(
-                    hub,
-                    assembly.stream(advance),
-                    nbytes=file.nbytes,
-                    sha256=file.sha256,
-                    repo_id=grantee.repo_id,
-                    resting=assembly.resting(),
-                    proposer=grantee.proposer,
-                )
-            except IntegrityError:
-                assembly.check(advance)  # ours is to blame if stored chunks are damaged
-                raise
-            hub.db.run(
-                lambda session, file_id=ingested.file_id, assembly=assembly: enter_holder(
-                    session, hub, file_id, assembly.named, assembly.spans
-                )
-            )
+                _store(hub, grantee, Assembly(hub, shelf, file, executor), advance, checked=False)
+            except IntegrityError:  # of the sender's making, or of our store's or wire's
+                assembly = Assembly(hub, shelf, file, executor)
+                _store(hub, grantee, assembly, lambda _nbytes: advance(0), checked=True)
+
+
+def _store(
+    hub: Hub,
+    grantee: XetGrantee,
+    assembly: Assembly,
+    advance: Callable[[int], None],
+    *,
+    checked: bool,
+) -> None:
+    file = assembly.file
+    ingested = ingest_stream(
+        hub,
+        assembly.stream(advance, checked=checked or file.sha256 is None),
+        nbytes=file.nbytes,
+        sha256=file.sha256,
+        repo_id=grantee.repo_id,
+        resting=assembly.resting(),
+        proposer=grantee.proposer,
+    )
+    hub.db.run(
+        lambda session: enter_holder(session, hub, ingested.file_id, assembly.named, assembly.spans)
+    )

@@ -82,6 +82,8 @@ class AwaitedPart(Table):
     nbytes: Mapped[int]
     digest: Mapped[bytes]
     """BLAKE3 of the bytes as they came."""
+    checks: Mapped[bytes]
+    """Of their pieces, see ``app.digest``."""
     object_id: Mapped[int] = mapped_column(ForeignKey("object.id", ondelete="RESTRICT"))
 
 

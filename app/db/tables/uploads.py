@@ -36,6 +36,9 @@ class LfsPart(Table):
     """Counted from 1."""
     object_id: Mapped[int] = mapped_column(ForeignKey("object.id", ondelete="RESTRICT"))
     etag: Mapped[str] = mapped_column(String(64))
+    """BLAKE3 of the bytes as they came."""
+    checks: Mapped[bytes]
+    """Of their pieces, see ``app.digest``."""
     nbytes: Mapped[int]
 
 

@@ -3,10 +3,12 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.contents.checked import OPINIONS
 from app.db.tables import AwaitedFile
-from app.errors import ContentNotFound
+from app.errors import ContentNotFound, Damaged
 from app.hub import Hub
 from app.mirror.parts import PartTaken, drop_rotten, find_part, load_parts, store_part
+from tests.fixtures.faulty import Fault, FaultyStore
 from tests.fixtures.models import ModelHub
 
 OID = "0" * 40
@@ -59,9 +61,21 @@ def test_parts_that_rot_or_are_lost_are_forgotten_alone(any_hub: Hub, repo_id: i
     assert third is not None
     assert drop_rotten(any_hub, repo_id, OID) == 0
     for part, data in ((first, [b"x" * 10]), (third, None)):
-        any_hub.store.delete(part.key)
+        any_hub.store.delete(part.stored.key)
         if data is not None:
-            any_hub.store.put(part.key, data)
+            any_hub.store.put(part.stored.key, data)
 
     assert drop_rotten(any_hub, repo_id, OID) == 2
     assert spans(any_hub, repo_id) == [(10, 20)]
+
+
+def test_bytes_of_a_part_are_read_again_before_it_is_called_rotten(any_hub: Hub, repo_id: int):
+    part = store_part(any_hub, repo_id, OID, 20, [bytes(range(50))])
+    assert part is not None
+    sound, any_hub.store = any_hub.store, FaultyStore(any_hub.store)
+    any_hub.store.fail("read", *[Fault.WRONG_BYTES] * (OPINIONS - 1))
+    assert part.read(any_hub, 25, 30) == bytes(range(5, 10))
+    any_hub.store.fail("read", *[Fault.WRONG_BYTES] * OPINIONS)
+    with pytest.raises(Damaged):
+        part.read(any_hub, 25, 30)
+    any_hub.store = sound

@@ -33,6 +33,7 @@ from app.xet.shard import ShardInvalid, parse_shard
 from app.xet.staging import has_xorb, store_xorb
 from app.xet.terms import drop_stale_xorbs
 from app.xet.tokens import XetGrantee
+from tests.fixtures.faulty import Fault, FaultyStore
 from tests.fixtures.xorbs import build_shard, build_xorb, content_of, file_block
 
 
@@ -282,6 +283,19 @@ def test_damaged_xorb_is_forgotten_so_that_it_is_sent_again(hub, alice):
     assert realm_of(hub, alice) != realm
     alice.send(built)
     alice.register(file_block([(built, 0, 8)]))
+    assert stored_files(hub) == [content_of([(built, 0, 8)])]
+
+
+@pytest.mark.parametrize("with_sha256", [True, False])
+def test_wrong_byte_on_the_wire_is_read_again(hub, alice, with_sha256):
+    built = random_xorb(1)
+    alice.send(built)
+    sound, hub.store = hub.store, FaultyStore(hub.store)
+    hub.store.fail("read", Fault.NONE, Fault.WRONG_BYTES)
+    alice.register(file_block([(built, 0, 8)], with_sha256=with_sha256))
+    assert [each for each, _ in hub.store.calls].count("read") >= 2
+    hub.store = sound
+    assert alice.has(built)
     assert stored_files(hub) == [content_of([(built, 0, 8)])]
 
 
