@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 from typing import IO, Any, Literal
 
-from app.formats.unpickling import UNPACKED_NBYTES, asks_for_imports, unpacked
+from app.formats.opcodes import asks_for_imports
+from app.formats.unpacking import UNPACKED_NBYTES, unpacked
 
 Status = Literal["safe", "suspicious", "unsafe", "error", "unscanned"]
 

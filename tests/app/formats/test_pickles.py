@@ -61,6 +61,10 @@ HOSTILE = {
     "broken zip": torch_zip(globals_pickle("os system"))[:-30],
     "behind text that is not ASCII": b"S'\\xc3\\xa9'\n0" + globals_pickle("os system"),
     "behind a number, cut off": b"K\x01" + globals_pickle("os system")[:-1] + b"\xff",
+    "behind a memo that takes more than a scan may": (
+        b"S'\xc3\xa9'\n0K\x01r" + struct.pack("<I", 1 << 28) + b"0" + globals_pickle("os system")
+    ),
+    "behind a buffer out of band": b"S'\xc3\xa9'\n0\x970" + globals_pickle("os system"),
     "gzip": gzip.compress(globals_pickle("os system")),
     "gzip, in two members": gzip.compress(b"K\x01") + gzip.compress(globals_pickle("os system")),
     "zlib": zlib.compress(globals_pickle("os system")),

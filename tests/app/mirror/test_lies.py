@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.contents.checked import OPINIONS
 from app.db.tables import AwaitedFile, File, Ref, Repo
 from app.gc.collect import collect
 from tests.fixtures.api import ALICE_TOKEN, REPO, add
+from tests.fixtures.faulty import Fault, FaultyStore
 from tests.fixtures.mirrors import (
     OBJECT,
     GoBetween,
@@ -103,6 +105,21 @@ def test_a_lie_about_a_file_is_told_and_nothing_kept(
     assert count(pair, table=File) == 1  # .gitattributes
     assert count(pair) == 1
     assert pair.between.count(OBJECT) <= 7  # a lie is not asked for again
+
+
+def test_a_store_that_errs_is_not_the_upstreams_lie(mirror_of: MakeMirror):
+    pair = mirror_of(negative_s=3600)
+    publish(pair)
+    pair.get(f"/api/models/{REPO}")
+    hub = pair.mirror.hub
+    hub.store = faulty = FaultyStore(hub.store)
+    faulty.fail("read", *[Fault.WRONG_BYTES] * (OPINIONS - 1))
+
+    answer = get_big(pair)
+
+    assert answer is not None
+    assert answer.content == BIG
+    assert not faulty._faults["read"]
 
 
 def test_a_fetch_that_breaks_off_goes_on_where_it_was(any_mirror_of: MakeMirror):

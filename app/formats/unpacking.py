@@ -1,4 +1,4 @@
-"""How far bytes get that somebody unpickles: told by the unpickler, which is given nothing to call.
+"""What compressed files hold, as joblib sees them, as far as it can be read.
 
 Only for a process that may be killed: the bytes say how much memory is taken.
 """
@@ -7,10 +7,9 @@ import bz2
 import gzip
 import io
 import lzma
-import pickle  # noqa: TID251  to be refused every import
 import zlib
 from collections.abc import Callable, Iterator
-from typing import IO, Never
+from typing import IO
 
 import lz4.frame
 
@@ -19,30 +18,6 @@ UNPACKED_NBYTES = 256 << 20
 """Looked at of what was compressed."""
 
 _FAULTS = (OSError, EOFError, RuntimeError, ValueError, MemoryError, lzma.LZMAError, zlib.error)
-
-
-class _AskedError(Exception):
-    """The bytes want something imported."""
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, _module: str, _name: str) -> Never:
-        raise _AskedError
-
-    def persistent_load(self, _pid: object) -> None:
-        """Tensors of a checkpoint lie elsewhere."""
-
-
-def asks_for_imports(file: IO[bytes]) -> bool:
-    """Whether loading a file, from its beginning, would import anything before it fails or ends."""
-    file.seek(0)
-    try:
-        _Unpickler(file, encoding="latin1").load()  # no text is refused by this encoding
-    except _AskedError:
-        return True
-    except Exception:  # noqa: BLE001  opcodes in a wrong order raise whatever they come upon
-        return False
-    return False
 
 
 def unpacked(file: IO[bytes]) -> IO[bytes] | None:
