@@ -2,7 +2,8 @@
 
 One server with its jobs in the same process. Honest clients ask for a tree and for a file by turns;
 every strain is compared with the same time without one right before it. Nobody is refused by rates
-here: what is seen is the server's own behaviour.
+here: what is seen is the server's own behaviour. Clients take the processor as the server does;
+``--pin`` gives each side cores of its own, so that a crowd of clients takes none of the server's.
 """
 
 import argparse
@@ -92,6 +93,19 @@ def many(url: str, token: str, seconds: float, clients: int) -> Answers:
     return total
 
 
+Strain = Callable[[LiveHub], contextlib.AbstractContextManager[Answers | None]]
+"""A strain while it lasts; afterwards it knows what its own clients got, if they are not slow."""
+
+
+def pin(hub: LiveHub) -> None:
+    """The server on the first core, whoever asks on the others."""
+    assert hub.process is not None
+    first, *others = sorted(os.sched_getaffinity(0))
+    for task in Path(f"/proc/{hub.process.pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {first})
+    os.sched_setaffinity(0, others)
+
+
 @contextlib.contextmanager
 def slow_sockets(hub: LiveHub) -> Iterator[None]:
     """Connections that begin a request and send a byte of it now and then."""
@@ -145,19 +159,17 @@ def encoding(hub: LiveHub) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def crowd(hub: LiveHub, seconds: float) -> Iterator[None]:
+def crowd(hub: LiveHub, seconds: float) -> Iterator[Answers]:
     """Ten times as many clients of somebody else's."""
+    total = Answers()
     with multiprocessing.Pool(4) as pool:
         asked = [
             pool.apply_async(many, (hub.url, OTHER, seconds + 1, CROWD // 4)) for _ in range(4)
         ]
         time.sleep(0.5)
-        yield
-        total = Answers()
+        yield total
         for each in asked:
             total.add(each.get())
-    rate = len(total.seconds) / (seconds + 1)
-    print(f"the crowd: {rate:.0f} answers/s, {len(total.refused)} refused, {total.faults} faults")
 
 
 def push(hub: LiveHub, repo: str, model: SyntheticModel) -> None:
@@ -174,18 +186,22 @@ def push(hub: LiveHub, repo: str, model: SyntheticModel) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.strain", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="5 s for each instead of 20 s")
+    parser.add_argument("--pin", action="store_true", help="a core for the server alone")
     arguments = parser.parse_args()
     seconds = 5.0 if arguments.quick else 20.0
-    strains: dict[str, Callable[[LiveHub], contextlib.AbstractContextManager[None]]] = {
+    strains: dict[str, Strain] = {
         f"{SLOW_SOCKETS} slow sockets": slow_sockets,
         f"{SLOW_READERS} slow readers": slow_readers,
         "encoding": encoding,
         f"{CROWD} clients of another": lambda hub: crowd(hub, seconds),
     }
     with workspace() as directory, LiveHub(directory / "hub", UNLIMITED) as hub:
-        rows = run(hub, strains, seconds, directory)
+        if arguments.pin:
+            pin(hub)
+        rows = run(hub, strains, seconds)
+    cores = "a core for the server alone" if arguments.pin else f"{os.cpu_count()} cores for all"
     print_table(
-        f"{HONEST} honest clients, {seconds:.0f} s each, {os.cpu_count()} cores for all",
+        f"{HONEST} honest clients, {seconds:.0f} s each, {cores}",
         [
             "strain",
             "answers/s",
@@ -193,21 +209,21 @@ def main() -> None:
             "p50 ms",
             "p99",
             "/ before",
+            "all/s",
+            "/ before",
+            "CPU ms",
+            "/ before",
             "refused",
             "faults",
             "MiB",
         ],
         rows,
-        "Before: without a strain, right before it. MiB: the server's peak while it lasts.",
+        "Before: without a strain, right before it. All: answers to whoever asks, who is not slow."
+        " CPU: of the server, for each of them. MiB: the server's peak while it lasts.",
     )
 
 
-def run(
-    hub: LiveHub,
-    strains: dict[str, Callable[[LiveHub], contextlib.AbstractContextManager[None]]],
-    seconds: float,
-    directory: Path,
-) -> list[list[str]]:
+def run(hub: LiveHub, strains: dict[str, Strain], seconds: float) -> list[list[str]]:
     """A row for each strain."""
     hub.clade("user", "create", "others", "--token", OTHER)
     push(hub, REPO, SyntheticModel(96 << 20))
@@ -215,11 +231,19 @@ def run(
     many(hub.url, TOKEN, 2, HONEST)
     rows: list[list[str]] = []
     for name, strain in strains.items():
+        begun_s = hub.cpu_s()
         before = many(hub.url, TOKEN, seconds, HONEST)
-        with strain(hub):
+        before_s = hub.cpu_s()
+        with strain(hub) as others:
             hub.reset_peak()
+            strained_s = hub.cpu_s()
             got = many(hub.url, TOKEN, seconds, HONEST)
+            took_s = hub.cpu_s() - strained_s
             peak = hub.peak_nbytes() >> 20
+        if others is None:
+            others = Answers()
+        before_each = (before_s - begun_s) / len(before.seconds)
+        answered = len(got.seconds) + len(others.seconds) * seconds / (seconds + 1)
         rows.append(
             [
                 name,
@@ -228,8 +252,12 @@ def run(
                 f"{median(got.seconds) * 1e3:.1f}",
                 f"{percentile(got.seconds, 99) * 1e3:.1f}",
                 ratio(percentile(got.seconds, 99), percentile(before.seconds, 99)),
-                str(len(got.refused)),
-                str(got.faults),
+                f"{answered / seconds:.0f}",
+                ratio(answered, len(before.seconds)),
+                f"{took_s / answered * 1e3:.2f}",
+                ratio(took_s / answered, before_each),
+                str(len(got.refused) + len(others.refused)),
+                str(got.faults + others.faults),
                 str(peak),
             ]
         )
