@@ -5,11 +5,9 @@ walk ends before would have ended there too, and one that fails earlier costs a 
 """
 
 import pickletools
-from typing import IO, Any
+from typing import IO
 
-_OPCODES: dict[bytes, Any] = {
-    code.encode("latin-1"): opcode for code, opcode in pickletools.code2op.items()
-}
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _NAMED_IMPORTS = {"GLOBAL", "INST"}
 _CALLS = {"REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "EXT1", "EXT2", "EXT4"}
 """Call what was imported, or stands in a registry that is empty by default: else a load fails."""
@@ -23,12 +21,12 @@ _LENGTHS = {
 
 
 def asks_for_imports(file: IO[bytes]) -> bool:
-    """Whether loading a file, from its beginning, may import anything before it fails or ends."""
+    """Whether loading a file, pickle after pickle, may import anything before that fails or ends."""
     file.seek(0)
     height, beneath = 0, list[int]()  # of the stack above the last mark, and below each
     while (opcode := _OPCODES.get(file.read(1))) is not None:
         takes, leaves = opcode.stack_before, opcode.stack_after
-        if opcode.name == "STOP" or opcode.name in _CALLS:
+        if opcode.name in _CALLS:
             return False
         if opcode.name == "MARK":
             beneath.append(height)
@@ -51,10 +49,12 @@ def asks_for_imports(file: IO[bytes]) -> bool:
         if not _skip_argument(file, opcode.arg):
             return False
         height += len(leaves) - needs
+        if opcode.name == "STOP":  # another pickle may follow, and whoever loads this one load it
+            height, beneath = 0, []
     return False
 
 
-def _skip_argument(file: IO[bytes], argument: Any) -> bool:
+def _skip_argument(file: IO[bytes], argument: pickletools.ArgumentDescriptor | None) -> bool:
     """Go on behind what follows an opcode; False where the file ends before."""
     if argument is None:
         return True

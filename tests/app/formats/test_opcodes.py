@@ -41,6 +41,7 @@ def test_plain_values_import_nothing(value: object):
     data = pickle.dumps(value, protocol)
     assert not asks(data)
     assert not asks(data[:-1] + b"\xff" + b"cos\nsystem\n.")
+    assert asks(data + b"cos\nsystem\n.")
 
 
 @pytest.mark.parametrize(
@@ -51,11 +52,22 @@ def test_plain_values_import_nothing(value: object):
         b"I" + b"9" * 5000 + b"\n0",
         b"S'\xc3\xa9'\n0",
         b"\x970",
+        b"S'\xc3\xa9'\n.",
         b"K\x01Nb0",
         b"(" * 100_000 + b"1" * 100_000,
         b")" + b"\x85" * 100_000 + b"0",
     ],
-    ids=["memo", "memo by text", "number", "latin", "buffer", "state", "marks", "depth"],
+    ids=[
+        "memo",
+        "memo by text",
+        "number",
+        "latin",
+        "buffer",
+        "a pickle before",
+        "state",
+        "marks",
+        "depth",
+    ],
 )
 def test_what_only_some_loads_survive_hides_nothing(bomb: bytes):
     assert asks(bomb + b"cos\nsystem\n.")
