@@ -21,7 +21,7 @@ _LENGTHS = {
 
 
 def asks_for_imports(file: IO[bytes]) -> bool:
-    """Whether loading a file, pickle after pickle, may import anything before that fails or ends."""
+    """Whether loading a file, pickle by pickle, may import anything before that fails or ends."""
     file.seek(0)
     height, beneath = 0, list[int]()  # of the stack above the last mark, and below each
     while (opcode := _OPCODES.get(file.read(1))) is not None:
