@@ -124,14 +124,16 @@ class Stack:
         hub.clock = SystemClock()
         return hub
 
-    def settle(self, hub: Hub) -> None:
-        """What is owed is done by the stack itself; then nobody runs, time passes, all is clean."""
-        done, deadline = -1, 0.0
+    def settle(self, hub: Hub) -> float:
+        """What is owed is done by the stack itself, within the seconds returned; then nobody runs,
+        time passes, all is clean."""
+        done, deadline, begun = -1, 0.0, time.monotonic()
         while self._count(hub, Job.state.in_(UNDONE), Job.run_after <= hub.clock.now()):
             if (now_done := self._count(hub, Job.state == "done")) != done:
                 done, deadline = now_done, time.monotonic() + READY_S
             assert time.monotonic() < deadline, self._logs()
             time.sleep(0.2)
+        settled_s = time.monotonic() - begun
         self.stop()
         hub.clock = _Later()
         drain(hub, HANDLERS)
@@ -149,6 +151,7 @@ class Stack:
         assert not failed, failed
         assert not odd, odd
         assert keys == {stat.key for stat in hub.store.list()}
+        return settled_s
 
     def _count(self, hub: Hub, *which: ColumnElement[bool]) -> int:
         with hub.db.read() as session:

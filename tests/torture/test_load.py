@@ -56,7 +56,7 @@ def load(stack: Stack, summary: Summary, seconds: int) -> None:
     with traffic.reading() as read:
         for place in traffic.acknowledged.items():
             read(*place)
-    stack.settle(hub)
+    summary.count("seconds until all was done at most", round(stack.settle(hub)))
     hub.close()
 
 
