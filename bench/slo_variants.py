@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from math import inf
 
-import numpy as np
-
 from serving.sched.engine import Limits
 from serving.sched.latency import LatencyModel
 from serving.sched.named import POLICIES, Named
@@ -14,7 +12,7 @@ from serving.sched.scorpio import Scorpio, ScorpioCode
 from serving.sched.scorpio_plus import ScorpioPlus
 from serving.sched.step import Step
 from serving.sched.tpot_guard import TpotGuard
-from serving.sched.triage import PrefillSpeed
+from serving.sched.triage import Bound, PrefillSpeed
 
 BASELINES = ("fcfs", "fcfs-chunked", "sjf", "sjf-oracle", "edf", "fcfs-reject", "mooncake")
 """Without ``priority``: nobody has one in these workloads, so it is ``fcfs-chunked``."""
@@ -69,21 +67,37 @@ class PlusIdleEstimate(ScorpioPlus):
 
 
 class PlusDropsTheLate(ScorpioPlus):
-    """Gives up whoever is late, as SCORPIO does, not the longest before it."""
+    """Gives up whoever is late, as SCORPIO does, not the heaviest before it."""
 
     name = "plus, drops the late"
 
-    def late(self, now_s: float) -> list[tuple[RequestView, float]]:
-        speed, total, found = self._speed(), float(self.running.pending_tokens), []
-        for request, count, due_s in zip(
-            self.waiting, self.waiting.pending_tokens, self.waiting.due_s, strict=True
+    def late(self, step: Step) -> list[tuple[RequestView, float]]:
+        now_s, bounds, found = step.engine.now_s, self.bounds(step), []
+        totals = [0.0] * len(bounds)
+        for place, (request, due_s) in enumerate(
+            zip(self.waiting, self.waiting.due_s.tolist(), strict=True)
         ):
-            late_s = now_s + float(speed.seconds(np.array([total + count]))[0]) - due_s
+            grown = [
+                total + bound.needs[place] for total, bound in zip(totals, bounds, strict=True)
+            ]
+            ready_s = [
+                float(bound.seconds(total)) for total, bound in zip(grown, bounds, strict=True)
+            ]
+            late_s = now_s + max(ready_s) - due_s
             if late_s > 0:
                 found.append((request, late_s))
             else:
-                total += count
+                totals = grown
         return found
+
+
+class PlusCountsNoPlaces(ScorpioPlus):
+    """TTFT estimates of an engine that always has a place."""
+
+    name = "plus, places not counted"
+
+    def bounds(self, step: Step) -> list[Bound]:
+        return super().bounds(step)[:1]
 
 
 class PlusAdmitsAll(ScorpioPlus):
@@ -112,6 +126,7 @@ VARIANTS = (
     PlusLongSteps,
     PlusIdleEstimate,
     PlusDropsTheLate,
+    PlusCountsNoPlaces,
     PlusAdmitsAll,
     PlusCautious,
 )

@@ -2,6 +2,8 @@
 
 from math import inf
 
+import numpy as np
+
 from serving.sched.engine import Limits
 from serving.sched.latency import LatencyModel
 from serving.sched.ordered import Key
@@ -9,9 +11,10 @@ from serving.sched.pace import MARGIN, NOBODY, next_round
 from serving.sched.request import RequestView
 from serving.sched.scorpio import TpotGuarded
 from serving.sched.step import Step
-from serving.sched.tpot_guard import TpotGuard
-from serving.sched.triage import PrefillSpeed, fewest_late
+from serving.sched.tpot_guard import Mix, TpotGuard
+from serving.sched.triage import Bound, Places, PrefillSpeed, fewest_late
 from serving.sched.ttft_guard import deadline_s
+from serving.sched.turnover import Turnover
 
 
 class ScorpioPlus(TpotGuarded):
@@ -20,8 +23,9 @@ class ScorpioPlus(TpotGuarded):
     1. Prompts run beside decodes, in chunks as large as the tightest time in hand allows
        (:mod:`serving.sched.pace`), where SCORPIO lets prompts interrupt decodes unaccounted.
     2. Who skips a step is decided by that time too, and only if not all fit: no credits.
-    3. The TTFT estimate uses the prefill speed that this leaves, and drops the fewest
-       (:mod:`serving.sched.triage`), where SCORPIO assumes an engine that does nothing else.
+    3. The TTFT estimate uses the prefill speed that this leaves and how fast places come free
+       (:mod:`serving.sched.turnover`), and drops the fewest (:mod:`serving.sched.triage`), where
+       SCORPIO assumes an engine that does nothing else and always has a place.
     4. Admission keeps the virtual batch below the objective with ε = 1.05, not 1.3, for what ε
        stood for is now in the estimate.
     """
@@ -33,21 +37,41 @@ class ScorpioPlus(TpotGuarded):
         super().__init__(limits, latency)
         self.tpot_guard = TpotGuard(latency, inefficiency=1.05)
         self._round = NOBODY
+        self._turnover = Turnover()
 
     def key(self, request: RequestView) -> Key:
         """The deadline of its first token."""
         return (deadline_s(request),)
 
+    def leave(self, request: RequestView) -> None:
+        """A request ended or was cancelled; a place is free if it ran."""
+        if request in self.running:
+            self._turnover.left()
+        super().leave(request)
+
     def refuse(self, step: Step) -> None:
         """The fewest that keep the rest in time."""
         now_s = step.engine.now_s
+        self._turnover.observe(now_s, len(self.running))
         self._round = next_round(self.running.decoding, now_s, self.latency)
         if self.waiting:
-            self.reject_late(step, self.late(now_s))
+            self.reject_late(step, self.late(step))
 
-    def late(self, now_s: float) -> list[tuple[RequestView, float]]:
+    def late(self, step: Step) -> list[tuple[RequestView, float]]:
         """Whom to give up, and by how many seconds the plan was late."""
-        return fewest_late(self.waiting, self.running.pending_tokens, now_s, self._speed())
+        return fewest_late(self.waiting, step.engine.now_s, self.bounds(step))
+
+    def bounds(self, step: Step) -> list[Bound]:
+        """What first tokens wait for: prompts, short ones kept; places, short answers kept."""
+        line = self.waiting
+        ahead, speed = self.running.pending_tokens, self._speed()
+        per_s = self._turnover.per_second(self.limits.max_num_seqs)
+        places = Places(step.seqs_left, per_s, speed.decodes_s)
+        pending = line.pending_tokens
+        return [
+            Bound(pending, lambda total: speed.seconds(ahead + total), pending),
+            Bound(np.ones(len(line)), places.seconds, line.predicted_tokens),
+        ]
 
     def decoders(self, step: Step) -> list[RequestView]:
         """Those of the round."""
@@ -67,7 +91,14 @@ class ScorpioPlus(TpotGuarded):
         seqs = mix.virtual_batch_size
         room = self._room(mix.tightest_s * MARGIN, seqs, seqs * mix.mean_context)
         steady_s = mix.tightest_s / max(1, min(room, self.limits.max_num_batched_tokens))
-        return PrefillSpeed(self._room_beside_round(), pure_s, max(pure_s, steady_s))
+        return PrefillSpeed(
+            self._room_beside_round(), pure_s, max(pure_s, steady_s), self._round_s(mix)
+        )
+
+    def _round_s(self, mix: Mix) -> float:
+        """What the decodes of the next step take."""
+        num_decodes = len(self._round.decodes)
+        return self.latency.decode_s(num_decodes, mix.mean_context) if num_decodes else 0.0
 
     def _room_beside_round(self) -> int:
         planned = self._round

@@ -1,7 +1,9 @@
-"""Whom to give up when not every prompt can be in time: the fewest."""
+"""Whom to give up when not every first token can be in time: the fewest."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from math import inf
 
 import numpy as np
 
@@ -15,50 +17,112 @@ class PrefillSpeed:
     """How fast prompts are computed beside decodes.
 
     ``burst_tokens`` can be computed at once, at ``burst_token_s`` each, before decodes run out of
-    time in hand; from then on each token takes ``token_s``.
+    time in hand; from then on each token takes ``token_s``. ``decodes_s`` is what the decodes of
+    their step take, which the first token waits for too.
     """
 
     burst_tokens: float
     burst_token_s: float
     token_s: float
+    decodes_s: float = 0.0
 
     def seconds(self, num_tokens: Vector) -> Vector:
         """How long so many prompt tokens take from now."""
         at_once = np.minimum(num_tokens, self.burst_tokens)
-        return at_once * self.burst_token_s + (num_tokens - at_once) * self.token_s
+        rest = num_tokens - at_once
+        return self.decodes_s + at_once * self.burst_token_s + rest * self.token_s
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """When running requests make place: ``free`` now, then ``per_s`` a second.
+
+    ``step_s``: what the step takes that gives the first token.
+    """
+
+    free: int
+    per_s: float
+    step_s: float
+
+    def seconds(self, num_requests: Vector) -> Vector:
+        """How long from now until the last of so many has a place and a token."""
+        return self.step_s + np.maximum(0.0, num_requests - self.free) / self.per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Something that whoever waits must get, in order, before its first token.
+
+    ``needs``: what each takes of it. ``seconds``: how long from now until so much was given out in
+    all. ``weights``: when it is short, the heaviest is given up first.
+    """
+
+    needs: Vector
+    seconds: Callable[[Vector], Vector]
+    weights: Vector
+
+
+class _Taken:
+    """How much of a bound those kept so far take, and which of them is the heaviest."""
+
+    def __init__(self, bound: Bound, droppable: Sequence[int], num_kept: int) -> None:
+        self.total = float(bound.needs[:num_kept].sum())
+        self._seconds = bound.seconds
+        self._needs = bound.needs.tolist()
+        self._weights = bound.weights.tolist()
+        self._heap = [(-self._weights[place], -place) for place in droppable]
+        heapify(self._heap)
+
+    @property
+    def ready_s(self) -> float:
+        return float(self._seconds(np.asarray(self.total)))
+
+    def add(self, place: int, *, droppable: bool) -> None:
+        self.total += self._needs[place]
+        if droppable:
+            heappush(self._heap, (-self._weights[place], -place))
+
+    def drop(self, place: int) -> None:
+        self.total -= self._needs[place]
+
+    def heaviest(self, gone: set[int]) -> int:
+        while True:
+            place = -heappop(self._heap)[1]
+            if place not in gone:
+                return place
 
 
 def fewest_late(
-    line: Line, ahead_tokens: int, now_s: float, speed: PrefillSpeed
+    line: Line, now_s: float, bounds: Sequence[Bound]
 ) -> list[tuple[RequestView, float]]:
     """Requests to give up, each with the seconds by which the plan was late when it was dropped.
 
     Moore's algorithm (Management Science 15(1), 1968) for the fewest late jobs on one machine: go
-    by deadline, and whenever a request would be late, drop the longest prompt so far; whoever has
-    waited for it is then in time. Those without a TTFT objective, or with a token already, take
-    their turn and are never dropped. ``line`` is in the order of deadlines; prompts under way,
-    ``ahead_tokens`` in all, come before it.
+    by deadline, and whenever a request would be late, drop the heaviest so far; whoever has waited
+    for it is then in time. Each bound is such a machine, and a request is late when any of them
+    makes it late. Those without a TTFT objective, or with a token already, take their turn and are
+    never dropped. ``line`` is in the order of deadlines.
     """
-    pending = line.pending_tokens
-    totals = ahead_tokens + np.cumsum(pending)
-    late = np.flatnonzero(now_s + speed.seconds(totals) > line.due_s)
-    if not late.size:
+    due_s = line.due_s
+    late = np.zeros(len(line), dtype=bool)
+    for bound in bounds:
+        late |= now_s + bound.seconds(np.cumsum(bound.needs)) > due_s
+    if not late.any():
         return []
-    first = int(late[0])
-    total = float(totals[first - 1]) if first else float(ahead_tokens)
-    counts, dues = pending.tolist(), line.due_s.tolist()
-    droppable = [(-counts[place], -place) for place in range(first) if dues[place] < np.inf]
-    heapify(droppable)
+    first = int(late.argmax())
+    dues = due_s.tolist()
+    before = [place for place in range(first) if dues[place] < inf]
+    taken = [_Taken(bound, before, first) for bound in bounds]
+    gone: set[int] = set()
     dropped = []
-    for place in range(first, len(counts)):
-        total += counts[place]
-        if dues[place] == np.inf:
-            continue
-        heappush(droppable, (-counts[place], -place))
-        at_once = min(total, speed.burst_tokens)
-        taken_s = at_once * speed.burst_token_s + (total - at_once) * speed.token_s
-        if now_s + taken_s > dues[place]:
-            negative_count, negative_place = heappop(droppable)
-            total += negative_count
-            dropped.append((line[-negative_place], now_s + taken_s - dues[place]))
+    for place in range(first, len(dues)):
+        for each in taken:
+            each.add(place, droppable=dues[place] < inf)
+        for each in taken:
+            while place not in gone and (late_s := now_s + each.ready_s - dues[place]) > 0:
+                heaviest = each.heaviest(gone)
+                gone.add(heaviest)
+                dropped.append((line[heaviest], late_s))
+                for other in taken:
+                    other.drop(heaviest)
     return dropped

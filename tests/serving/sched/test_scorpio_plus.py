@@ -124,3 +124,20 @@ def test_everybody_ends_even_those_that_are_lost() -> None:
     simulate(requests, policy, Machine(policy.limits, 1_000), lambda shape: 0.03)
 
     assert all(request.end_s is not None for request in requests)
+
+
+def test_a_full_engine_refuses_at_once_who_would_get_no_place_in_time() -> None:
+    policy = ScorpioPlus(make_limits(max_num_seqs=8), LATENCY)
+    requests = [
+        make_request(str(n), arrival_s=n / 50, prompt=10, output=50, ttft_s=0.3, tpot_s=1.0)
+        for n in range(120)
+    ]
+
+    simulate(requests, policy, Machine(policy.limits, 1_000), lambda shape: 0.02)
+
+    refused = [request for request in requests if request.rejection is not None]
+    assert 60 < len(refused) < 110
+    served = [request for request in requests if request.rejection is None]
+    assert all(request.meets_ttft for request in served if request.arrival_s > 1)
+    waited = sorted(request.end_s - request.arrival_s for request in refused)
+    assert waited[len(waited) // 2] < 0.1
