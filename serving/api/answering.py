@@ -93,6 +93,7 @@ async def respond(
                 adapter=adapter,
                 slo=slo_of(request.headers, body.slo),
                 priority=body.priority,
+                cache_salt=body.cache_salt,
             )
         )
         try:

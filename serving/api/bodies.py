@@ -10,6 +10,8 @@ from serving.engine.params import MAX_LOGPROBS, SamplingParams
 
 MOST_CHOICES = 32
 MOST_PROMPTS = 64
+MOST_SALT = 1024
+"""Characters of ``cache_salt``; 43 of base64 are 256 bits."""
 
 Number = float | int
 
@@ -46,6 +48,7 @@ class Sampling(BaseModel):
     ignore_eos: bool = False
     skip_special_tokens: bool = True
     priority: StrictInt = 0
+    cache_salt: StrictStr | None = Field(None, min_length=1, max_length=MOST_SALT)
     slo: SloField | None = None
 
     @property

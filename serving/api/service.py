@@ -183,6 +183,7 @@ class Service:
         adapter: str | None = None,
         slo: Slo | None = None,
         priority: int = 0,
+        cache_salt: str | None = None,
     ) -> AsyncIterator[Exchange]:
         """Have choices answered; when left, what is unfinished is aborted. Raises ApiError."""
         slo, arrival_s = slo or Slo(), self.engine.clock()
@@ -199,6 +200,7 @@ class Service:
                     slo=slo,
                     priority=priority,
                     adapter=adapter,
+                    cache_salt=cache_salt,
                     sibling=firsts.get(prompt),
                 )
             )

@@ -20,6 +20,17 @@ def chain(parent: bytes, tokens: Sequence[int]) -> bytes:
     return blake2b(parent + ids, digest_size=16).digest()
 
 
+def salted(salt: bytes, secret: str | None) -> bytes:
+    """What a chain of names begins with: ``salt``, or 16 bytes over it and a client's secret.
+
+    Without the secret nobody can name such blocks, nor learn by a faster answer what was asked.
+    """
+    if secret is None:
+        return salt
+    apart = len(salt).to_bytes(4, "little") + salt + secret.encode("utf-8", "surrogatepass")
+    return blake2b(apart, digest_size=16, person=b"cache_salt").digest()
+
+
 class BlockPool:
     """Counts holders of ``num_blocks`` KV blocks. Knows numbers, no tensors."""
 

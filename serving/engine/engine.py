@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from serving.engine.blocks import BlockPool, NoRoom
+from serving.engine.blocks import BlockPool, NoRoom, salted
 from serving.engine.checks import check_request
 from serving.engine.output import Event, Failed, Finish, Refused, TokenOutput
 from serving.engine.params import BadParams
@@ -103,7 +103,7 @@ class Engine:
             pool=self.blocks,
             block_size=self.runner.pool.block_size,
             seed=self._draw_seed() if params.seed is None else params.seed,
-            salt=self.runner.adapters.salt_of(request.adapter),
+            salt=salted(self.runner.adapters.salt_of(request.adapter), request.cache_salt),
             text=text,
         )
         if request.predicted_tokens is None:

@@ -26,6 +26,8 @@ class Request:
     priority: int = 0
     adapter: str | None = None
     """Name of the LoRA adapter; None: the model as it is."""
+    cache_salt: str | None = None
+    """Who names another one, or none, finds nothing of it in the prefix cache."""
     predicted_tokens: int | None = None
     sibling: str | None = None
     """A request with the same prompt that came before: what that computes of it is shared."""

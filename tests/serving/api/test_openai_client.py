@@ -182,6 +182,31 @@ def test_choices_of_a_prompt_compute_it_once_and_are_timed_together(inference: I
     assert len(set(alone)) > 1
 
 
+@pytest.mark.parametrize("endpoint", ["completions", "chat"])
+def test_who_has_another_salt_cannot_tell_what_was_asked(
+    client: openai.OpenAI, endpoint: str
+) -> None:
+    said = f"Between us and nobody else, on {endpoint}: the launch is on Tuesday"
+
+    def cached(salt: str | None) -> tuple[int, str]:
+        asked = {"model": NAME, "max_tokens": 4, "temperature": 0}
+        body = {} if salt is None else {"cache_salt": salt}
+        if endpoint == "chat":
+            messages = [{"role": "user", "content": said}]
+            done = client.chat.completions.create(messages=messages, extra_body=body, **asked)
+            text = done.choices[0].message.content
+        else:
+            done = client.completions.create(prompt=said, extra_body=body, **asked)
+            text = done.choices[0].text
+        return done.usage.prompt_tokens_details.cached_tokens, text
+
+    first, answer = cached("ours")
+    assert first < len(said) // 2, "at most what the template says before it"
+    assert cached("ours")[0] > len(said) // 2
+    assert cached("theirs") == (0, answer)
+    assert cached(None)[0] < len(said) // 2
+
+
 def test_models(client: openai.OpenAI) -> None:
     [model] = client.models.list()
     assert model.id == NAME
@@ -201,6 +226,8 @@ BAD = {
     "too long": ({"prompt": "a" * 300}, openai.BadRequestError, "prompt"),
     "too many": ({"max_tokens": 300}, openai.BadRequestError, "max_tokens"),
     "suffix": ({"suffix": "x"}, openai.BadRequestError, "suffix"),
+    "empty salt": ({"extra_body": {"cache_salt": ""}}, openai.BadRequestError, "cache_salt"),
+    "salt type": ({"extra_body": {"cache_salt": 7}}, openai.BadRequestError, "cache_salt"),
     "logit_bias": ({"logit_bias": {"a": 1}}, openai.BadRequestError, "logit_bias"),
 }
 

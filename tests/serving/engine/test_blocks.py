@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.engine.blocks import BlockPool, NoRoom, chain
+from serving.engine.blocks import BlockPool, NoRoom, chain, salted
 
 
 class Holders(RuleBasedStateMachine):
@@ -93,3 +93,13 @@ def test_names_tell_every_token_apart(tokens: list[int], place: int) -> None:
 
     assert chain(b"", tokens) != chain(b"", other)
     assert chain(b"a", tokens) != chain(b"", tokens)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=3), st.text(max_size=3)), min_size=2, max_size=2))
+def test_salts_are_apart_wherever_one_ends_and_the_other_begins(pair) -> None:
+    one, other = pair
+    assert (salted(*one) == salted(*other)) == (one == other)
+
+
+def test_without_a_secret_the_salt_stays_what_it_was() -> None:
+    assert salted(b"3:adapter", None) == b"3:adapter"
