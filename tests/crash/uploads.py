@@ -142,7 +142,8 @@ def git_push(repo: str, path: str, data: bytes, big: tuple[str, bytes]) -> Act:
 
     def act(stage: Stage) -> None:
         answer = receive_push(stage.hub, stage.alice, stage.repo(repo), [body])
-        assert b"ok refs/heads/pushed" in answer or b"changed meanwhile" in answer, answer
+        is_there = b"ok refs/heads/pushed" in answer or b"meanwhile; fetch first" in answer
+        assert is_there, answer
         stage.acknowledged[repo, "pushed", path] = data
 
     return act
