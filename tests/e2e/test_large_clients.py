@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures.environments import environment_python
 from tests.fixtures.server import Server
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1_200)]
 
 REQUIREMENTS = [
     *("transformers==4.57.6", "datasets==4.4.1", "huggingface_hub==0.36.2", "hf-xet==1.8.0"),
