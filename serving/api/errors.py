@@ -117,7 +117,11 @@ async def answer_unexpected(_request: Request, _error: Exception) -> JSONRespons
     return JSONResponse(ApiError(500, "internal error").body, 500)
 
 
-async def answer_http(_request: Request, error: Exception) -> JSONResponse:
-    """For FastAPI: unknown routes and methods."""
+async def answer_http(request: Request, error: Exception) -> JSONResponse:
+    """For FastAPI: unknown routes and methods, bodies that are too long."""
     assert isinstance(error, HTTPException)
-    return JSONResponse(ApiError(error.status_code, error.detail).body, error.status_code)
+    message = error.detail
+    if error.status_code in {404, 405}:
+        asked = f"{request.method} {request.url.path}"
+        message = f"{asked} is not served here; GET /openapi.json says what is"
+    return JSONResponse(ApiError(error.status_code, message).body, error.status_code)

@@ -245,7 +245,10 @@ def test_bad_requests_have_openais_shape(client: openai.OpenAI, name: str) -> No
 def test_routes_bodies_and_ids(inference: Inference) -> None:
     with httpx.Client(base_url=inference.url) as raw:
         assert raw.get("/health").json() == {"status": "ok"}
-        assert raw.get("/v1/nothing").json()["error"]["type"] == "not_found_error"
+        nothing = raw.post("/v1/embeddings", json={}).json()["error"]
+        assert nothing["type"] == "not_found_error"
+        assert "POST /v1/embeddings is not served" in nothing["message"]
+        assert "/v1/completions" in raw.get("/openapi.json").json()["paths"]
         assert raw.post("/v1/completions", content=b"{").status_code == 400
         long = raw.post("/v1/completions", content=b" " * ((8 << 20) + 1))
         assert long.status_code == 413
