@@ -8,6 +8,7 @@ BENCHES = (
     "codec",
     "bound",
     "sparse",
+    "lowrank",
     "fuzz_frames",
     "slo",
     "stored",

@@ -27,6 +27,11 @@ class Pair:
     base: np.ndarray
     shape: tuple[int, ...] = ()
 
+    @property
+    def columns(self) -> int:
+        """Of a matrix, as the codec is told; 0 for a vector."""
+        return self.shape[-1] if len(self.shape) > 1 else 0
+
     def words(self) -> tuple[np.ndarray, np.ndarray]:
         kind = f"u{WIDTHS[self.dtype]}"
         return self.target.view(kind), self.base.view(kind)

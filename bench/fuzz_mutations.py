@@ -41,6 +41,9 @@ class Mutant:
     is_sealed: bool
 
 
+COLUMNS = 40
+"""Of the matrices whose bases move."""
+
 Mutation = Callable[[random.Random, Specimen, list[Specimen]], Mutant]
 
 
@@ -50,7 +53,7 @@ def specimens() -> list[Specimen]:
     with small_blocks():
         for case in _cases():
             for method in sorted(DECODABLE):
-                for specimen in _encoded(method, *case):
+                for specimen in (*_encoded(method, *case), *_moved(method, *case)):
                     found.setdefault(specimen.frame, specimen)
     return list(found.values())
 
@@ -122,6 +125,26 @@ def _encoded(
     if codec.decode(frame, base=base if needs_base else None) != target:
         raise SystemExit(f"{method.name} of {name} does not come back")
     yield Specimen(f"{method.name} {name}", frame, base if needs_base else None, target)
+
+
+def _moved(
+    method: Method, name: str, dtype: str, target: bytes, base: bytes, base_dtype: str
+) -> Iterator[Specimen]:
+    """The same over a base that a product of rank 3 has moved, where that can be."""
+    if method not in NEEDS_BASE or dtype not in ("BF16", "F16", "F32"):
+        return
+    elements = len(target) // (4 if dtype == "F32" else 2)
+    rows = -(-elements // COLUMNS)
+    if 3 * (rows + COLUMNS) > elements:
+        return
+    chance = np.random.default_rng(rows)
+    left, right = chance.integers(-300, 300, (rows, 3)), chance.integers(-300, 300, (3, COLUMNS))
+    factors = codec.Factors.of(left.astype(np.int16), right.astype(np.int16), -27)
+    options = {"codec": method.name, "base_dtype": base_dtype, "factors": factors}
+    frame = codec.encode(target, dtype=dtype, base=base, **options)
+    if codec.decode(frame, base=base) != target:
+        raise SystemExit(f"{method.name} of {name} over a base that moves does not come back")
+    yield Specimen(f"{method.name} {name} moved", frame, base, target)
 
 
 def sealed(frame: bytearray) -> bytes:

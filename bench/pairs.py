@@ -65,7 +65,7 @@ def _measure_pair(pair: Pair, levels: tuple[int, ...]) -> tuple[float, ...]:
     target, base, dtype = pair.target, pair.base, pair.dtype
     words = target.nbytes / WIDTHS[dtype]
     frames = {name: encoded_nbytes(pair, name) for name in ("BITX", "CTX", "auto")}
-    foretold = codec.predict(target, dtype=dtype, base=base).nbytes
+    foretold = codec.predict(target, dtype=dtype, base=base, columns=pair.columns).nbytes
     off = abs(foretold / frames["auto"] - 1) if target.nbytes >= LARGE_NBYTES else 0.0
     return (
         codec.bit_distance(target, base, dtype=dtype) * words,
@@ -78,8 +78,10 @@ def _measure_pair(pair: Pair, levels: tuple[int, ...]) -> tuple[float, ...]:
 
 
 def encoded_nbytes(pair: Pair, name: str) -> int:
-    """Length of its frame, which is decoded again and compared."""
-    frame = codec.encode(pair.target, dtype=pair.dtype, base=pair.base, codec=name)
+    """Length of its frame, decoded again and compared; "auto" is told that it is a matrix."""
+    columns = pair.columns if name == "auto" else 0
+    options = {"codec": name, "columns": columns}
+    frame = codec.encode(pair.target, dtype=pair.dtype, base=pair.base, **options)
     if codec.decode(frame, base=pair.base) != pair.target.data:
         raise SystemExit(f"{name} did not give the bytes back")
     return len(frame)

@@ -8,6 +8,7 @@ from codec.cdc import ChunkBoundaries
 from codec.choice.distance import bit_distance
 from codec.choice.pairing import choose_delta, tables_for
 from codec.choice.prediction import Prediction, predict
+from codec.choice.ranks import choose_factors
 from codec.choice.sketches import (
     cast_sketch,
     predict_from_sketches,
@@ -24,6 +25,8 @@ from codec.errors import BaseMismatch, CodecError, CorruptFrame, NotNarrow, Unsu
 from codec.frames.coder import FrameEncoder, decode_block, verify_block
 from codec.frames.head import FIXED_NBYTES, BlockInfo, FrameHead, FrameInfo
 from codec.limits import BLOCK_NBYTES
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import MovedBase
 from codec.machine.warm import Loaded, load
 from codec.sparse.training import train_sparse
 from codec.whole import decode, decode_range, encode, inspect
@@ -36,10 +39,12 @@ __all__ = [
     "ChunkBoundaries",
     "CodecError",
     "CorruptFrame",
+    "Factors",
     "FrameEncoder",
     "FrameHead",
     "FrameInfo",
     "Loaded",
+    "MovedBase",
     "NotNarrow",
     "Prediction",
     "UnsupportedFrame",
@@ -47,6 +52,7 @@ __all__ = [
     "bit_distance",
     "cast_sketch",
     "choose_delta",
+    "choose_factors",
     "decode",
     "decode_block",
     "decode_range",

@@ -10,3 +10,6 @@ MAX_BLOCKS: Final = 1 << 20
 MIN_BLOCK_LOG2: Final = 12
 MAX_BLOCK_LOG2: Final = 24
 MAX_TABLES_NBYTES: Final = 1 << 16
+MAX_RANK: Final = 128
+"""Of the low-rank part of a delta."""
+MAX_FACTORS_NBYTES: Final = 1 << 26

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from codec.buffers import Buffer, Bytes, Source, byte_view, read_range, writable_view
 from codec.choice.pairing import sparse_tables_for, tables_for
 from codec.choice.prediction import foretell
+from codec.choice.ranks import choose_factors
 from codec.elements.casts import narrow_dtype
 from codec.elements.words import Words
 from codec.errors import BaseMismatch, CorruptFrame
 from codec.frames.coder import FrameEncoder, decode_block, method_of
 from codec.frames.head import FIXED_NBYTES, HAS_TABLES, NEEDS_BASE, FrameHead, FrameInfo, Method
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import MovedBase
 
 _CLOSE = 1.02
 """Codecs predicted within this factor of the best are all tried: the sample does not decide."""
@@ -33,6 +37,8 @@ def encode(
     base_dtype: str | None = None,
     codec: str = "auto",
     level: Literal["default", "best"] = "default",
+    columns: int = 0,
+    factors: Factors | None = None,
     threads: int = 1,
 ) -> bytes:
     """One frame that decodes to exactly ``target``, never larger than RAW with its head.
@@ -40,30 +46,32 @@ def encode(
     ``codec`` is RAW, ZSTD, PLANE, BITX, CTX, SPARSE or "auto": what the sample predicts to be
     smallest, or, where that is close or ``level`` is "best", the smallest of several tried.
     ``base`` may be of another length; elements beyond it are coded alone. It may be of another
-    dtype among BF16, F16 and F32, ``base_dtype``, and is cast then. F32 of which every word is one
-    of BF16 or F16 cast up is coded as that. Raises ValueError for an unknown name, for BITX, CTX
-    and SPARSE without a base, for a base that cannot be cast, and for CTX with a dtype that is no
-    float of 8 to 32 bits.
+    dtype among BF16, F16 and F32, ``base_dtype``, and is cast then. ``columns`` says that the
+    content is a matrix with rows of so many words: a product of low rank is added to the base then
+    where that pays, or that of the ``factors`` given. F32 of which every word is one of BF16 or F16
+    cast up is coded as that. Raises ValueError for an unknown name, for BITX, CTX and SPARSE
+    without a base, for a base that cannot be cast, for factors that do not fit, and for CTX with a
+    dtype that is no float of 8 to 32 bits.
     """
     view = byte_view(target)
-    reference = None if base is None else byte_view(base)
     if level not in ("default", "best"):
         raise ValueError(f"unknown level {level!r}")
-    below = None if reference is None else base_dtype or dtype
+    below = None if base is None else base_dtype or dtype
     words = Words.named(dtype, narrow_dtype(view, dtype=dtype), below)
+    if codec != "auto" and base is None and method_of(codec) in NEEDS_BASE:
+        raise ValueError(f"codec {codec} needs a base")
+    pair = _Pair.of(view, words, None if base is None else byte_view(base), columns, factors)
     if codec != "auto":
-        if reference is None and method_of(codec) in NEEDS_BASE:
-            raise ValueError(f"codec {codec} needs a base")
-        return _encode_as(codec, view, words, reference, threads)
-    prediction, tables = foretell(view, dtype=dtype, base=reference, base_dtype=base_dtype)
-    estimates, best = prediction.estimates, prediction.nbytes
-    close = _CLOSE if best > view.size * _SPARSE else _CLOSE_IF_SPARSE
+        return _encode_as(codec, pair, threads)
+    prediction, tables = foretell(view, dtype=dtype, base=pair.moved, base_dtype=pair.moved_dtype)
+    prediction = prediction.with_factors(pair.factors)
+    close = _CLOSE if prediction.nbytes > view.size * _SPARSE else _CLOSE_IF_SPARSE
     if tables:
         close = _CLOSE_IF_COUNTED
-    limit = best * (close if level == "default" else float("inf"))
+    limit = prediction.nbytes * (close if level == "default" else float("inf"))
     frames = [
-        _encode_as(name, view, words, reference, threads, tables)
-        for name, nbytes in estimates.items()
+        _encode_as(name, pair, threads, tables)
+        for name, nbytes in prediction.estimates.items()
         if nbytes <= limit
     ]
     return min(frames, key=len)
@@ -129,23 +137,56 @@ def inspect(frame: Buffer) -> FrameInfo:
     return FrameHead.parse(frame).info
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pair:
+    """A content, its base, and what a product of low rank makes of the base."""
+
+    target: Bytes
+    words: Words
+    base: Bytes | None
+    factors: Factors | None
+    moved: Bytes | None
+    moved_words: Words
+
+    @classmethod
+    def of(
+        cls,
+        target: Bytes,
+        words: Words,
+        base: Bytes | None,
+        columns: int,
+        factors: Factors | None,
+    ) -> Self:
+        if base is not None and columns and factors is None:
+            shape = {"raw_nbytes": target.size, "base_nbytes": base.size}
+            factors = choose_factors(target, base, words=words, columns=columns, **shape)
+        if base is None or factors is None:
+            return cls(target, words, base, None, base, words)
+        factors.check(target.size // words.content_width)
+        moved = MovedBase(base, base.size, words, factors)
+        return cls(target, words, base, factors, moved.read(0, moved.nbytes), moved.words)
+
+    @property
+    def moved_dtype(self) -> str | None:
+        """That of the base after it has moved."""
+        return None if self.moved_words.base is None else self.moved_words.base.name
+
+
 def _encode_as(
     codec: str,
-    target: Bytes,
-    words: Words,
-    base: Bytes | None,
+    pair: _Pair,
     threads: int,
     known: Mapping[Method, bytes] = MappingProxyType({}),
 ) -> bytes:
     """A frame in one codec; ``known`` are tables made before."""
     method = method_of(codec)
-    tables = known.get(method, b"")
-    if base is not None and target.size and not tables and method in HAS_TABLES:
+    tables, target, base, words = known.get(method, b""), pair.target, pair.base, pair.words
+    if pair.moved is not None and target.size and not tables and method in HAS_TABLES:
         if method is Method.SPARSE:
-            tables = sparse_tables_for(target, base, words=words)
+            tables = sparse_tables_for(target, pair.moved, words=pair.moved_words)
         else:
-            shape = {"raw_nbytes": target.size, "base_nbytes": base.size}
-            tables = tables_for(target, base, words=words, **shape)
+            shape = {"raw_nbytes": target.size, "base_nbytes": pair.moved.size}
+            tables = tables_for(target, pair.moved, words=pair.moved_words, **shape)
     encoder = FrameEncoder(
         dtype=words.content.name,
         raw_nbytes=target.size,
@@ -154,6 +195,7 @@ def _encode_as(
         base_dtype=None if words.base is None else words.base.name,
         narrow=words.coded.name if words.is_narrow else None,
         tables=tables,
+        factors=pair.factors if method in NEEDS_BASE else None,
     )
     blocks: list[bytes] = [b""] * encoder.block_count
 

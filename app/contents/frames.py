@@ -155,4 +155,5 @@ def _frame_errors() -> Iterator[None]:
 
 
 def _head_nbytes(head: FrameHead) -> int:
-    return _HEAD_OVERHEAD_NBYTES + len(head.tables) + head.block_count * _BLOCK_OVERHEAD_NBYTES
+    tables_nbytes = len(head.tables) + (head.factors.held_nbytes if head.factors else 0)
+    return _HEAD_OVERHEAD_NBYTES + tables_nbytes + head.block_count * _BLOCK_OVERHEAD_NBYTES

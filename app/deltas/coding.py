@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import SEEK_END
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
@@ -14,7 +15,7 @@ from app.hub import Hub
 if TYPE_CHECKING:
     import codec
 
-ENCODER = 2
+ENCODER = 3
 """Generation of what is written here: one more whenever something would be written smaller than
 before. What an older generation decided on is then coded again (``app.deltas.reencode``)."""
 
@@ -48,11 +49,12 @@ def code_whole(
     base: memoryview | None = None,
     base_id: int | None = None,
     base_dtype: str | None = None,
+    columns: int = 0,
 ) -> Coded:
     """Code a content in memory, against a base if given; the base is dropped if it does not pay.
 
-    ``base_dtype`` is that of the content if not given, or one that is cast to it. Without ``dtype``
-    it is no tensor: text and the like, for which only zstd is tried.
+    ``base_dtype`` is that of the content if not given, or one that is cast to it; ``columns`` those
+    of a matrix. Without ``dtype`` it is no tensor: text and the like, for which only zstd is tried.
     """
     import codec
 
@@ -61,7 +63,7 @@ def code_whole(
     if dtype is None:
         frame = codec.encode(data, dtype="U8", codec="ZSTD")
     else:
-        frame = codec.encode(data, dtype=dtype, base=base, base_dtype=base_dtype)
+        frame = codec.encode(data, dtype=dtype, base=base, base_dtype=base_dtype, columns=columns)
     if not _pays(len(frame), len(data)):
         return Coded(RAW, None, bytes(data), len(data))
     info = codec.inspect(frame)
@@ -77,6 +79,7 @@ def code_streaming(
     directory: Path,
     check: Callable[[], None],
     base_dtype: str | None = None,
+    columns: int = 0,
 ) -> Coded:
     """Code a content block by block into a file; memory is some blocks whatever its size.
 
@@ -88,13 +91,14 @@ def code_streaming(
     name = dtype or "U8"
     below = None if base is None else base_dtype or name
     words = codec.Words.named(name, _narrow_dtype(hub, ref, name), below)
+    matrix = None if dtype is None else columns
     with tempfile.NamedTemporaryFile(dir=directory, delete=False) as file:
         try:
-            used = _stream(hub, ref, words, base, file, check, is_tensor=dtype is not None)
+            used = _stream(hub, ref, words, base, file, check, matrix)
         except codec.NotNarrow:
             words = codec.Words.named(name, None, below)
             file.truncate(0)
-            used = _stream(hub, ref, words, base, file, check, is_tensor=dtype is not None)
+            used = _stream(hub, ref, words, base, file, check, matrix)
         nbytes = file.seek(0, SEEK_END)
         path = Path(file.name)
     if _pays(nbytes, ref.nbytes):
@@ -111,16 +115,19 @@ def _stream(
     base: EncodingRef | None,
     file: IO[bytes],
     check: Callable[[], None],
-    *,
-    is_tensor: bool,
+    columns: int | None,
 ) -> str:
-    """Write the frame of a content; its codec. Raises NotNarrow if its words are not."""
+    """Write the frame of a content; its codec. Raises NotNarrow if its words are not.
+
+    ``columns`` are None for what is no tensor.
+    """
     import codec
 
+    factors = None
     if base is None:
-        name, tables = _alone_codec(hub, ref, words, is_tensor=is_tensor), b""
+        name, tables = _alone_codec(hub, ref, words, is_tensor=columns is not None), b""
     else:
-        name, tables = _delta_codec(hub, ref, base, words)
+        name, tables, factors = _delta_codec(hub, ref, base, words, check, columns or 0)
     encoder = codec.FrameEncoder(
         dtype=words.content.name,
         raw_nbytes=ref.nbytes,
@@ -129,6 +136,7 @@ def _stream(
         base_dtype=None if words.base is None else words.base.name,
         narrow=words.coded.name if words.is_narrow else None,
         tables=tables,
+        factors=factors,
     )
     file.seek(encoder.head_nbytes)
     for first in range(0, encoder.block_count, WINDOW_BLOCKS):
@@ -173,18 +181,31 @@ def _alone_codec(hub: Hub, ref: EncodingRef, words: "codec.Words", *, is_tensor:
 
 
 def _delta_codec(
-    hub: Hub, ref: EncodingRef, base: EncodingRef, words: "codec.Words"
-) -> tuple[str, bytes]:
-    """The codec that samples of content and base suggest, and its code tables."""
+    hub: Hub,
+    ref: EncodingRef,
+    base: EncodingRef,
+    words: "codec.Words",
+    check: Callable[[], None],
+    columns: int,
+) -> tuple[str, bytes, "codec.Factors | None"]:
+    """The codec that samples of content and base suggest, its code tables, and what moves the base.
+
+    Of a matrix that a product of low rank may tell, all is read, twice.
+    """
     import codec
 
-    return codec.choose_delta(
-        lambda start, stop: read_content(hub, ref, start, stop),
-        lambda start, stop: read_content(hub, base, start, stop),
-        words=words,
-        raw_nbytes=ref.nbytes,
-        base_nbytes=base.nbytes,
-    )
+    def read(of: EncodingRef, start: int, stop: int) -> memoryview:
+        check()
+        return read_content(hub, of, start, stop)
+
+    target, below = partial(read, ref), partial(read, base)
+    lengths = {"raw_nbytes": ref.nbytes, "base_nbytes": base.nbytes}
+    factors = codec.choose_factors(target, below, words=words, columns=columns, **lengths)
+    if factors is None:
+        return *codec.choose_delta(target, below, words=words, **lengths), None
+    moved = codec.MovedBase(below, base.nbytes, words, factors)
+    lengths["base_nbytes"] = moved.nbytes
+    return *codec.choose_delta(target, moved.read, words=moved.words, **lengths), factors
 
 
 def _copy(hub: Hub, ref: EncodingRef, raw: BinaryIO, check: Callable[[], None]) -> None:

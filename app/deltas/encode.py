@@ -129,10 +129,11 @@ def _encode_batch(
         if each.ref.content_id in data and (base is None or base.content_id in below):
             under = None if base is None else below[base.content_id]
             raw = data[each.ref.content_id]
-            coded = code_whole(raw, each.dtype, under, base_id, base_dtype)
+            coded = code_whole(raw, each.dtype, under, base_id, base_dtype, each.columns)
         else:
             coded = code_streaming(
-                hub, each.ref, each.dtype, base, recoder.directory, context.check, base_dtype
+                *(hub, each.ref, each.dtype, base, recoder.directory, context.check),
+                *(base_dtype, each.columns),
             )
         recoder.add(each.ref, coded)
 

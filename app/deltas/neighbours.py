@@ -1,5 +1,6 @@
 """Which contents might serve as the base of a tensor: found by name, by family and by sketch."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ All there are, but on a hub with thousands of models of one architecture, whose 
 shapes: there a search would look at all of them for each tensor that comes in.
 """
 
+NARROW_ROW = 32
+"""A last dimension below this is that of a kernel, not of a row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
@@ -34,6 +38,16 @@ class Tensor:
     nbytes: int
     shape: tuple[int, ...]
     shape_key: str
+
+    @property
+    def columns(self) -> int:
+        """Length of the rows if it is seen as a matrix; 0 for a vector.
+
+        Kernels of convolutions belong to the rows of their output, experts stand below each other.
+        """
+        if len(self.shape) < 2:
+            return 0
+        return self.shape[-1] if self.shape[-1] >= NARROW_ROW else math.prod(self.shape[1:])
 
 
 def same_shape_contents(

@@ -178,18 +178,21 @@ def code_move(
     with hub.db.read() as session:
         bases = [] if base_id is None else [base_id]
         refs = load_refs(session, [content_id, *bases])
-        below = load_tensors(session, bases)
+        tensors = load_tensors(session, [content_id, *bases])
     ref, base = refs.get(content_id), None if base_id is None else refs.get(base_id)
     if ref is None or (base_id is not None and base is None):
         raise SwapRefused([content_id], bases)
-    base_dtype = base_dtype_of(dtype, below.get(base_id or 0))
+    base_dtype = base_dtype_of(dtype, tensors.get(base_id or 0))
+    columns = tensors[content_id].columns if content_id in tensors else 0
     if max(ref.nbytes, 0 if base is None else base.nbytes) > STREAMED_NBYTES:
-        directory = recoder.directory
-        return ref, code_streaming(hub, ref, dtype, base, directory, context.check, base_dtype)
+        return ref, code_streaming(
+            *(hub, ref, dtype, base, recoder.directory, context.check),
+            *(base_dtype, columns),
+        )
     if base is None:
         return ref, code_whole(read_whole(hub, [ref])[0], dtype)
     data, under = read_whole(hub, [ref, base])
-    return ref, code_whole(data, dtype, under, base.content_id, base_dtype)
+    return ref, code_whole(data, dtype, under, base.content_id, base_dtype, columns)
 
 
 @contextmanager

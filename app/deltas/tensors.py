@@ -29,6 +29,11 @@ class Waiting:
         """What the codec is told; None for literals and chunks."""
         return None if self.tensor is None else self.tensor.dtype
 
+    @property
+    def columns(self) -> int:
+        """Of the tensor as a matrix; 0 if it is none."""
+        return 0 if self.tensor is None else self.tensor.columns
+
 
 def load_waiting(session: Session, file_id: int) -> list[Waiting]:
     """Contents to encode with a file: its own, and what else lies in the same uploaded objects.

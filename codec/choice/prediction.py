@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -9,14 +10,17 @@ from codec.buffers import Buffer, Bytes, byte_view
 from codec.choice.context_price import sampled_nbytes, whole_nbytes
 from codec.choice.distance import alike_groups
 from codec.choice.pairing import paired_blocks, tables_for
+from codec.choice.ranks import choose_factors
 from codec.choice.sparse_price import foretell_changes, sampled_changes_nbytes
 from codec.context.block import GROUP
 from codec.elements.casts import cast_base, narrow_dtype, narrowed
 from codec.elements.dtypes import Layout, dtype_of, layout_of
 from codec.elements.sampling import gather, sample_runs
 from codec.elements.words import Words
-from codec.frames.head import Method, head_nbytes
+from codec.frames.head import NEEDS_BASE, Method, head_nbytes
 from codec.limits import BLOCK_NBYTES
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import MovedBase
 from codec.plane import planes
 from codec.plane.rans import count_bytes, stream_nbytes
 from codec.plane.streams import STREAM_HEADER, pack_plane, pack_stream, worth_coding
@@ -39,6 +43,18 @@ class Prediction:
     codec: str
     nbytes: int
     estimates: dict[str, int]
+
+    def with_factors(self, factors: Factors | None) -> Self:
+        """The same for frames whose deltas have factors besides."""
+        if factors is None:
+            return self
+        more = len(factors.stored)
+        estimates = {
+            name: nbytes + more if Method[name] in NEEDS_BASE else nbytes
+            for name, nbytes in self.estimates.items()
+        }
+        best = min(estimates, key=lambda name: estimates[name])
+        return type(self)(best, estimates[best], estimates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +79,7 @@ def predict(
     dtype: str,
     base: Buffer | None = None,
     base_dtype: str | None = None,
+    columns: int = 0,
     sample: int = 65536,
 ) -> Prediction:
     """The best codec for ``target`` and the length of its frame, from ``sample`` elements.
@@ -73,11 +90,20 @@ def predict(
     differ (a quarter where CTX codes no such dtype), all changes are looked at: few can be counted,
     but not sampled. SPARSE has no estimate if more differ. With a base of another length the common
     part is foretold as a delta and the rest alone. A base of another dtype, ``base_dtype``, is
-    cast; ValueError if it cannot be.
+    cast; ValueError if it cannot be. With ``columns`` factors are made as by :func:`codec.encode`,
+    which takes as long as there.
     """
-    return foretell(
-        target, dtype=dtype, base=base, base_dtype=base_dtype, sample=sample, only_best=False
-    )[0]
+    view, factors = byte_view(target), None
+    if base is not None and columns:
+        below = byte_view(base)
+        words = Words.named(dtype, narrow_dtype(view, dtype=dtype), base_dtype or dtype)
+        lengths = {"raw_nbytes": view.size, "base_nbytes": below.size}
+        factors = choose_factors(view, below, words=words, columns=columns, **lengths)
+        if factors is not None:
+            moved = MovedBase(below, below.size, words, factors)
+            base, base_dtype = moved.read(0, moved.nbytes), words.coded.name
+    options = {"base": base, "base_dtype": base_dtype, "sample": sample}
+    return foretell(view, dtype=dtype, only_best=False, **options)[0].with_factors(factors)
 
 
 def foretell(

@@ -45,18 +45,18 @@ def _bitcast(result: Any, argument: Any, name: str) -> Any:
     return intrinsic(generate)
 
 
-_as_float: Any = _bitcast(types.float32, types.uint32, "as_float")
-_as_bits: Any = _bitcast(types.uint32, types.float32, "as_bits")
+as_float: Any = _bitcast(types.float32, types.uint32, "as_float")
+as_bits: Any = _bitcast(types.uint32, types.float32, "as_bits")
 
 
 @njit(inline="always")
-def _single_of_half(half: Any) -> Any:
+def single_of_half_word(half: Any) -> Any:
     """F32 of F16, exact; NaNs keep sign and payload."""
     word = _U32(half)
     magnitude = _U32(_U32(word & _U32(0x7FFF)) << _U32(13))
     normal = _U32(magnitude + _REBIAS)
     beyond = _U32(normal + _REBIAS)
-    small = _as_bits(_F32(_as_float(_U32(magnitude | _HALF_NORMAL)) - _as_float(_HALF_NORMAL)))
+    small = as_bits(_F32(as_float(_U32(magnitude | _HALF_NORMAL)) - as_float(_HALF_NORMAL)))
     bits = beyond if magnitude >= _U32(0x0F800000) else normal
     # Adding the implied bit and taking it away again is what makes denormals normal.
     bits = small if magnitude < _U32(0x00800000) else bits
@@ -64,12 +64,12 @@ def _single_of_half(half: Any) -> Any:
 
 
 @njit(inline="always")
-def _half_of_single(word: Any) -> Any:
+def half_of_single_word(word: Any) -> Any:
     """F16 of F32, to nearest even; NaNs keep sign and upper payload and become quiet."""
     magnitude = _U32(word & _MAGNITUDE)
     odd = _U32(_U32(magnitude >> _U32(13)) & _U32(1))
     normal = _U32(_U32(_U32(magnitude - _REBIAS) + _U32(0xFFF) + odd) >> _U32(13))
-    summed = _as_bits(_F32(_as_float(magnitude) + _as_float(_HALF_STEP)))
+    summed = as_bits(_F32(as_float(magnitude) + as_float(_HALF_STEP)))
     half = _U32(summed - _HALF_STEP) if magnitude < _HALF_NORMAL else normal
     half = _U32(0x7C00) if magnitude >= _HALF_OVERFLOW else half
     payload = _U32(_U32(magnitude >> _U32(13)) & _U32(0x3FF))
@@ -78,7 +78,7 @@ def _half_of_single(word: Any) -> Any:
 
 
 @njit(inline="always")
-def _brain_of_single(word: Any) -> Any:
+def brain_of_single_word(word: Any) -> Any:
     """BF16 of F32, to nearest even; NaNs keep sign and upper payload and become quiet."""
     top = _U32(word >> _U32(16))
     carried = _U32(_U32(word + _U32(0x7FFF) + _U32(top & _U32(1))) >> _U32(16))
@@ -97,35 +97,35 @@ def single_of_brain(words: Any, out: Any) -> None:
 def single_of_half(words: Any, out: Any) -> None:
     """F32 of F16."""
     for i in range(words.size):
-        out[i] = _single_of_half(words[i])
+        out[i] = single_of_half_word(words[i])
 
 
 @njit(types.void(_in32, _u16), **_compiled)
 def brain_of_single(words: Any, out: Any) -> None:
     """BF16 of F32."""
     for i in range(words.size):
-        out[i] = _brain_of_single(words[i])
+        out[i] = brain_of_single_word(words[i])
 
 
 @njit(types.void(_in32, _u16), **_compiled)
 def half_of_single(words: Any, out: Any) -> None:
     """F16 of F32."""
     for i in range(words.size):
-        out[i] = _half_of_single(words[i])
+        out[i] = half_of_single_word(words[i])
 
 
 @njit(types.void(_in16, _u16), **_compiled)
 def brain_of_half(words: Any, out: Any) -> None:
     """BF16 of F16, by way of F32."""
     for i in range(words.size):
-        out[i] = _brain_of_single(_single_of_half(words[i]))
+        out[i] = brain_of_single_word(single_of_half_word(words[i]))
 
 
 @njit(types.void(_in16, _u16), **_compiled)
 def half_of_brain(words: Any, out: Any) -> None:
     """F16 of BF16, by way of F32."""
     for i in range(words.size):
-        out[i] = _half_of_single(_U32(_U32(words[i]) << _U32(16)))
+        out[i] = half_of_single_word(_U32(_U32(words[i]) << _U32(16)))
 
 
 @njit(types.boolean(_in32, _u16), **_compiled)
@@ -143,8 +143,8 @@ def narrow_to_half(words: Any, out: Any) -> bool:
     """The F16 words that these are when cast up; False if there are none."""
     lost = _U32(0)
     for i in range(words.size):
-        half = _half_of_single(words[i])
-        lost |= _U32(_single_of_half(half) ^ words[i])
+        half = half_of_single_word(words[i])
+        lost |= _U32(single_of_half_word(half) ^ words[i])
         out[i] = half
     return lost == _U32(0)
 

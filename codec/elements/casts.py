@@ -44,7 +44,7 @@ def cast(data: Bytes, source: DType, target: DType, out: Bytes | None = None) ->
     """The whole words of ``data`` in another dtype, in ``out`` or this thread's scratch."""
     from codec.elements import cast_kernels
 
-    words = _words(data, source)
+    words = words_in(data, source)
     nbytes = words.size * layout_of(target).width
     room = SCRATCH.buffer("cast", nbytes) if out is None else out
     aligned = room.view(_WORD[layout_of(target).width])
@@ -72,7 +72,7 @@ def narrow(data: Bytes, dtype: DType) -> Bytes | None:
     """The words of ``dtype`` that are these words of F32 when cast up, in scratch; None if none."""
     from codec.elements import cast_kernels
 
-    words = _words(data, DType.F32)
+    words = words_in(data, DType.F32)
     room = SCRATCH.buffer("narrow", words.size * 2)
     kernel = cast_kernels.narrow_to_brain
     if dtype is DType.F16:
@@ -113,7 +113,7 @@ def close_up(words: Bytes, out: Bytes) -> None:
     cast_kernels.close_up(words.view(_WORD[2]), out)
 
 
-def _words(data: Bytes, dtype: DType) -> NDArray[Any]:
+def words_in(data: Bytes, dtype: DType) -> NDArray[Any]:
     """Whole words; copied only where they are not aligned."""
     width = layout_of(dtype).width
     words = data[: data.size - data.size % width].view(_WORD[width])

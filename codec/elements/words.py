@@ -45,6 +45,16 @@ class Words:
         return layout_of(self.coded)
 
     @property
+    def content_width(self) -> int:
+        """Bytes of a word of the content."""
+        return layout_of(self.content).width
+
+    @property
+    def base_width(self) -> int:
+        """Bytes of a word of the base; 0 without one."""
+        return 0 if self.base is None else layout_of(self.base).width
+
+    @property
     def is_narrow(self) -> bool:
         """Whether coded words are narrower than those of the content."""
         return self.coded is not self.content

@@ -1,26 +1,12 @@
 """One block: its bytes in each method, and back."""
 
-from collections.abc import Sequence
-from itertools import pairwise
-
-import numpy as np
-
 from codec.buffers import Bytes
 from codec.context.alphabet import Alphabet
 from codec.context.block import pack_context, unpack_context
 from codec.elements.dtypes import Layout
-from codec.errors import CorruptFrame
 from codec.frames.head import IN_CONTEXTS, NEEDS_BASE, Method
-from codec.plane import planes
-from codec.plane.rans import merge_rans
-from codec.plane.streams import (
-    STREAM_HEADER,
-    Coding,
-    pack_plane,
-    pack_stream,
-    unpack_stream,
-    unpack_zstd,
-)
+from codec.plane.block import pack_planes, unpack_planes
+from codec.plane.streams import unpack_zstd
 from codec.scratch import SCRATCH
 from codec.sparse.block import pack_sparse, unpack_sparse
 
@@ -51,9 +37,9 @@ def pack_block(
             elif codec is Method.SPARSE and tables:
                 method, packed = _pack_changes(layout, target, below, tables)
             else:
-                method, packed = Method.BITX, _pack_planes(layout, target, below)
+                method, packed = Method.BITX, pack_planes(layout, target, below)
         if packed is None or len(packed) > target.size * _GOOD_ENOUGH:
-            alone = _pack_planes(layout, target, None)
+            alone = pack_planes(layout, target)
             if packed is None or len(alone) < len(packed):
                 method, packed = Method.PLANE, alone
     if packed is None or len(packed) >= target.size:
@@ -75,7 +61,7 @@ def unpack_block(
     elif method is Method.ZSTD:
         out[:] = unpack_zstd(stored, out.size)
     elif method is Method.PLANE:
-        _unpack_planes(layout, stored, None, out)
+        unpack_planes(layout, stored, None, out)
     else:
         assert base is not None
         below = padded(base, out.size)
@@ -85,7 +71,7 @@ def unpack_block(
         elif method is Method.SPARSE:
             unpack_sparse(layout, stored, below, tables, out)
         else:
-            _unpack_planes(layout, stored, below, out)
+            unpack_planes(layout, stored, below, out)
 
 
 def _pack_changes(
@@ -95,7 +81,7 @@ def _pack_changes(
     packed = pack_sparse(layout, target, base, tables)
     if packed is not None and len(packed) <= target.size * _SPARSE_ENOUGH:
         return Method.SPARSE, packed
-    xored = _pack_planes(layout, target, base)
+    xored = pack_planes(layout, target, base)
     if packed is not None and len(packed) <= len(xored):
         return Method.SPARSE, packed
     return Method.BITX, xored
@@ -109,48 +95,3 @@ def padded(base: Bytes, nbytes: int) -> Bytes:
     whole[: base.size] = base
     whole[base.size :] = 0
     return whole
-
-
-def _pack_planes(layout: Layout, target: Bytes, base: Bytes | None) -> bytes:
-    """Stream headers, streams, then the bytes after the last whole word, which stay raw."""
-    whole = target.size - target.size % layout.width
-    words = planes.split(target[:whole], layout, None if base is None else base[:whole])
-    pack = pack_plane if base is None else pack_stream
-    streams = [pack(plane) for plane in words]
-    headers = [STREAM_HEADER.pack(coding, len(packed)) for coding, packed in streams]
-    return b"".join([*headers, *(packed for _, packed in streams), target[whole:].data])
-
-
-def _unpack_planes(layout: Layout, stored: Bytes, base: Bytes | None, out: Bytes) -> None:
-    count, tail = divmod(out.size, layout.width)
-    codings, cuts = _stream_cuts(layout.width, stored)
-    if stored.size - cuts[-1] != tail:
-        raise CorruptFrame("the streams of a block do not fill it")
-    whole = out.size - tail
-    fused = base is None and layout.fields and codings[0] == Coding.RANS
-    words = [
-        unpack_stream(coding, stored[start:stop], count, f"plane{k}")
-        for k, (coding, (start, stop)) in enumerate(zip(codings, pairwise(cuts), strict=True))
-        if k or not fused
-    ]
-    if fused:
-        merge_rans(stored, cuts[0], cuts[1], words, layout, out[:whole])
-    else:
-        planes.merge(words, layout, out[:whole], None if base is None else base[:whole])
-    out[whole:] = stored[stored.size - tail :]
-
-
-def _stream_cuts(count: int, stored: Bytes) -> tuple[Sequence[int], Sequence[int]]:
-    """Codings of the streams, and where each begins and the last ends, within ``stored``."""
-    headers_nbytes = count * STREAM_HEADER.size
-    if stored.size < headers_nbytes:
-        raise CorruptFrame("a block is shorter than its stream headers")
-    headers = list(STREAM_HEADER.iter_unpack(stored[:headers_nbytes].tobytes()))
-    lengths = [length for _, length in headers]
-    cuts = [
-        headers_nbytes,
-        *(headers_nbytes + int(end) for end in np.cumsum(lengths, dtype=np.int64)),
-    ]
-    if cuts[-1] > stored.size:
-        raise CorruptFrame("a block is shorter than its streams")
-    return [coding for coding, _ in headers], cuts

@@ -5,7 +5,7 @@ import numpy as np
 from codec.buffers import Buffer, Bytes, byte_view, checksum, writable_view
 from codec.context.alphabet import written
 from codec.context.block import code_tables
-from codec.elements.casts import cast, cast_base, narrowed
+from codec.elements.casts import cast, narrowed
 from codec.elements.words import Words
 from codec.errors import BaseMismatch, CorruptFrame
 from codec.frames.blocks import pack_block, unpack_block
@@ -19,6 +19,8 @@ from codec.frames.head import (
     head_nbytes,
 )
 from codec.limits import BLOCK_LOG2, MAX_BLOCK_LOG2, MAX_RAW_NBYTES, MIN_BLOCK_LOG2
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import SHIFTED, moved_base
 from codec.scratch import SCRATCH
 from codec.sparse.tables import loaded_tables
 
@@ -31,7 +33,8 @@ class FrameEncoder:
     given): block i reads the same elements of it as of the content, or what there is of them. The
     last two need ``tables`` as well, from :func:`codec.train` or :func:`codec.train_sparse`.
     ``narrow`` names the dtype whose words, cast up, all words of the content are (see
-    :func:`codec.narrow_dtype`); they are coded as those. Raises ValueError for arguments that make
+    :func:`codec.narrow_dtype`); they are coded as those. ``factors`` are those of a product that is
+    added to the base, from :func:`codec.choose_factors`. Raises ValueError for arguments that make
     no frame, CorruptFrame for bytes that are no tables.
     """
 
@@ -46,6 +49,7 @@ class FrameEncoder:
         narrow: str | None = None,
         block_log2: int = BLOCK_LOG2,
         tables: bytes = b"",
+        factors: Factors | None = None,
     ) -> None:
         if not 0 <= raw_nbytes <= MAX_RAW_NBYTES:
             raise ValueError(f"a frame holds up to {MAX_RAW_NBYTES} bytes, not {raw_nbytes}")
@@ -72,6 +76,11 @@ class FrameEncoder:
             if not layout.exponent:
                 raise ValueError(f"CTX does not code {dtype}")
             code_tables(tables, written(layout))
+        if factors is not None:
+            if not has_base or self.words.coded not in SHIFTED:
+                raise ValueError(f"factors do not serve {self.codec.name} of {dtype}")
+            factors.check(raw_nbytes // self.words.content_width)
+        self.factors = factors
         self._tables = tables
         self._block_log2 = block_log2
         self._blocks: list[BlockInfo | None] = [None] * -(-raw_nbytes >> block_log2)
@@ -84,7 +93,8 @@ class FrameEncoder:
     @property
     def head_nbytes(self) -> int:
         """Length of the head to come, so that blocks can be written behind the room for it."""
-        return head_nbytes(self.raw_nbytes, self._block_log2, len(self._tables))
+        factors_nbytes = 0 if self.factors is None else len(self.factors.stored)
+        return head_nbytes(self.raw_nbytes, self._block_log2, factors_nbytes + len(self._tables))
 
     def raw_range(self, index: int) -> tuple[int, int]:
         """Which bytes of the content make a block."""
@@ -112,7 +122,7 @@ class FrameEncoder:
             first, last = self.base_range(index)
             if base.size != last - first:
                 raise ValueError(f"block {index} takes {last - first} bytes of the base")
-            base = cast_base(self.words, base)
+            base = moved_base(self.words, self.factors, base, start)
         words = narrowed(self.words, target)
         method, stored = pack_block(self.codec, self.words.layout, words, base, self._tables)
         raw_check = checksum(target)
@@ -146,6 +156,7 @@ class FrameEncoder:
             self._block_log2,
             block_infos,
             self._tables,
+            self.factors,
         )
 
 
@@ -213,4 +224,4 @@ def _base_of(
     start, stop = head.base_range(index)
     if base.size != stop - start:
         raise BaseMismatch(f"block {index} takes {stop - start} bytes of the base, not {base.size}")
-    return cast_base(head.words, base)
+    return moved_base(head.words, head.factors, base, head.raw_range(index)[0])

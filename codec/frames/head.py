@@ -19,10 +19,13 @@ from codec.limits import (
     BLOCK_LOG2,
     MAX_BLOCK_LOG2,
     MAX_BLOCKS,
+    MAX_FACTORS_NBYTES,
     MAX_RAW_NBYTES,
     MAX_TABLES_NBYTES,
     MIN_BLOCK_LOG2,
 )
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import SHIFTED
 
 MAGIC: Final = b"CLDF"
 VERSION: Final = 1
@@ -31,6 +34,7 @@ CHECK_NBYTES: Final = 8
 
 _FIXED = struct.Struct("<4sBBBBQQBBBBIII")
 _HAS_BASE = 1
+_HAS_FACTORS = 2
 _ENTRY = np.dtype(
     [("stored", "<u4"), ("method", "u1"), ("zero", "u1", 3), ("check", "<u8"), ("raw", "<u8")]
 )
@@ -78,7 +82,7 @@ class FrameInfo:
     """What a frame says about itself.
 
     ``base_nbytes`` and ``base_dtype`` are None for a frame that needs no base, ``narrow`` for one
-    whose words are coded in their own dtype.
+    whose words are coded in their own dtype. ``rank`` is that of a product added to the base.
     """
 
     codec: str
@@ -92,6 +96,7 @@ class FrameInfo:
     methods: dict[str, int]
     base_dtype: str | None = None
     narrow: str | None = None
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +112,7 @@ class FrameHead:
     raw_nbytes: int
     base_nbytes: int | None
     block_log2: int
+    factors: Factors | None
     tables: bytes
     index: NDArray[Any]
     offsets: NDArray[np.int64]
@@ -137,6 +143,12 @@ class FrameHead:
         tables_end = FIXED_NBYTES + fixed.tables_nbytes
         index = np.frombuffer(view[tables_end:body].tobytes(), _ENTRY)
         _check_index(index, fixed)
+        factors, tables = None, view[FIXED_NBYTES:tables_end]
+        if fixed.has_factors:
+            factors = Factors.parse(tables, fixed.raw_nbytes // fixed.words.content_width)
+            tables = tables[len(factors.stored) :]
+            if tables.size > (MAX_TABLES_NBYTES if fixed.codec in HAS_TABLES else 0):
+                raise CorruptFrame("bytes behind the factors that are no tables")
         offsets = np.empty(index.size + 1, np.int64)
         offsets[0] = end
         np.cumsum(index["stored"], out=offsets[1:], dtype=np.int64)
@@ -147,7 +159,8 @@ class FrameHead:
             raw_nbytes=fixed.raw_nbytes,
             base_nbytes=fixed.base_nbytes,
             block_log2=fixed.block_log2,
-            tables=view[FIXED_NBYTES:tables_end].tobytes(),
+            factors=factors,
+            tables=tables.tobytes(),
             index=index,
             offsets=offsets,
         )
@@ -188,6 +201,7 @@ class FrameHead:
             methods={method.label: int(counts[method]) for method in Method if counts[method]},
             base_dtype=None if self.words.base is None else self.words.base.name,
             narrow=self.words.coded.name if self.words.is_narrow else None,
+            rank=0 if self.factors is None else self.factors.shape.rank,
         )
 
     def block(self, index: int) -> BlockInfo:
@@ -230,6 +244,7 @@ class _Fixed:
     block_log2: int
     tables_nbytes: int
     block_count: int
+    has_factors: bool
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -251,11 +266,15 @@ class _Fixed:
         if codec_id not in DECODABLE:
             raise UnsupportedFrame(f"codec id {codec_id} cannot be decoded by this version")
         codec = Method(codec_id)
-        if flags != (_HAS_BASE if codec in NEEDS_BASE else 0) or zero:
+        has_base, has_factors = codec in NEEDS_BASE, bool(flags & _HAS_FACTORS)
+        if flags & ~_HAS_FACTORS != (_HAS_BASE if has_base else 0) or zero:
             raise CorruptFrame("flags do not fit the codec")
-        words = _words_of(dtype_id, narrow_id, base_dtype_id, has_base=bool(flags))
-        base = base_nbytes if flags else None
-        fixed = cls(codec, words, raw_nbytes, base, block_log2, tables_nbytes, block_count)
+        words = _words_of(dtype_id, narrow_id, base_dtype_id, has_base=has_base)
+        if has_factors and not (has_base and words.coded in SHIFTED):
+            raise CorruptFrame(f"a delta of {words.coded.name} has no factors")
+        base = base_nbytes if has_base else None
+        lengths = tables_nbytes, block_count
+        fixed = cls(codec, words, raw_nbytes, base, block_log2, *lengths, has_factors)
         fixed._check_limits(base_nbytes)
         return fixed
 
@@ -276,7 +295,10 @@ class _Fixed:
             raise CorruptFrame(f"codec CTX16 does not code {self.words.coded.name}")
         if self.words.is_narrow and self.raw_nbytes % layout_of(self.words.content).width:
             raise CorruptFrame("a narrow content is not a whole number of words")
-        if self.tables_nbytes > (MAX_TABLES_NBYTES if self.codec in HAS_TABLES else 0):
+        most = MAX_TABLES_NBYTES if self.codec in HAS_TABLES else 0
+        if self.has_factors:
+            most += min(self.raw_nbytes, MAX_FACTORS_NBYTES)
+        if self.tables_nbytes > most:
             raise CorruptFrame(f"codec {self.codec.name} has no tables of that length")
 
 
@@ -288,10 +310,14 @@ def build_head(
     block_log2: int,
     blocks: list[BlockInfo],
     tables: bytes = b"",
+    factors: Factors | None = None,
 ) -> bytes:
     """The head of a frame with these blocks; the inverse of :meth:`FrameHead.parse`."""
+    flags = _HAS_BASE if codec in NEEDS_BASE else 0
+    if factors is not None:
+        flags, tables = flags | _HAS_FACTORS, factors.stored + tables
     fixed = _FIXED.pack(
-        *(MAGIC, VERSION, codec, words.content, _HAS_BASE if codec in NEEDS_BASE else 0),
+        *(MAGIC, VERSION, codec, words.content, flags),
         *(raw_nbytes, base_nbytes or 0, block_log2, words.base or 0),
         *(words.coded if words.is_narrow else 0, 0, len(tables), len(blocks), 0),
     )[:-4]

@@ -1,5 +1,6 @@
 """A frame decoder written from docs/formats/frame.md alone, one word at a time."""
 
+import math
 import struct
 
 import xxhash
@@ -39,8 +40,10 @@ def read(frame: bytes, base: bytes | None = None) -> bytes:
         "<4B3I", frame, 24
     )
     require(magic == b"CLDF" and version == 1 and codec in range(7))
-    require(flags == (codec >= 3) and zero == 0)
-    require(tables_nbytes <= 1 << 16 if codec >= 4 else tables_nbytes == 0)
+    require(zero == 0 and (flags in (1, 3) if codec >= 3 else flags == 0))
+    has_factors, flags = flags == 3, flags & 1
+    most = (1 << 16 if codec >= 4 else 0) + (min(raw_nbytes, 1 << 26) if has_factors else 0)
+    require(tables_nbytes <= most)
     require(narrow == 0 or (dtype == F32 and narrow in (BF16, F16) and raw_nbytes % 4 == 0))
     coded, below = narrow or dtype, width_of(base_dtype) if flags else 1
     require(flags or (base_dtype == 0 and base_nbytes == 0))
@@ -54,6 +57,11 @@ def read(frame: bytes, base: bytes | None = None) -> bytes:
     require(xxh3(frame[: position - 8]) == int.from_bytes(frame[position - 8 : position], "little"))
     if flags:
         require(base is not None and len(base) == base_nbytes)
+    if has_factors:
+        require(coded in (F16, BF16, F32))
+        nbytes, move = read_factors(tables, raw_nbytes // width_of(dtype), coded)
+        tables = tables[nbytes:]
+        require(len(tables) <= (1 << 16 if codec >= 4 else 0))
     content = b""
     for i in range(count):
         stored_nbytes, method, stored_check, raw_check = struct.unpack_from(
@@ -73,6 +81,8 @@ def read(frame: bytes, base: bytes | None = None) -> bytes:
                 part = cast(part[: len(part) // below * below], base_dtype, coded)
             else:
                 part = base[start:stop]
+            if has_factors:
+                part = move(part, start // width_of(dtype))
             part = part.ljust(nbytes, b"\0")
         if method in (4, 6):
             require(method == 4 or width_of(coded) < 4)
@@ -129,6 +139,53 @@ def down_to_half(word):
         return struct.unpack("<H", struct.pack("<e", value))[0]
     except OverflowError:
         return sign << 15 | 31 << 10
+
+
+def read_factors(tables, elements, dtype):
+    require(len(tables) >= 16)
+    rows, columns, rank, exponent, length = struct.unpack_from("<IIHhI", tables)
+    require(columns > 0 and rows == (elements + columns - 1) // columns)
+    count = rank * (rows + columns)
+    require(1 <= rank <= 128 and count <= min(elements, 1 << 25) and -126 <= exponent <= 96)
+    stream = tables[16 : 16 + length]
+    require(len(stream) == length)
+    words = struct.unpack(f"<{count}H", read_block(2, 5, stream, 2 * count, None))
+    numbers = [(z >> 1) ^ -(z & 1) for z in words]
+    right = rank * rows
+
+    def move(base, first):
+        width, content = width_of(dtype), b""
+        for j in range(len(base) // width):
+            word = int.from_bytes(base[j * width : (j + 1) * width], "little")
+            row, column = divmod(first + j, columns)
+            total = sum(
+                numbers[k * rows + row] * numbers[right + k * columns + column] for k in range(rank)
+            )
+            total = (total + (1 << 31)) % (1 << 32) - (1 << 31)
+            content += stepped(word, single(single(total) * 2.0**exponent), dtype).to_bytes(
+                width, "little"
+            )
+        return content
+
+    return 16 + length, move
+
+
+def stepped(word, step, dtype):
+    mantissas, exponents = FLOATS[dtype]
+    if word >> mantissas & ((1 << exponents) - 1) == (1 << exponents) - 1:
+        return word
+    up = int.from_bytes(cast(word.to_bytes(width_of(dtype), "little"), dtype, F32), "little")
+    value = single(struct.unpack("<f", struct.pack("<I", up))[0] + step)
+    up = struct.pack("<f", value)
+    return int.from_bytes(cast(up, F32, dtype), "little")
+
+
+def single(value):
+    """To the nearest float of 32 bits; that of twice the bits was exact enough before."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
 
 
 def read_block(method, dtype, stored, nbytes, base):

@@ -6,14 +6,19 @@ Each case is a folder with ``target``, ``base`` and a frame per codec. Frames ar
 wrote on that day; later encoders may write others, later decoders must read these.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 import codec
+from codec.choice.pairing import sparse_tables_for
 from codec.elements.dtypes import DType, layout_of
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import moved_base
 from tests.codec import tensors
 from tests.codec.elements import naive as naive_casts
+from tests.codec.lowrank import naive as naive_lowrank
 
 FOLDER = Path(__file__).parent / "golden" / f"v{codec.frames.head.VERSION}"
 CODECS = ("RAW", "ZSTD", "PLANE", "BITX", "CTX")
@@ -70,13 +75,7 @@ def streamed(target: bytes, base: bytes, name: str, dtype: str = "BF16") -> byte
         block_log2=12,
         tables=tables,
     )
-    blocks = [
-        encoder.encode_block(
-            index, target[slice(*encoder.raw_range(index))], base[slice(*encoder.base_range(index))]
-        )
-        for index in range(encoder.block_count)
-    ]
-    return b"".join([encoder.finish(), *blocks])
+    return joined(encoder, target, base)
 
 
 def converted(target: bytes, base: bytes, name: str, words: codec.Words) -> bytes:
@@ -92,13 +91,7 @@ def converted(target: bytes, base: bytes, name: str, words: codec.Words) -> byte
         tables=codec.tables_for(target, base, words=words, **lengths) if name == "CTX" else b"",
         **lengths,
     )
-    blocks = [
-        encoder.encode_block(
-            index, target[slice(*encoder.raw_range(index))], base[slice(*encoder.base_range(index))]
-        )
-        for index in range(encoder.block_count)
-    ]
-    return b"".join([encoder.finish(), *blocks])
+    return joined(encoder, target, base)
 
 
 def conversions() -> dict[str, tuple[bytes, bytes, codec.Words]]:
@@ -159,6 +152,77 @@ def sparse(dtype: str) -> tuple[bytes, bytes]:
     target[2 * block : 3 * block] = np.frombuffer(rng.bytes(4096), base.dtype)
     tail = bytes(range(width - 1))
     return target.astype(base.dtype).tobytes() + tail, base.tobytes()[: 5 * 4096 + 1]
+
+
+MOVED = ("BF16", "F16", "F32", "BF16-on-F32", "BF16-in-F32-on-F16")
+
+
+def moved(case: str) -> tuple[bytes, bytes, codec.Words, Factors]:
+    """Target and base, of which a product of low rank tells nearly all of the difference.
+
+    Every awkward value is in the base, which ends within a row; the content ends within another.
+    """
+    dtype, _, below = case.partition("-on-")
+    narrow, _, wide = dtype.partition("-in-")
+    words = codec.Words.named(wide or narrow, narrow if wide else None, below or dtype)
+    rng = np.random.default_rng(12)
+    rows, columns, rank = 90, 61, 5
+    left = rng.integers(-900, 900, (rows, rank)).astype(np.int16)
+    right = rng.integers(-900, 900, (rank, columns)).astype(np.int16)
+    left[7], left[8, 0], right[0, 3] = 0, -32768, 32767
+    factors = Factors.of(left, right, -29)
+    base = tensors.pair(words.base.name, rows * columns - 200, seed=12)[0]
+    special = tensors.awkward(words.base.name)
+    base[500 : 500 + special.size] = special
+    below = naive_casts.cast(base, words.base.name, words.coded.name)
+    told = naive_lowrank.shifted(factors, below, words.coded.name)
+    target = tensors.pair(words.coded.name, rows * columns - 5, seed=13)[0]
+    far = rng.random(told.size) < 0.05
+    target[: told.size] = np.where(far, told ^ told.dtype.type(3), told)
+    special = tensors.awkward(words.coded.name)
+    target[900 : 900 + special.size] = special
+    if words.is_narrow:
+        target = naive_casts.cast(target, words.coded.name, words.content.name)
+    return target.tobytes(), base.tobytes(), words, factors
+
+
+def over_moved(
+    target: bytes, base: bytes, name: str, words: codec.Words, factors: Factors
+) -> bytes:
+    """A frame of several small blocks, over a base that a product is added to."""
+    assert words.base is not None
+    below = moved_base(words, factors, np.frombuffer(base, np.uint8), 0).tobytes()
+    moved_words = replace(words, base=words.coded)
+    tables = b""
+    if name == "CTX":
+        lengths = {"raw_nbytes": len(target), "base_nbytes": len(below)}
+        tables = codec.tables_for(target, below, words=moved_words, **lengths)
+    if name == "SPARSE":
+        view = np.frombuffer(target, np.uint8), np.frombuffer(below, np.uint8)
+        tables = sparse_tables_for(*view, words=moved_words)
+    encoder = codec.FrameEncoder(
+        dtype=words.content.name,
+        raw_nbytes=len(target),
+        codec=name,
+        base_nbytes=len(base),
+        base_dtype=words.base.name,
+        narrow=words.coded.name if words.is_narrow else None,
+        block_log2=12,
+        tables=tables,
+        factors=factors,
+    )
+    return joined(encoder, target, base)
+
+
+def joined(encoder: codec.FrameEncoder, target: bytes, base: bytes) -> bytes:
+    """The frame of an encoder."""
+    blocks = [
+        encoder.encode_block(
+            index, target[slice(*encoder.raw_range(index))], base[slice(*encoder.base_range(index))]
+        )
+        for index in range(encoder.block_count)
+    ]
+    return b"".join([encoder.finish(), *blocks])
 
 
 COARSE = {"BF16": 2, "F16": 4, "F32": 4}
@@ -255,6 +319,13 @@ def main() -> None:
             if name in ("BITX", "CTX") or words.is_narrow
         }
         write(case, {"target": target, "base": base} | frames)
+    for case in MOVED:
+        target, base, words, factors = moved(case)
+        frames = {
+            f"{name.lower()}.frame": over_moved(target, base, name, words, factors)
+            for name in ("BITX", "CTX", "SPARSE")
+        }
+        write(f"moved-{case}", {"target": target, "base": base} | frames)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from codec.elements.dtypes import DType, layout_of
 from codec.frames.head import Method
 from codec.plane.streams import Coding
 from tests.codec import independent_reader
-from tests.codec.make_golden import COARSE, SIGN_DTYPES
+from tests.codec.make_golden import COARSE, MOVED, SIGN_DTYPES
 
 GOLDEN = Path(__file__).parent / "golden"
 FRAMES = sorted(GOLDEN.glob("*/*/*.frame"))
@@ -73,3 +73,11 @@ def test_planes_in_rans_have_golden_frames(dtype):
     frame = (GOLDEN / "v1" / f"planes-{dtype}" / "plane.frame").read_bytes()
     first, _ = codec.FrameHead.parse(frame).block_range(0)
     assert Coding(frame[first]) is Coding.RANS
+
+
+@pytest.mark.parametrize("case", MOVED)
+@pytest.mark.parametrize("name", ["bitx", "ctx", "sparse"])
+def test_bases_that_move_have_golden_frames(case, name):
+    info = codec.inspect((GOLDEN / "v1" / f"moved-{case}" / f"{name}.frame").read_bytes())
+    assert info.rank == 5
+    assert info.methods[name.upper()] > 0

@@ -28,6 +28,8 @@ CASES = [
         "mixture",
         "sparse-BF16",
         "sparse-I64",
+        "moved-BF16",
+        "moved-BF16-in-F32-on-F16",
     )
     for path in sorted((GOLDEN / case).glob("*.frame"))
 ]
@@ -119,7 +121,8 @@ BASE = (GOLDEN / "BF16" / "base").read_bytes()
 CRAFTED = {
     "magic": ("<I", 0, 0),
     "unknown dtype": ("<B", 6, 200),
-    "unknown flag": ("<B", 7, 3),
+    "unknown flag": ("<B", 7, 5),
+    "a base that moves without factors": ("<B", 7, 3),
     "base flag missing": ("<B", 7, 0),
     "raw length beyond the limit": ("<Q", 8, (1 << 40) + 1),
     "raw length of other blocks": ("<Q", 8, 1 << 30),
@@ -150,6 +153,40 @@ CRAFTED = {
 def test_crafted_heads_and_blocks_are_refused(name):
     with pytest.raises(codec.CorruptFrame):
         codec.decode(with_field(FRAME, *CRAFTED[name]), base=BASE)
+
+
+MOVED = (GOLDEN / "moved-BF16" / "ctx.frame").read_bytes()
+MOVED_BASE = (GOLDEN / "moved-BF16" / "base").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("layout", "offset", "value"),
+    [
+        ("<B", 7, 2),
+        ("<B", 6, 4),
+        ("<I", 40, 91),
+        ("<I", 44, 0),
+        ("<I", 44, 1 << 31),
+        ("<H", 48, 0),
+        ("<H", 48, 129),
+        ("<H", 48, 90),
+        ("<h", 50, 97),
+        ("<h", 50, -127),
+        ("<I", 52, 1 << 31),
+        ("<I", 52, 4),
+    ],
+)
+def test_crafted_factors_are_refused(layout, offset, value):
+    with pytest.raises(codec.CodecError):
+        codec.decode(with_field(MOVED, layout, offset, value), base=MOVED_BASE)
+
+
+def test_factors_of_a_content_that_is_only_claimed_take_no_memory():
+    """A head of some bytes may claim a terabyte; numbers are made when a block is decoded."""
+    for raw_nbytes in (1 << 30, 1 << 38):
+        altered = with_field(MOVED, "<Q", 8, raw_nbytes)
+        with pytest.raises(codec.CorruptFrame):
+            codec.decode(altered, base=MOVED_BASE)
 
 
 NARROW = GOLDEN / "BF16-in-F32-on-F16"

@@ -56,6 +56,13 @@ def frames_digest() -> str:
         if codec.decode(frame, base=base).tobytes() != target.tobytes():
             raise SystemExit(f"{dtype} over {below} did not come back")
         digest.update(frame)
+    for case in make_golden.MOVED:
+        target, base, words, factors = make_golden.moved(case)
+        options = {"base_dtype": words.base.name, "factors": factors, "codec": "CTX"}
+        frame = codec.encode(target, dtype=words.content.name, base=base, **options)
+        if codec.decode(frame, base=base).tobytes() != target:
+            raise SystemExit(f"{case} over a base that moves did not come back")
+        digest.update(frame)
     return digest.hexdigest()
 
 

@@ -1,0 +1,119 @@
+"""Whether a low-rank product makes a delta shorter, and of which rank and how fine it is to be."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codec.buffers import Bytes, Source, read_range
+from codec.choice.context_price import whole_nbytes
+from codec.elements.casts import cast, cast_base, narrowed
+from codec.elements.dtypes import DType
+from codec.elements.sampling import sample_runs
+from codec.elements.words import Words
+from codec.lowrank.factors import Factors
+from codec.lowrank.shift import SHIFTED, shifted
+from codec.lowrank.spectrum import Glance, Spectrum
+
+_LEAST: Final = 32
+"""Rows and columns below which no factors are looked for."""
+_GLANCE_RUNS, _GLANCE_ROWS = 32, 8
+"""Stretches of rows looked at first: few, since each may be fetched from far away."""
+_WORTHWHILE_BITS: Final = 0.12
+"""Saved in an element, by the spectrum; less is not worth decoding a product for."""
+_WORTHWHILE: Final = 0.97
+"""Of the length of the delta without factors, by a sample coded."""
+_SAMPLES: Final = 8
+_SAMPLE: Final = 1 << 15
+"""Elements of a sample, and how many are taken."""
+_TOO_LARGE: Final = 1e12
+_FINENESS: Final = (1.0, 1 / 4, 1 / 16, 1 / 64)
+
+
+def choose_factors(
+    target: Source,
+    base: Source,
+    *,
+    words: Words,
+    columns: int,
+    raw_nbytes: int,
+    base_nbytes: int,
+) -> Factors | None:
+    """The factors that make the shortest delta of ``target``, a matrix of so many columns.
+
+    Target and base are buffers of these lengths, or a ``read(start, stop)`` over them; rows that
+    only one of them has are left out. None where factors do not pay, which for most contents a
+    glance tells. Raises NotNarrow if the target's words are not as narrow as ``words`` says.
+    """
+    if words.coded not in SHIFTED or not words.base:
+        return None
+    update = _Update(target, base, words, columns)
+    rows = words.common_nbytes(raw_nbytes, base_nbytes) // update.width // max(columns, 1)
+    if columns < _LEAST or rows < _LEAST:
+        return None
+    runs = sample_runs(rows, _GLANCE_RUNS, _GLANCE_ROWS)
+    sampled = np.concatenate([update.rows(start, stop) for start, stop in runs])
+    glance = Glance.of(sampled, rows)
+    if max(glance.saved.values(), default=0.0) < _WORTHWHILE_BITS:
+        return None
+    spectrum = Spectrum.of(update.rows, rows, glance)
+    saved = spectrum.saved
+    if max(saved.values(), default=0.0) < _WORTHWHILE_BITS:
+        return None
+    rank = max(saved, key=lambda each: saved[each])
+    samples = update.samples(rows * columns)
+    total_rows = -(-(raw_nbytes // update.width) // columns)
+    plain = update.price(samples, None, rows * columns)
+    best: tuple[float, Factors | None] = (_WORTHWHILE * plain, None)
+    for fineness in _FINENESS:
+        factors = spectrum.factors(rank, fineness, total_rows)
+        length = update.price(samples, factors, rows * columns) + len(factors.stored)
+        if length >= best[0]:
+            break
+        best = length, factors
+    return best[1]
+
+
+class _Update:
+    """How far the rows of a content are from those of its base."""
+
+    def __init__(self, target: Source, base: Source, words: Words, columns: int) -> None:
+        self._target, self._base, self._words, self._columns = target, base, words, columns
+        self.width, self._below = words.content_width, words.base_width
+
+    def words(self, start: int, stop: int) -> tuple[Bytes, Bytes]:
+        """Coded words of both from one element to another."""
+        target = read_range(self._target, start * self.width, stop * self.width)
+        base = read_range(self._base, start * self._below, stop * self._below)
+        # Copies: values of either are cast in the same scratch.
+        return narrowed(self._words, target).copy(), cast_base(self._words, base).copy()
+
+    def rows(self, first: int, last: int) -> NDArray[np.float64]:
+        """Rows of the update; what is not finite, or too large to be squared and summed, is 0."""
+        target, base = self.words(first * self._columns, last * self._columns)
+        with np.errstate(invalid="ignore"):
+            below = _values(base, self._words.coded)
+            moved = _values(target, self._words.coded) - below
+            moved[~(np.abs(moved) < _TOO_LARGE)] = 0
+        return moved.reshape(-1, self._columns)
+
+    def samples(self, elements: int) -> list[tuple[int, Bytes, Bytes]]:
+        """Number of the first element, and coded words of target and base, all over the update."""
+        runs = sample_runs(elements, _SAMPLES, min(_SAMPLE, elements))
+        return [(start, *self.words(start, stop)) for start, stop in runs]
+
+    def price(
+        self, samples: list[tuple[int, Bytes, Bytes]], factors: Factors | None, elements: int
+    ) -> float:
+        """Length of the delta of all elements, as samples of it are coded."""
+        coded = self._words.coded
+        moved = [shifted(factors, coded, base, first).copy() for first, _, base in samples]
+        target = np.concatenate([data for _, data, _ in samples])
+        nbytes = whole_nbytes(target, np.concatenate(moved), self._words.layout)
+        return nbytes * elements * self._words.layout.width / target.size
+
+
+def _values(words: Bytes, dtype: DType) -> NDArray[np.float64]:
+    """What words stand for."""
+    singles = words if dtype is DType.F32 else cast(words, dtype, DType.F32)
+    return singles.view(np.float32).astype(np.float64)

@@ -1,0 +1,74 @@
+"""The words of a base, moved by a low-rank product."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from codec.buffers import Bytes, Source, read_range
+from codec.elements.casts import cast_base, words_in
+from codec.elements.dtypes import DType
+from codec.elements.words import Words
+from codec.lowrank.factors import Factors
+from codec.scratch import SCRATCH
+
+SHIFTED: Final = frozenset({DType.BF16, DType.F16, DType.F32})
+"""Dtypes of words that a product can be added to."""
+
+
+def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> Bytes:
+    """Whole words of a base moved, those from number ``first`` of the content on; in scratch.
+
+    Without factors the bytes as they are.
+    """
+    if factors is None:
+        return base
+    from codec.lowrank import shift_kernels
+
+    kernels: dict[DType, Any] = {
+        DType.BF16: shift_kernels.shift_brain,
+        DType.F16: shift_kernels.shift_half,
+        DType.F32: shift_kernels.shift_single,
+    }
+    words = words_in(base, coded)
+    sums = SCRATCH.buffer("sums", 4 * words.size).view(np.int32)
+    shift_kernels.add_up(*factors.matrices, first, sums)
+    moved = SCRATCH.buffer("moved", words.nbytes)
+    kernels[coded](words, sums, factors.scale, moved.view(words.dtype))
+    return moved
+
+
+def moved_base(words: Words, factors: Factors | None, base: Bytes, start: int) -> Bytes:
+    """Bytes of a base as coded words that have moved; ``start`` is their byte of the content."""
+    return shifted(factors, words.coded, cast_base(words, base), start // words.content_width)
+
+
+@dataclass(frozen=True, slots=True)
+class MovedBase:
+    """A base that has moved, as bytes of the coded dtype; made when it is read.
+
+    ``source`` is the base itself, of ``source_nbytes``; ``read`` takes ranges of whole words.
+    """
+
+    source: Source
+    source_nbytes: int
+    before: Words
+    factors: Factors
+
+    @property
+    def words(self) -> Words:
+        """Dtypes of a frame over this base."""
+        return replace(self.before, base=self.before.coded)
+
+    @property
+    def nbytes(self) -> int:
+        """Its length."""
+        return self.source_nbytes // self.before.base_width * self.before.layout.width
+
+    def read(self, start: int, stop: int) -> Bytes:
+        """Bytes from one to another."""
+        width, below = self.before.layout.width, self.before.base_width
+        first = start // width
+        part = read_range(self.source, first * below, stop // width * below)
+        moved = shifted(self.factors, self.before.coded, cast_base(self.before, part), first)
+        return moved.copy()

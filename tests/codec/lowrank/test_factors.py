@@ -1,0 +1,73 @@
+"""Factors to bytes and back, and what is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec.errors import CorruptFrame
+from codec.lowrank.factors import Factors
+
+
+def some(rows=5, columns=7, rank=2, exponent=-30, seed=0) -> Factors:
+    rng = np.random.default_rng(seed)
+    numbers = (rng.integers(-32768, 32768, shape) for shape in ((rows, rank), (rank, columns)))
+    return Factors.of(*(each.astype(np.int16) for each in numbers), exponent)
+
+
+@given(
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    rank=st.integers(1, 6),
+    exponent=st.integers(-126, 96),
+    seed=st.integers(0, 1 << 32),
+)
+def test_any_factors_come_back(rows, columns, rank, exponent, seed):
+    rng = np.random.default_rng(seed)
+    left = rng.integers(-32768, 32768, (rows, rank)).astype(np.int16)
+    right = rng.integers(-32768, 32768, (rank, columns)).astype(np.int16)
+    made = Factors.of(left, right, exponent)
+    if made.shape.numbers > rows * columns:
+        with pytest.raises(CorruptFrame):
+            Factors.parse(np.frombuffer(made.stored, np.uint8), rows * columns)
+        return
+    prefix = np.frombuffer(made.stored + b"more", np.uint8)
+    read = Factors.parse(prefix, rows * columns)
+    assert (read.shape, read.exponent, read.stored) == (made.shape, exponent, made.stored)
+    for got, put in zip(read.matrices, (left, right), strict=True):
+        assert np.array_equal(got, put)
+        assert got.dtype == np.int16
+
+
+def test_numbers_of_little_spread_take_little():
+    rng = np.random.default_rng(1)
+    left = np.rint(rng.standard_normal((1000, 8)) * 20).astype(np.int16)
+    right = np.rint(rng.standard_normal((8, 1000)) * 20).astype(np.int16)
+    assert len(Factors.of(left, right, 0).stored) < 0.45 * 32_000
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"),
+    [(0, 6), (4, 0), (4, 9), (8, 0), (8, 129), (8, 3), (10, 97), (12, 1 << 20)],
+    ids=["rows", "no columns", "columns", "rank 0", "rank", "larger", "exponent", "length"],
+)
+def test_what_does_not_fit_the_content_is_refused(offset, value):
+    stored = bytearray(some().stored)
+    width = 2 if offset in (8, 10) else 4
+    stored[offset : offset + width] = value.to_bytes(width, "little")
+    with pytest.raises(CorruptFrame):
+        Factors.parse(np.frombuffer(stored, np.uint8), 35)
+
+
+def test_every_truncation_is_refused():
+    stored = np.frombuffer(some().stored, np.uint8)
+    for end in range(stored.size):
+        with pytest.raises(CorruptFrame):
+            Factors.parse(stored[:end], 35)
+
+
+def test_damaged_numbers_are_refused_when_they_are_read():
+    stored = bytearray(some().stored)
+    stored[16] = 9
+    with pytest.raises(CorruptFrame):
+        _ = Factors.parse(np.frombuffer(stored, np.uint8), 35).matrices
