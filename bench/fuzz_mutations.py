@@ -41,6 +41,7 @@ class Mutant:
     is_sealed: bool
 
 
+MOVING = ("BF16", "F16", "F32")
 COLUMNS = 40
 """Of the matrices whose bases move."""
 
@@ -131,7 +132,7 @@ def _moved(
     method: Method, name: str, dtype: str, target: bytes, base: bytes, base_dtype: str
 ) -> Iterator[Specimen]:
     """The same over a base that a product of rank 3 has moved, where that can be."""
-    if method not in NEEDS_BASE or dtype not in ("BF16", "F16", "F32"):
+    if method not in NEEDS_BASE or method.label != method.name or dtype not in MOVING:
         return
     elements = len(target) // (4 if dtype == "F32" else 2)
     rows = -(-elements // COLUMNS)

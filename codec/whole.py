@@ -12,6 +12,7 @@ from codec.buffers import Buffer, Bytes, Source, byte_view, read_range, writable
 from codec.choice.pairing import sparse_tables_for, tables_for
 from codec.choice.prediction import foretell
 from codec.choice.ranks import choose_factors
+from codec.choice.sparse_price import quicker
 from codec.elements.casts import narrow_dtype
 from codec.elements.words import Words
 from codec.errors import BaseMismatch, CorruptFrame
@@ -69,12 +70,15 @@ def encode(
     if tables:
         close = _CLOSE_IF_COUNTED
     limit = prediction.nbytes * (close if level == "default" else float("inf"))
-    frames = [
-        _encode_as(name, pair, threads, tables)
+    quick = None
+    if pair.factors is not None and prediction.codec == "SPARSE":
+        quick = quicker(prediction.nbytes, prediction.estimates["CTX"])
+    frames = {
+        name: _encode_as(name, pair, threads, tables)
         for name, nbytes in prediction.estimates.items()
-        if nbytes <= limit
-    ]
-    return min(frames, key=len)
+        if nbytes <= limit or name == quick
+    }
+    return frames[quick] if quick and level == "default" else min(frames.values(), key=len)
 
 
 def decode(

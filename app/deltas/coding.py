@@ -199,13 +199,27 @@ def _delta_codec(
         return read_content(hub, of, start, stop)
 
     target, below = partial(read, ref), partial(read, base)
-    lengths = {"raw_nbytes": ref.nbytes, "base_nbytes": base.nbytes}
-    factors = codec.choose_factors(target, below, words=words, columns=columns, **lengths)
-    if factors is None:
-        return *codec.choose_delta(target, below, words=words, **lengths), None
-    moved = codec.MovedBase(below, base.nbytes, words, factors)
-    lengths["base_nbytes"] = moved.nbytes
-    return *codec.choose_delta(target, moved.read, words=moved.words, **lengths), factors
+    raw_nbytes, base_nbytes = ref.nbytes, base.nbytes
+    factors = codec.choose_factors(
+        target,
+        below,
+        words=words,
+        columns=columns,
+        raw_nbytes=raw_nbytes,
+        base_nbytes=base_nbytes,
+    )
+    if factors is not None:
+        moved = codec.MovedBase(below, base_nbytes, words, factors)
+        below, words, base_nbytes = moved.read, moved.words, moved.nbytes
+    name, tables = codec.choose_delta(
+        target,
+        below,
+        words=words,
+        raw_nbytes=raw_nbytes,
+        base_nbytes=base_nbytes,
+        quickly=factors is not None,
+    )
+    return name, tables, factors
 
 
 def _copy(hub: Hub, ref: EncodingRef, raw: BinaryIO, check: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from codec.buffers import Bytes, Source, read_range
-from codec.choice.sparse_price import foretell_changes, is_dense
+from codec.choice.sparse_price import foretell_changes, is_dense, quicker
 from codec.context.training import is_contextual, train, training_ranges
 from codec.elements.casts import cast_base, narrowed
 from codec.elements.dtypes import layout_of
@@ -32,11 +32,18 @@ def tables_for(
 
 
 def choose_delta(
-    target: Source, base: Source, *, words: Words, raw_nbytes: int, base_nbytes: int
+    target: Source,
+    base: Source,
+    *,
+    words: Words,
+    raw_nbytes: int,
+    base_nbytes: int,
+    quickly: bool = False,
 ) -> tuple[str, bytes]:
     """The codec that makes the shortest delta of samples, and its tables; see FrameEncoder.
 
-    Arguments, what is read and errors are as for :func:`tables_for`.
+    Arguments, what is read and errors are as for :func:`tables_for`. ``quickly`` says to take CTX
+    where SPARSE is hardly shorter.
     """
     shape = {"raw_nbytes": raw_nbytes, "base_nbytes": base_nbytes}
     contexts = tables_for(target, base, words=words, **shape)
@@ -52,7 +59,10 @@ def choose_delta(
         return other
     whole = paired_blocks(data, below, Words(words.coded, words.coded, words.coded))
     lengths = foretell_changes(whole, words.layout, data.size, lambda: contexts).nbytes
-    if lengths[Method.SPARSE] >= lengths[Method[other[0]]]:
+    rival = lengths[Method[other[0]]]
+    if lengths[Method.SPARSE] >= rival:
+        return other
+    if quickly and quicker(lengths[Method.SPARSE], rival) == other[0]:
         return other
     common = words.coded_nbytes(words.common_nbytes(raw_nbytes, base_nbytes))
     return "SPARSE", train_sparse([(data, below)], dtype=words.coded.name, raw_nbytes=common)

@@ -3,7 +3,6 @@
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from codec.buffers import Bytes, Source, read_range
 from codec.choice.context_price import whole_nbytes
@@ -13,16 +12,19 @@ from codec.elements.sampling import sample_runs
 from codec.elements.words import Words
 from codec.lowrank.factors import Factors
 from codec.lowrank.shift import SHIFTED, shifted
-from codec.lowrank.spectrum import Glance, Spectrum
+from codec.lowrank.spectrum import Glance, Matrix, Spectrum
 
 _LEAST: Final = 32
 """Rows and columns below which no factors are looked for."""
 _GLANCE_RUNS, _GLANCE_ROWS = 32, 8
 """Stretches of rows looked at first: few, since each may be fetched from far away."""
-_WORTHWHILE_BITS: Final = 0.12
-"""Saved in an element, by the spectrum; less is not worth decoding a product for."""
-_WORTHWHILE: Final = 0.97
-"""Of the length of the delta without factors, by a sample coded."""
+_WORTHWHILE: Final = 0.95
+"""Share of the length without factors that is worth decoding a product for: that takes up to twice
+as long."""
+_HOPE: Final = 0.97
+"""By the spectrum of some rows, which knows what noise takes, but not what the codec does."""
+_LIKELY: Final = 3
+"""Ranks that are tried."""
 _SAMPLES: Final = 8
 _SAMPLE: Final = 1 << 15
 """Elements of a sample, and how many are taken."""
@@ -51,26 +53,27 @@ def choose_factors(
     rows = words.common_nbytes(raw_nbytes, base_nbytes) // update.width // max(columns, 1)
     if columns < _LEAST or rows < _LEAST:
         return None
+    elements = rows * columns
+    samples = update.samples(elements)
+    plain = update.price(samples, None, elements)
     runs = sample_runs(rows, _GLANCE_RUNS, _GLANCE_ROWS)
-    sampled = np.concatenate([update.rows(start, stop) for start, stop in runs])
-    glance = Glance.of(sampled, rows)
-    if max(glance.saved.values(), default=0.0) < _WORTHWHILE_BITS:
+    glance = Glance.of(np.concatenate([update.rows(*run) for run in runs]), rows)
+    if max(glance.saved.values(), default=0.0) * elements / 8 < (1 - _HOPE) * plain:
         return None
     spectrum = Spectrum.of(update.rows, rows, glance)
-    saved = spectrum.saved
-    if max(saved.values(), default=0.0) < _WORTHWHILE_BITS:
-        return None
-    rank = max(saved, key=lambda each: saved[each])
-    samples = update.samples(rows * columns)
     total_rows = -(-(raw_nbytes // update.width) // columns)
-    plain = update.price(samples, None, rows * columns)
+
     best: tuple[float, Factors | None] = (_WORTHWHILE * plain, None)
-    for fineness in _FINENESS:
-        factors = spectrum.factors(rank, fineness, total_rows)
-        length = update.price(samples, factors, rows * columns) + len(factors.stored)
-        if length >= best[0]:
-            break
-        best = length, factors
+    for rank in spectrum.likely(_LIKELY):
+        before = float("inf")
+        for fineness in _FINENESS:
+            factors = spectrum.factors(rank, fineness, total_rows)
+            length = update.price(samples, factors, elements) + len(factors.stored)
+            if length < best[0]:
+                best = length, factors
+            if length >= before:
+                break
+            before = length
     return best[1]
 
 
@@ -88,11 +91,11 @@ class _Update:
         # Copies: values of either are cast in the same scratch.
         return narrowed(self._words, target).copy(), cast_base(self._words, base).copy()
 
-    def rows(self, first: int, last: int) -> NDArray[np.float64]:
+    def rows(self, first: int, last: int) -> Matrix:
         """Rows of the update; what is not finite, or too large to be squared and summed, is 0."""
         target, base = self.words(first * self._columns, last * self._columns)
         with np.errstate(invalid="ignore"):
-            below = _values(base, self._words.coded)
+            below = _values(base, self._words.coded).copy()
             moved = _values(target, self._words.coded) - below
             moved[~(np.abs(moved) < _TOO_LARGE)] = 0
         return moved.reshape(-1, self._columns)
@@ -113,7 +116,8 @@ class _Update:
         return nbytes * elements * self._words.layout.width / target.size
 
 
-def _values(words: Bytes, dtype: DType) -> NDArray[np.float64]:
-    """What words stand for."""
-    singles = words if dtype is DType.F32 else cast(words, dtype, DType.F32)
-    return singles.view(np.float32).astype(np.float64)
+def _values(words: Bytes, dtype: DType) -> Matrix:
+    """What words stand for, in scratch or in doubles."""
+    if dtype is DType.F32:
+        return words.view(np.float32).astype(np.float64)
+    return cast(words, dtype, DType.F32).view(np.float32)

@@ -17,6 +17,8 @@ from codec.plane.block import pack_planes, unpack_planes
 _HEADER: Final = struct.Struct("<IIHhI")
 """Rows, columns, rank, exponent, stored length of the numbers."""
 _NUMBERS: Final = layout_of(DType.U16)
+PADDING: Final = 64
+"""What kernels read and write beyond the last column."""
 _EXPONENTS: Final = range(-126, 97)
 """Powers of two that sums are multiplied by: normal floats of 32 bits, and sums stay finite."""
 
@@ -94,14 +96,16 @@ class Factors:
     @property
     def held_nbytes(self) -> int:
         """Memory that they take once their numbers were asked for."""
-        return len(self.stored) + 2 * self.shape.numbers
+        shape = self.shape
+        pairs = -(-shape.rank // 2)
+        return len(self.stored) + 4 * pairs * (shape.rows + shape.columns + PADDING)
 
     @property
     def scale(self) -> np.float32:
         """What the product is multiplied by."""
         return np.float32(np.ldexp(1.0, self.exponent))
 
-    @cached_property
+    @property
     def matrices(self) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
         """Left (rows x rank) and right (rank x columns); CorruptFrame if they are damaged."""
         shape = self.shape
@@ -111,5 +115,16 @@ class Factors:
         numbers = ((folded >> 1) ^ -(folded & 1)).view(np.int16)
         cut = shape.rank * shape.rows
         left = numbers[:cut].reshape(shape.rank, shape.rows)
-        right = numbers[cut:].reshape(shape.rank, shape.columns)
-        return np.ascontiguousarray(left.T), right
+        return left.T, numbers[cut:].reshape(shape.rank, shape.columns)
+
+    @cached_property
+    def pairs(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """As kernels take them: two ranks to an element, ``right`` with PADDING more columns."""
+        left, right = self.matrices
+        shape, pairs = self.shape, -(-self.shape.rank // 2)
+        lefts = np.zeros((shape.rows, pairs, 2), np.int16)
+        rights = np.zeros((pairs, shape.columns + PADDING, 2), np.int16)
+        for rank in range(shape.rank):
+            lefts[:, rank // 2, rank % 2] = left[:, rank]
+            rights[rank // 2, : shape.columns, rank % 2] = right[rank]
+        return lefts.view(np.uint32)[..., 0], rights.view(np.uint32)[..., 0]

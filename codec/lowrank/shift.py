@@ -9,11 +9,13 @@ from codec.buffers import Bytes, Source, read_range
 from codec.elements.casts import cast_base, words_in
 from codec.elements.dtypes import DType
 from codec.elements.words import Words
-from codec.lowrank.factors import Factors
+from codec.lowrank.factors import PADDING, Factors
 from codec.scratch import SCRATCH
 
 SHIFTED: Final = frozenset({DType.BF16, DType.F16, DType.F32})
 """Dtypes of words that a product can be added to."""
+_PIECE: Final = 1 << 15
+"""Words at a time: their sums stay in the second cache."""
 
 
 def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> Bytes:
@@ -24,6 +26,7 @@ def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> B
     if factors is None:
         return base
     from codec.lowrank import shift_kernels
+    from codec.lowrank.shift_kernels import add_up
 
     kernels: dict[DType, Any] = {
         DType.BF16: shift_kernels.shift_brain,
@@ -31,10 +34,14 @@ def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> B
         DType.F32: shift_kernels.shift_single,
     }
     words = words_in(base, coded)
-    sums = SCRATCH.buffer("sums", 4 * words.size).view(np.int32)
-    shift_kernels.add_up(*factors.matrices, first, sums)
     moved = SCRATCH.buffer("moved", words.nbytes)
-    kernels[coded](words, sums, factors.scale, moved.view(words.dtype))
+    out = moved.view(words.dtype)
+    sums = SCRATCH.buffer("sums", 4 * (_PIECE + PADDING)).view(np.int32)
+    columns = factors.shape.columns
+    for start in range(0, words.size, _PIECE):
+        piece = words[start : start + _PIECE]
+        add_up(*factors.pairs, columns, first + start, piece.size, sums)
+        kernels[coded](piece, sums, factors.scale, out[start : start + _PIECE])
     return moved
 
 

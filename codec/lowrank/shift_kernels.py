@@ -13,49 +13,79 @@ from numba import types
 from codec.elements.cast_kernels import (
     as_bits,
     as_float,
-    brain_of_single_word,
     half_of_single_word,
     single_of_half_word,
 )
+from codec.lowrank.factors import PADDING
 from codec.machine.compiling import njit
+from codec.machine.vectors32 import add, dot, load, splat, store
 
-_U16, _U32, _I32, _F32 = np.uint16, np.uint32, np.int32, np.float32
+_U16, _U32, _F32 = np.uint16, np.uint32, np.float32
 _u16, _u32, _i32 = (types.Array(kind, 1, "C") for kind in (types.uint16, types.uint32, types.int32))
 _in16, _in32 = (types.Array(kind, 1, "C", readonly=True) for kind in (types.uint16, types.uint32))
-_matrix = types.Array(types.int16, 2, "C", readonly=True)
+_matrix = types.Array(types.uint32, 2, "C", readonly=True)
 _compiled: dict[str, Any] = {"nogil": True, "cache": True}
-_TOGETHER: Final = 4
+_TILE: Final = 64
+"""Columns of two rows whose sums stay in registers."""
+assert PADDING >= _TILE
 
 
-@njit(types.void(_matrix, _matrix, types.int64, _i32), **_compiled)
-def add_up(left: Any, right: Any, first: int, sums: Any) -> None:
-    """The elements from number ``first`` on of a product, as many as ``sums`` has, row by row."""
-    rank, columns = right.shape
-    row, column = first // columns, first % columns
-    at = 0
-    while at < sums.size:
-        taken = min(columns - column, sums.size - at)
-        part = sums[at : at + taken]
-        part[:] = _I32(0)
-        k = 0
-        while k + _TOGETHER <= rank:
-            a, b = _I32(left[row, k]), _I32(left[row, k + 1])
-            c, d = _I32(left[row, k + 2]), _I32(left[row, k + 3])
-            p = right[k, column : column + taken]
-            q = right[k + 1, column : column + taken]
-            r = right[k + 2, column : column + taken]
-            s = right[k + 3, column : column + taken]
-            for j in range(taken):
-                part[j] = _I32(part[j] + a * p[j] + b * q[j] + c * r[j] + d * s[j])
-            k += _TOGETHER
-        while k < rank:
-            a = _I32(left[row, k])
-            p = right[k, column : column + taken]
-            for j in range(taken):
-                part[j] = _I32(part[j] + a * p[j])
-            k += 1
-        at += taken
-        row, column = row + 1, 0
+@njit()
+def _two_rows(left: Any, right: Any, row: int, columns: int, at: int, sums: Any) -> None:
+    """From the last columns to the first, so that what is written beyond a row is put right."""
+    pairs, stride = right.shape
+    for j in range((columns - 1) // _TILE * _TILE, -1, -_TILE):
+        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = splat(_U32(0))
+        for k in range(pairs):
+            place = k * stride + j
+            above, below = splat(left[row, k]), splat(left[row + 1, k])
+            r0, r1 = load(right, place), load(right, place + 16)
+            r2, r3 = load(right, place + 32), load(right, place + 48)
+            a0, a1 = add(a0, dot(r0, above)), add(a1, dot(r1, above))
+            a2, a3 = add(a2, dot(r2, above)), add(a3, dot(r3, above))
+            b0, b1 = add(b0, dot(r0, below)), add(b1, dot(r1, below))
+            b2, b3 = add(b2, dot(r2, below)), add(b3, dot(r3, below))
+        upper, lower = at + j, at + columns + j
+        store(sums, upper, a0)
+        store(sums, upper + 16, a1)
+        store(sums, upper + 32, a2)
+        store(sums, upper + 48, a3)
+        store(sums, lower, b0)
+        store(sums, lower + 16, b1)
+        store(sums, lower + 32, b2)
+        store(sums, lower + 48, b3)
+
+
+@njit()
+def _one_row(left: Any, right: Any, row: int, column: int, taken: int, at: int, sums: Any) -> None:
+    pairs, stride = right.shape
+    for j in range(0, taken, 32):
+        a0 = a1 = splat(_U32(0))
+        for k in range(pairs):
+            place = k * stride + column + j
+            above = splat(left[row, k])
+            a0 = add(a0, dot(load(right, place), above))
+            a1 = add(a1, dot(load(right, place + 16), above))
+        store(sums, at + j, a0)
+        store(sums, at + j + 16, a1)
+
+
+@njit(types.void(_matrix, _matrix, types.int64, types.int64, types.int64, _i32), **_compiled)
+def add_up(left: Any, right: Any, columns: int, first: int, count: int, sums: Any) -> None:
+    """``count`` elements of a product from number ``first`` on, row by row.
+
+    ``left`` is (rows x pairs), ``right`` (pairs x columns and PADDING more), each element two
+    numbers for two ranks; ``sums`` has PADDING elements of room behind them.
+    """
+    row, column, at = first // columns, first % columns, 0
+    while at < count:
+        taken = min(columns - column, count - at)
+        if taken == columns and at + 2 * columns <= count:
+            _two_rows(left, right, row, columns, at, sums)
+            row, at = row + 2, at + 2 * columns
+        else:
+            _one_row(left, right, row, column, taken, at, sums)
+            row, at, column = row + 1, at + taken, 0
 
 
 @njit(types.void(_in16, _i32, types.float32, _u16), **_compiled)
@@ -64,7 +94,9 @@ def shift_brain(words: Any, sums: Any, scale: Any, out: Any) -> None:
     for i in range(words.size):
         word = _U32(words[i])
         single = _F32(as_float(_U32(word << _U32(16))) + _F32(_F32(sums[i]) * scale))
-        moved = _U32(brain_of_single_word(as_bits(single)))
+        # No NaN can come of this, so rounding needs no care for one.
+        bits = as_bits(single)
+        moved = _U32(_U32(bits + _U32(0x7FFF) + _U32(_U32(bits >> _U32(16)) & _U32(1))) >> _U32(16))
         out[i] = _U16(word if (word & _U32(0x7F80)) == _U32(0x7F80) else moved)
 
 

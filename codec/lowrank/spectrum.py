@@ -21,7 +21,7 @@ Matrix = NDArray[np.floating[Any]]
 
 RANKS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, MAX_RANK)
 """Those tried; LoRAs have powers of two."""
-NUMBER_BITS: Final = 8.0
+NUMBER_BITS: Final = 6.0
 """What a number of a factor takes, roughly."""
 _ROOM: Final = 8
 """Directions looked for beyond the rank that seems best."""
@@ -32,8 +32,8 @@ _PIECE: Final = 1 << 20
 """Elements of an update that are in memory at once."""
 
 Rows = Callable[[int, int], Matrix]
-"""Rows from one to another of an update, finite. Doubles: of some updates a millionth is left when
-their strongest directions are taken."""
+"""Rows from one to another of an update, finite. Doubles if words have 32 bits: a millionth may be
+left of such an update when its strongest directions are taken."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,18 +102,20 @@ class Spectrum:
         reach = np.zeros((columns, wanted))
         energy = 0.0
         for piece in _pieces(read, rows, step):
-            reach += piece.T @ (piece @ glance.directions)
-            energy += float(np.vdot(piece, piece))
+            reach += piece.T @ (piece @ glance.directions.astype(piece.dtype))
+            energy += float(np.einsum("ij,ij->i", piece, piece).sum(dtype=np.float64))
         basis = np.linalg.qr(reach)[0]
-        seen = np.concatenate([piece @ basis for piece in _pieces(read, rows, step)])
-        left, values, turned = np.linalg.svd(seen, full_matrices=False)
+        seen = np.concatenate(
+            [piece @ basis.astype(piece.dtype) for piece in _pieces(read, rows, step)]
+        )
+        left, values, turned = np.linalg.svd(seen.astype(np.float64), full_matrices=False)
         roots = np.sqrt(values)
         return cls(left * roots, (turned * roots[:, None]) @ basis.T, energy, values**2)
 
-    @property
-    def saved(self) -> dict[int, float]:
-        """As :attr:`Glance.saved`."""
-        return savings(self.energies, self.energy, self.left.shape[0], self.right.shape[1])
+    def likely(self, most: int) -> list[int]:
+        """The ranks that save most, at most so many, the best first."""
+        saved = savings(self.energies, self.energy, self.left.shape[0], self.right.shape[1])
+        return sorted(saved, key=lambda rank: -saved[rank])[:most]
 
     def factors(self, rank: int, fineness: float, rows: int) -> Factors:
         """Those of a rank, rounded so that the product errs by ``fineness`` of what is left.

@@ -167,7 +167,7 @@ def test_compressed_bodies_are_refused(client: httpx.Client):
     [
         ("POST", "/api/repos/create", {"name": 3}),
         ("POST", "/api/repos/create", {"name": "a/b/c"}),
-        ("POST", "/api/repos/create", {"name": "x", "type": "bucket"}),
+        ("POST", "/api/repos/create", {"name": "x", "type": "shelf"}),
         ("POST", "/api/repos/create", {"name": "x\x00"}),
         ("POST", "/api/repos/create", []),
         ("PUT", f"/api/models/{REPO}/settings", {"gated": "yes"}),
