@@ -30,7 +30,7 @@ _TILE: Final = 64
 assert PADDING >= _TILE
 
 
-@njit()
+@njit(inline="always")
 def _two_rows(left: Any, right: Any, row: int, columns: int, at: int, sums: Any) -> None:
     """From the last columns to the first, so that what is written beyond a row is put right."""
     pairs, stride = right.shape
@@ -56,7 +56,7 @@ def _two_rows(left: Any, right: Any, row: int, columns: int, at: int, sums: Any)
         store(sums, lower + 48, b3)
 
 
-@njit()
+@njit(inline="always")
 def _one_row(left: Any, right: Any, row: int, column: int, taken: int, at: int, sums: Any) -> None:
     pairs, stride = right.shape
     for j in range(0, taken, 32):
