@@ -132,8 +132,14 @@ def _encode_batch(
             coded = code_whole(raw, each.dtype, under, base_id, base_dtype, each.columns)
         else:
             coded = code_streaming(
-                *(hub, each.ref, each.dtype, base, recoder.directory, context.check),
-                *(base_dtype, each.columns),
+                hub,
+                each.ref,
+                each.dtype,
+                base,
+                recoder.directory,
+                context.check,
+                base_dtype,
+                each.columns,
             )
         recoder.add(each.ref, coded)
 

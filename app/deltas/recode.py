@@ -186,8 +186,7 @@ def code_move(
     columns = tensors[content_id].columns if content_id in tensors else 0
     if max(ref.nbytes, 0 if base is None else base.nbytes) > STREAMED_NBYTES:
         return ref, code_streaming(
-            *(hub, ref, dtype, base, recoder.directory, context.check),
-            *(base_dtype, columns),
+            hub, ref, dtype, base, recoder.directory, context.check, base_dtype, columns
         )
     if base is None:
         return ref, code_whole(read_whole(hub, [ref])[0], dtype)

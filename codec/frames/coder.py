@@ -18,7 +18,13 @@ from codec.frames.head import (
     build_head,
     head_nbytes,
 )
-from codec.limits import BLOCK_LOG2, MAX_BLOCK_LOG2, MAX_RAW_NBYTES, MIN_BLOCK_LOG2
+from codec.limits import (
+    BLOCK_LOG2,
+    MAX_BLOCK_LOG2,
+    MAX_FACTORS_NBYTES,
+    MAX_RAW_NBYTES,
+    MIN_BLOCK_LOG2,
+)
 from codec.lowrank.factors import Factors
 from codec.lowrank.shift import SHIFTED, moved_base
 from codec.scratch import SCRATCH
@@ -77,9 +83,7 @@ class FrameEncoder:
                 raise ValueError(f"CTX does not code {dtype}")
             code_tables(tables, written(layout))
         if factors is not None:
-            if not has_base or self.words.coded not in SHIFTED:
-                raise ValueError(f"factors do not serve {self.codec.name} of {dtype}")
-            factors.check(raw_nbytes // self.words.content_width)
+            _check_factors(factors, self.codec, self.words, raw_nbytes)
         self.factors = factors
         self._tables = tables
         self._block_log2 = block_log2
@@ -158,6 +162,15 @@ class FrameEncoder:
             self._tables,
             self.factors,
         )
+
+
+def _check_factors(factors: Factors, codec: Method, words: Words, raw_nbytes: int) -> None:
+    """ValueError for factors of which no head could be parsed."""
+    if codec not in NEEDS_BASE or words.coded not in SHIFTED:
+        raise ValueError(f"factors do not serve {codec.name} of {words.content.name}")
+    factors.check(raw_nbytes // words.content_width)
+    if len(factors.stored) > min(raw_nbytes, MAX_FACTORS_NBYTES):
+        raise ValueError("factors that take more than the content do not serve it")
 
 
 def method_of(codec: str) -> Method:

@@ -42,7 +42,6 @@ class Factors:
     """A product ``left @ right * 2**exponent``, which is added to the words of a base.
 
     Sums of the product are taken modulo 2**32; whoever makes factors keeps them below 2**31.
-
     ``stored`` is its stored form, header and all. Numbers are unpacked at first use: whoever only
     wants to know about a frame does without.
     """

@@ -26,7 +26,6 @@ def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> B
     if factors is None:
         return base
     from codec.lowrank import shift_kernels
-    from codec.lowrank.shift_kernels import add_up
 
     kernels: dict[DType, Any] = {
         DType.BF16: shift_kernels.shift_brain,
@@ -40,7 +39,7 @@ def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> B
     columns = factors.shape.columns
     for start in range(0, words.size, _PIECE):
         piece = words[start : start + _PIECE]
-        add_up(*factors.pairs, columns, first + start, piece.size, sums)
+        shift_kernels.add_up(*factors.pairs, columns, first + start, piece.size, sums)
         kernels[coded](piece, sums, factors.scale, out[start : start + _PIECE])
     return moved
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from codec.lowrank.factors import Factors
+
 FLOATS = ("BF16", "F16", "F32", "F64")
 
 
@@ -37,3 +39,16 @@ def awkward(dtype: str) -> np.ndarray:
     infinity = (top - 1) >> mantissa << mantissa
     special = [0, 1, infinity, infinity | 1, top - 1, (1 << mantissa) - 1, infinity - 1]
     return np.array(special + [value | top for value in special], dtype=word)
+
+
+def narrow_matrices(rows: int, columns: int, rank: int, *, seed: int = 0):
+    """Two matrices of any numbers of 16 bits: (rows x rank) and (rank x columns)."""
+    rng = np.random.default_rng(seed)
+    shapes = (rows, rank), (rank, columns)
+    left, right = (rng.integers(-32768, 32768, shape).astype(np.int16) for shape in shapes)
+    return left, right
+
+
+def factors(rows: int, columns: int, rank: int, exponent: int, *, seed: int = 0) -> Factors:
+    """Factors of any numbers."""
+    return Factors.of(*narrow_matrices(rows, columns, rank, seed=seed), exponent)

@@ -113,3 +113,11 @@ def test_factors_are_for_deltas_of_floats_alone():
         arguments = {"dtype": "BF16", "raw_nbytes": target.nbytes, "codec": "BITX"} | wrong
         with pytest.raises(ValueError, match="factors"):
             codec.FrameEncoder(factors=factors, **arguments)
+
+
+def test_factors_longer_than_the_content_make_no_frame_that_nobody_reads():
+    base, target = tensors.pair("BF16", 32)
+    factors = tensors.factors(4, 8, 2, -30)
+    assert len(factors.stored) > target.nbytes
+    with pytest.raises(ValueError, match="more than the content"):
+        codec.encode(target, dtype="BF16", base=base, codec="CTX", factors=factors)

@@ -7,12 +7,7 @@ from hypothesis import strategies as st
 
 from codec.errors import CorruptFrame
 from codec.lowrank.factors import Factors
-
-
-def some(rows=5, columns=7, rank=2, exponent=-30, seed=0) -> Factors:
-    rng = np.random.default_rng(seed)
-    numbers = (rng.integers(-32768, 32768, shape) for shape in ((rows, rank), (rank, columns)))
-    return Factors.of(*(each.astype(np.int16) for each in numbers), exponent)
+from tests.codec import tensors
 
 
 @given(
@@ -23,9 +18,7 @@ def some(rows=5, columns=7, rank=2, exponent=-30, seed=0) -> Factors:
     seed=st.integers(0, 1 << 32),
 )
 def test_any_factors_come_back(rows, columns, rank, exponent, seed):
-    rng = np.random.default_rng(seed)
-    left = rng.integers(-32768, 32768, (rows, rank)).astype(np.int16)
-    right = rng.integers(-32768, 32768, (rank, columns)).astype(np.int16)
+    left, right = tensors.narrow_matrices(rows, columns, rank, seed=seed)
     made = Factors.of(left, right, exponent)
     if made.shape.numbers > rows * columns:
         with pytest.raises(CorruptFrame):
@@ -52,7 +45,7 @@ def test_numbers_of_little_spread_take_little():
     ids=["rows", "no columns", "columns", "rank 0", "rank", "larger", "exponent", "length"],
 )
 def test_what_does_not_fit_the_content_is_refused(offset, value):
-    stored = bytearray(some().stored)
+    stored = bytearray(tensors.factors(5, 7, 2, -30).stored)
     width = 2 if offset in (8, 10) else 4
     stored[offset : offset + width] = value.to_bytes(width, "little")
     with pytest.raises(CorruptFrame):
@@ -60,14 +53,14 @@ def test_what_does_not_fit_the_content_is_refused(offset, value):
 
 
 def test_every_truncation_is_refused():
-    stored = np.frombuffer(some().stored, np.uint8)
+    stored = np.frombuffer(tensors.factors(5, 7, 2, -30).stored, np.uint8)
     for end in range(stored.size):
         with pytest.raises(CorruptFrame):
             Factors.parse(stored[:end], 35)
 
 
 def test_damaged_numbers_are_refused_when_they_are_read():
-    stored = bytearray(some().stored)
+    stored = bytearray(tensors.factors(5, 7, 2, -30).stored)
     stored[16] = 9
     with pytest.raises(CorruptFrame):
         _ = Factors.parse(np.frombuffer(stored, np.uint8), 35).matrices

@@ -7,19 +7,11 @@ from hypothesis import strategies as st
 
 from codec.elements.dtypes import DType
 from codec.elements.words import Words
-from codec.lowrank.factors import Factors
 from codec.lowrank.shift import moved_base, shifted
 from tests.codec import tensors
 from tests.codec.lowrank import naive
 
 DTYPES = ("BF16", "F16", "F32")
-
-
-def drawn(rows: int, columns: int, rank: int, exponent: int, seed: int) -> Factors:
-    rng = np.random.default_rng(seed)
-    left = rng.integers(-32768, 32768, (rows, rank)).astype(np.int16)
-    right = rng.integers(-32768, 32768, (rank, columns)).astype(np.int16)
-    return Factors.of(left, right, exponent)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -36,7 +28,7 @@ def test_any_words_move_as_in_the_plain_twin(dtype, rows, columns, rank, exponen
     width = np.dtype("<u4" if dtype == "F32" else "<u2")
     first = int(rng.integers(0, rows * columns))
     words = np.frombuffer(rng.bytes((rows * columns - first) * width.itemsize), width)
-    factors = drawn(rows, columns, rank, exponent, seed)
+    factors = tensors.factors(rows, columns, rank, exponent, seed=seed)
     moved = shifted(factors, DType[dtype], words.view(np.uint8), first)
     assert np.array_equal(moved.view(width), naive.shifted(factors, words, dtype, first))
 
@@ -44,7 +36,7 @@ def test_any_words_move_as_in_the_plain_twin(dtype, rows, columns, rank, exponen
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_no_number_stays(dtype):
     words = np.concatenate([tensors.awkward(dtype), tensors.pair(dtype, 100)[0]])
-    factors = drawn(1, words.size, 3, -20, seed=1)
+    factors = tensors.factors(1, words.size, 3, -20, seed=1)
     moved = shifted(factors, DType[dtype], words.view(np.uint8), 0).view(words.dtype)
     mask = words.dtype.type(naive.EXPONENTS[dtype])
     still = (words & mask) == mask
@@ -54,7 +46,7 @@ def test_what_is_no_number_stays(dtype):
 
 def test_a_part_moves_as_it_does_in_the_whole():
     base = tensors.pair("BF16", 50 * 33, seed=3)[0].view(np.uint8)
-    factors = drawn(50, 33, 6, -40, seed=4)
+    factors = tensors.factors(50, 33, 6, -40, seed=4)
     words = Words.named("BF16", None, "BF16")
     whole = moved_base(words, factors, base, 0).copy()
     for start, stop in ((0, 66), (2, 4), (1000, 1700), (3298, 3300)):
