@@ -10,14 +10,15 @@ from codec.elements.casts import cast, cast_base, narrowed
 from codec.elements.dtypes import DType
 from codec.elements.sampling import sample_runs
 from codec.elements.words import Words
-from codec.lowrank.factors import Factors
+from codec.lowrank.factors import Factors, Shape
 from codec.lowrank.shift import SHIFTED, shifted
 from codec.lowrank.spectrum import Glance, Matrix, Spectrum
 
 _LEAST: Final = 32
 """Rows and columns below which no factors are looked for."""
-_GLANCE_RUNS, _GLANCE_ROWS = 32, 8
-"""Stretches of rows looked at first: few, since each may be fetched from far away."""
+_GLANCE_RUNS, _GLANCE_ROWS, _GLANCE = 32, 8, 1 << 22
+"""Stretches of rows looked at first: few, since each may be fetched from far away. At most so many
+elements, and no matrix of which 32 rows have more."""
 _WORTHWHILE: Final = 0.95
 """Share of the length without factors that is worth decoding a product for: that takes up to twice
 as long."""
@@ -51,20 +52,22 @@ def choose_factors(
         return None
     update = _Update(target, base, words, columns)
     rows = words.common_nbytes(raw_nbytes, base_nbytes) // update.width // max(columns, 1)
-    if columns < _LEAST or rows < _LEAST:
+    if min(rows, columns) < _LEAST or columns * _GLANCE_RUNS > _GLANCE:
         return None
     elements = rows * columns
     samples = update.samples(elements)
     plain = update.price(samples, None, elements)
-    runs = sample_runs(rows, _GLANCE_RUNS, _GLANCE_ROWS)
+    runs = sample_runs(rows, _GLANCE_RUNS, min(_GLANCE_ROWS, _GLANCE // _GLANCE_RUNS // columns))
     glance = Glance.of(np.concatenate([update.rows(*run) for run in runs]), rows)
     if max(glance.saved.values(), default=0.0) * elements / 8 < (1 - _HOPE) * plain:
         return None
     spectrum = Spectrum.of(update.rows, rows, glance)
-    total_rows = -(-(raw_nbytes // update.width) // columns)
-
+    words_told = raw_nbytes // update.width
+    total_rows = -(-words_told // columns)
     best: tuple[float, Factors | None] = (_WORTHWHILE * plain, None)
     for rank in spectrum.likely(_LIKELY):
+        if not Shape(total_rows, columns, rank).is_bounded(words_told):
+            continue
         before = float("inf")
         for fineness in _FINENESS:
             factors = spectrum.factors(rank, fineness, total_rows)

@@ -36,6 +36,11 @@ class Shape:
         """In both factors."""
         return self.rank * (self.rows + self.columns)
 
+    def is_bounded(self, elements: int) -> bool:
+        """Whether the format has such factors for a content of so many words."""
+        most = min(elements, MAX_FACTORS_NBYTES // _NUMBERS.width)
+        return 0 < self.rank <= MAX_RANK and self.numbers <= most
+
 
 @dataclass(frozen=True, eq=False)
 class Factors:
@@ -86,8 +91,7 @@ class Factors:
         shape = self.shape
         if not shape.columns or shape.rows != -(-elements // shape.columns):
             raise ValueError(f"{shape.rows} x {shape.columns} factors do not fit {elements} words")
-        most = min(elements, MAX_FACTORS_NBYTES // _NUMBERS.width)
-        if not 0 < shape.rank <= MAX_RANK or shape.numbers > most:
+        if not shape.is_bounded(elements):
             raise ValueError(f"factors of rank {shape.rank} are beyond the limits of the format")
         if self.exponent not in _EXPONENTS:
             raise ValueError(f"an exponent of {self.exponent} is beyond the limits of the format")

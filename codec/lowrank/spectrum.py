@@ -30,6 +30,8 @@ _LARGEST_SUM: Final = 2.0**30
 """Of rounded numbers; half of what there is room for, since rounding makes some larger."""
 _PIECE: Final = 1 << 20
 """Elements of an update that are in memory at once."""
+_MOST_NUMBERS: Final = 1 << 22
+"""Of the directions of rows and columns, which are in memory some times over."""
 
 Rows = Callable[[int, int], Matrix]
 """Rows from one to another of an update, finite. Doubles if words have 32 bits: a millionth may be
@@ -53,7 +55,8 @@ class Glance:
         energies, vectors = np.maximum(energies[::-1], 0.0), vectors[:, ::-1]
         seen = int(np.count_nonzero(energies > energies[0] * 1e-12)) if energies[0] > 0 else 0
         saved = savings(energies, float(energies.sum()), total_rows, columns, samples)
-        wanted = min(seen, max(saved, key=lambda rank: saved[rank], default=0) + _ROOM)
+        best = max(saved, key=lambda rank: saved[rank], default=0)
+        wanted = min(seen, best + _ROOM, _MOST_NUMBERS // (total_rows + columns))
         directions = rows.T @ (vectors[:, :wanted] / np.sqrt(energies[:wanted]))
         return cls(directions, saved)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import codec
+from codec.lowrank.spectrum import Glance
 from tests.codec import tensors
 
 DTYPES = ("BF16", "F16", "F32")
@@ -121,3 +122,28 @@ def test_factors_longer_than_the_content_make_no_frame_that_nobody_reads():
     assert len(factors.stored) > target.nbytes
     with pytest.raises(ValueError, match="more than the content"):
         codec.encode(target, dtype="BF16", base=base, codec="CTX", factors=factors)
+
+
+@pytest.mark.parametrize("rank", [20, 30, 40, 60])
+def test_an_update_of_half_its_rank_is_no_error(rank):
+    """Numbers of such factors are more than the words they would tell."""
+    base, target = merged("F32", rows=64, columns=64, rank=rank)
+    frame = codec.encode(target, dtype="F32", base=base, columns=64)
+    assert codec.decode(frame, base=base) == target.tobytes()
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e9, 1e30])
+def test_updates_of_any_size_are_no_error(scale):
+    rng = np.random.default_rng(2)
+    product = rng.standard_normal((80, 3)) @ rng.standard_normal((3, 70)) * scale
+    base = np.zeros((80, 70), np.float32)
+    target = product.astype(np.float32)
+    frame = codec.encode(target, dtype="F32", base=base, columns=70)
+    assert codec.decode(frame, base=base) == target.tobytes()
+
+
+def test_what_is_in_memory_of_a_long_matrix_is_bounded():
+    """A vocabulary of a quarter of a million rows has room for few directions."""
+    rows = np.random.default_rng(3).standard_normal((256, 512)) * np.arange(512)
+    glance = Glance.of(rows, 260_000)
+    assert 0 < glance.directions.shape[1] <= (1 << 22) // 260_512

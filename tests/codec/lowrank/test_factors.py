@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.errors import CorruptFrame
-from codec.lowrank.factors import Factors
+from codec.lowrank.factors import Factors, Shape
 from tests.codec import tensors
 
 
@@ -64,3 +64,9 @@ def test_damaged_numbers_are_refused_when_they_are_read():
     stored[16] = 9
     with pytest.raises(CorruptFrame):
         _ = Factors.parse(np.frombuffer(stored, np.uint8), 35).matrices
+
+
+def test_factors_of_a_vast_vocabulary_are_beyond_the_format_at_some_rank():
+    assert Shape(262_144, 8192, 64).is_bounded(262_144 * 8192)
+    assert not Shape(262_144, 8192, 128).is_bounded(262_144 * 8192)
+    assert not Shape(64, 64, 33).is_bounded(64 * 64)
