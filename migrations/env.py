@@ -16,7 +16,12 @@ def render_item(kind: str, item: object, _context: object) -> str | Literal[Fals
 
 
 def run() -> None:
-    """Migrate online under one advisory lock, so that two starting servers do not race."""
+    """Migrate online under one lock, so that two starting servers do not race.
+
+    PostgreSQL has an advisory lock for it. SQLite is locked by one transaction around all steps and
+    the look at which are due: Alembic would give every step its own, and between them another
+    server might take the next.
+    """
     url = context.config.attributes.get("url") or Settings().resolved_database_url  # pyright: ignore[reportCallIssue]
     with (
         Database(url, pool_size=1) as database,
@@ -26,6 +31,7 @@ def run() -> None:
         if database.dialect == "sqlite" and raw is not None:
             # SQLite changes a table by making it anew: dropping the old one must not cascade.
             raw.execute("PRAGMA foreign_keys=OFF")
+            raw.execute("PRAGMA busy_timeout=30000")
         if database.dialect == "postgresql":
             connection.exec_driver_sql("SET lock_timeout = '30s'")
             connection.exec_driver_sql("SELECT pg_advisory_lock(7230611)")
@@ -36,6 +42,7 @@ def run() -> None:
             compare_type=True,
             render_item=render_item,
             render_as_batch=database.dialect == "sqlite",
+            transactional_ddl=True,
         )
         with context.begin_transaction():
             context.run_migrations()

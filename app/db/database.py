@@ -7,6 +7,7 @@ waited for.
 """
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -241,15 +242,28 @@ def _create_engine(url: str, *, pool_size: int) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
+    _turn_to_wal(cursor)
     for pragma in (
-        "journal_mode=WAL",
+        f"busy_timeout={BUSY_S * 1000}",
         "synchronous=FULL",  # NORMAL may lose acknowledged commits on power loss
         "foreign_keys=ON",
-        f"busy_timeout={BUSY_S * 1000}",
         f"cache_size=-{CACHE_KIB}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _turn_to_wal(cursor: Any) -> None:
+    """Ask again while others open the same new file: SQLite does not wait its timeout for that."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.005, 0.05))
 
 
 def _begin_sqlite(connection: Any) -> None:
