@@ -4,10 +4,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TIER_A = HERE / "tier_a.txt"
+TIER_A_1 = HERE / "tier_a_1.txt"
+"""What the suites of 1.x releases have beside :data:`TIER_A`."""
 
 
 def unpack_tests(version: str, into: Path) -> None:
@@ -30,11 +33,17 @@ def unpack_tests(version: str, into: Path) -> None:
     (into / "pytest.ini").write_text("[pytest]\n")
 
 
-def node_ids(listed: Path) -> list[str]:
-    """The node ids in a file, one per line; comments begin with #."""
-    return [line for line in listed.read_text().splitlines() if line and line[0] != "#"]
+def lists_for(version: str) -> list[Path]:
+    """The files of node ids that a release of huggingface_hub is judged by."""
+    return [TIER_A, TIER_A_1] if version.startswith("1.") else [TIER_A]
 
 
-def files_of(cases: list[str]) -> list[str]:
+def node_ids(*lists: Path) -> list[str]:
+    """The node ids in these files, one per line; comments begin with #."""
+    lines = [line for listed in lists for line in listed.read_text().splitlines()]
+    return [line for line in lines if line and line[0] != "#"]
+
+
+def files_of(cases: Sequence[str]) -> list[str]:
     """The files that node ids name."""
     return sorted({case.partition("::")[0] for case in cases})

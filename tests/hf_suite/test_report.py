@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.hf_suite.report import read_report
-from tests.hf_suite.source import TIER_A, files_of, node_ids
+from tests.hf_suite.source import files_of, lists_for, node_ids
 
 JUNIT = """<testsuites><testsuite>
 <testcase classname="tests.test_a.TestX" name="test_good"/>
@@ -34,7 +36,8 @@ def test_outcomes_by_case(tmp_path: Path):
     assert table[1].split() == ["tests/test_a.py", "1", "1", "0", "1"]
 
 
-def test_the_lists_name_cases_of_files():
-    cases = node_ids(TIER_A)
-    assert len(cases) == len(set(cases)) == 244
+@pytest.mark.parametrize(("version", "count"), [("2.4.0", 244), ("1.29.0", 248)])
+def test_the_lists_name_cases_of_files(version: str, count: int):
+    cases = node_ids(*lists_for(version))
+    assert len(cases) == len(set(cases)) == count
     assert all(file.startswith("tests/test_") for file in files_of(cases))
