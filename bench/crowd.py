@@ -104,6 +104,7 @@ def _repo(
     number: int, key: int, owner: int, when: datetime
 ) -> Iterator[tuple[type[Table], dict[str, Any]]]:
     full = f"model/{repo_name(number)}"
+    is_private = number % 7 == 3
     yield (
         Repo,
         {
@@ -112,7 +113,7 @@ def _repo(
             "namespace_id": owner,
             "name": full.rpartition("/")[2],
             "key": full,
-            "private": number % 7 == 3,
+            "private": is_private,
             "creator_id": owner,
             "downloads": number % 1_000,
             "likes": 1,
@@ -122,11 +123,16 @@ def _repo(
     )
     for suffix in suffixes(full):
         yield NameSuffix, {"type": "model", "text": suffix, "repo_id": key}
-    tags = ["license:mit", "safetensors", f"base_model:{repo_name(number // PER_OWNER)}"]
-    for tag in tags:
-        yield RepoTag, {"type": "model", "tag": tag, "repo_id": key}
+    base = f"base_model:{repo_name(number // PER_OWNER)}"
+    tags = {"license:mit": "license", "safetensors": "library", base: "base_model"}
+    if is_private:
+        tags[f"of-{number}"] = "other"
+    for tag, kind in tags.items():
+        seen_by = owner if is_private else 0
+        row = {"type": "model", "tag": tag, "repo_id": key, "kind": kind, "seen_by": seen_by}
+        yield RepoTag, row
     facts = {
-        "tags": tags,
+        "tags": list(tags),
         "pipeline_tag": None,
         "library_name": "transformers",
         "card_data": {"license": "mit"},

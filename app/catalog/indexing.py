@@ -17,6 +17,7 @@ from app.catalog.listing import Entry, list_files
 from app.catalog.naming import RepoType
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH
+from app.catalog.tag_lists import kind_of, seen_by
 from app.catalog.tags import CARD_FILES, CONFIG, README, CardFacts, describe, parse_readme
 from app.catalog.weights import count_parameters, used_storage_nbytes
 from app.contents.reading import read_whole
@@ -151,9 +152,13 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard) -> None:
     insertion = upsert(session, RepoCard).values(row | {"repo_id": repo.id})
     session.execute(insertion.on_conflict_do_update(index_elements=[RepoCard.repo_id], set_=row))
     session.execute(delete(RepoTag).where(RepoTag.repo_id == repo.id))
-    tags = [{"type": repo.type, "tag": tag, "repo_id": repo.id} for tag in card.facts.tags]
-    if tags:
-        session.execute(insert(RepoTag), tags)
+    repo_type: RepoType = repo.type  # pyright: ignore[reportAssignmentType]
+    tags = [{"tag": tag, "kind": kind_of(repo_type, tag, card.facts)} for tag in card.facts.tags]
+    # Locked: whoever changes who sees the repo takes along what is written here.
+    shown = session.get(Repo, repo.id, with_for_update={"read": True})
+    if tags and shown is not None:
+        place = {"type": repo.type, "repo_id": repo.id, "seen_by": seen_by(shown)}
+        session.execute(insert(RepoTag), [tag | place for tag in tags])
 
 
 def _card(row: RepoCard) -> IndexedCard:

@@ -10,6 +10,7 @@ from app.accounts.quotas import check_new_repo, check_room
 from app.accounts.tokens import Principal
 from app.catalog.naming import repo_key, take_name
 from app.catalog.repos import find_owner, lock_repo, owe_measurement
+from app.catalog.tag_lists import show_tags
 from app.db.tables import Repo
 from app.errors import Conflict
 from app.hub import Hub
@@ -43,6 +44,7 @@ def move_repo(hub: Hub, principal: Principal, repo: Repo, namespace: str, name: 
             raise conflict from None
         take_name(session, row, former_key=former_key)
         if handed_over:
+            show_tags(session, row)
             owe_measurement(session, hub, row.id)
         note(session, hub, "repo.move", former_key, row.key)
         return row

@@ -16,6 +16,7 @@ from app.accounts.tokens import Principal
 from app.accounts.usage import begin_usage
 from app.accounts.users import find_account
 from app.catalog.naming import RepoType, find_by_former_name, repo_key, take_name
+from app.catalog.tag_lists import show_tags
 from app.db.inserting import insert_if_absent
 from app.db.tables import (
     Account,
@@ -201,6 +202,7 @@ def change_settings(
             row.gated = gated or None
         if private is not None:
             row.private = private
+            show_tags(session, row)
             owe_measurement(session, hub, repo.id)
         if not row.private and row.gated is None:
             owe_sharing(session, hub, repo.id)

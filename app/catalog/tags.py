@@ -26,7 +26,7 @@ CARD_FILES = (README, CONFIG)
 MOST_TAGS = 256
 TAG_LENGTH = 256
 
-_FORMATS = {
+FORMATS = {
     "safetensors": "*.safetensors",
     "gguf": "*.gguf",
     "onnx": "*.onnx",
@@ -45,7 +45,7 @@ _DATA_FORMATS = {
     "format:webdataset": "*.tar",
 }
 
-_DATASET_KEYS = (
+DATASET_KEYS = (
     *("task_categories", "task_ids", "language", "multilinguality", "size_categories"),
     *("annotations_creators", "language_creators", "source_datasets"),
 )
@@ -88,10 +88,10 @@ def describe(
         return CardFacts(_unique([*card.tags, *extra, *_licences(card)]), card_data=data or None)
     library = card.library_name or ("transformers" if settings.model_type else None)
     tags = [
-        *(library, *_implied(_FORMATS, paths), settings.model_type),
+        *(library, *_implied(FORMATS, paths), settings.model_type),
         *(*card.tags, card.pipeline_tag),
-        *_texts(data.get("language")),
-        *(f"dataset:{name}" for name in _texts(data.get("datasets"))),
+        *texts(data.get("language")),
+        *(f"dataset:{name}" for name in texts(data.get("datasets"))),
         *(*_bases(card), *_licences(card)),
     ]
     return CardFacts(
@@ -107,8 +107,8 @@ def _load(readme: bytes) -> dict[str, Any]:
 
 
 def _dataset_tags(data: Mapping[str, Any], paths: Collection[str]) -> Iterator[str]:
-    for key in _DATASET_KEYS:
-        yield from (f"{key}:{value}" for value in _texts(data.get(key)))
+    for key in DATASET_KEYS:
+        yield from (f"{key}:{value}" for value in texts(data.get(key)))
     yield from _implied(_DATA_FORMATS, paths)
 
 
@@ -139,7 +139,8 @@ def _unique(tags: Collection[str | None]) -> tuple[str, ...]:
     return tuple(found)[:MOST_TAGS]
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
+    """The texts of a field of a card, which has one or a list of them."""
     items = value if isinstance(value, list) else [value]
     return [text for item in items[:MOST_TAGS] if (text := _text(item))]
 

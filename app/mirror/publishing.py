@@ -14,6 +14,7 @@ from app.catalog.naming import repo_key
 from app.catalog.owing import owe_jobs
 from app.catalog.refs import BRANCH
 from app.catalog.repos import delete_repo, reserve_name
+from app.catalog.tag_lists import show_tags
 from app.db.inserting import batches, upsert
 from app.db.tables import AwaitedFile, Commit, MirroredRepo, Ref, Repo
 from app.errors import Conflict, Unavailable
@@ -126,7 +127,7 @@ def note_refused(hub: Hub, repo: Repo) -> None:
             row.checked_at = hub.clock.now()
             row.restricted = True
             if hub.settings.mirror.restricted != "open":
-                session.get_one(Repo, repo.id).private = True
+                _set_private(session, hub, repo.id, private=True)
 
     hub.db.run(work)
 
@@ -159,7 +160,9 @@ def _set_private(session: Session, hub: Hub, repo_id: int, *, private: bool) -> 
     row = session.get_one(Repo, repo_id)
     if row.private and not private:
         owe_sharing(session, hub, repo_id)
-    row.private = private
+    if row.private != private:
+        row.private = private
+        show_tags(session, row)
 
 
 def _lock_refs(session: Session, repo: Repo) -> dict[str, Ref]:

@@ -1,4 +1,4 @@
-"""Models, datasets and spaces, listed by name, owner, tags and size."""
+"""Models, datasets and spaces, listed by name, owner, tags and size; and the tags in use."""
 
 import re
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from app.api.pages import cursor_position, set_next_page
 from app.api.routing import RepoType
 from app.api.small_files import SmallFilesDep
 from app.catalog.search import Cursor, RepoQuery, SortKey, list_repos
+from app.catalog.tag_lists import KINDS, list_tags
 from app.errors import InvalidRequest
 
 router = APIRouter(tags=["repositories"])
@@ -107,6 +108,25 @@ def list_all(
         text = value.isoformat() if isinstance(value, datetime) else value
         set_next_page(request, response, [text, row_id])
     return [RepoView(each, small_files).render(fields) for each in facts]
+
+
+@router.get("/api/{repo_type:repotype}-tags-by-type")
+def list_tags_in_use(
+    hub: HubDep,
+    caller: Caller,
+    repo_type: RepoType,
+    kind: Annotated[str, Query(alias="type")] = "",
+) -> dict[str, list[dict[str, str]]]:
+    """The tags of what is public and of the caller's own namespaces, by what they are about."""
+    kinds = KINDS[repo_type]
+    if kind and kind not in kinds:
+        raise InvalidRequest(f"type: one of {', '.join(kinds)}")
+    with hub.db.read() as session:
+        found = list_tags(session, caller, repo_type, [kind] if kind else kinds)
+    return {
+        about: [{"type": about, "label": tag.removeprefix(f"{about}:"), "id": tag} for tag in tags]
+        for about, tags in found.items()
+    }
 
 
 def _app_tags(apps: list[str]) -> list[str]:

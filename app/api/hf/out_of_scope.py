@@ -35,8 +35,6 @@ LEFT_OUT = {
     "/api/kernels/{rest:path}": NO_KERNELS,
     "/api/settings/webhooks": "this hub has no webhooks",
     "/api/settings/webhooks/{rest:path}": "this hub has no webhooks",
-    "/api/models-tags-by-type": "tags are searched here, not listed",
-    "/api/datasets-tags-by-type": "tags are searched here, not listed",
     "/api/datasets/{namespace}/{name}/leaderboard": "this hub has no leaderboards",
     "/api/datasets/{namespace}/{name}/parquet": "this hub converts no datasets",
     "/api/spaces/semantic-search": NOT_RUN,

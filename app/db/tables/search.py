@@ -29,13 +29,21 @@ class RepoTag(Table):
     """One tag of a repo, as of its :class:`RepoCard`."""
 
     __tablename__ = "repo_tag"
-    __table_args__ = (Index("ix_repo_tag_repo", "repo_id"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        Index("ix_repo_tag_repo", "repo_id"),
+        Index("ix_repo_tag_seen", "type", "seen_by", "kind", "tag"),
+        {"sqlite_with_rowid": False},
+    )
 
     type: Mapped[str] = mapped_column(String(8), primary_key=True)
     tag: Mapped[str] = mapped_column(String(256), primary_key=True)
     repo_id: Mapped[int] = mapped_column(
         ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True
     )
+    kind: Mapped[str] = mapped_column(String(24))
+    """What the tag is about, as this repo has it: language, license, …, other."""
+    seen_by: Mapped[int]
+    """The owner whose members alone see the repo; 0: everybody does."""
 
 
 class NameSuffix(Table):

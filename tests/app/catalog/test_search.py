@@ -16,6 +16,7 @@ from app.accounts.users import create_org, create_user
 from app.catalog import search
 from app.catalog.naming import SUFFIX_NBYTES, suffixes, take_name
 from app.catalog.search import SORT_COLUMNS, RepoQuery, list_repos
+from app.catalog.tag_lists import seen_by
 from app.db.tables import Repo, RepoCard, RepoTag
 from app.errors import InvalidRequest
 from app.hub import Hub
@@ -122,8 +123,8 @@ def filled(hub: Hub) -> Shelf:
             take_name(session, repo)
             for place, tag in enumerate(TAGS):
                 if number % (place + 2) == 0:
-                    row = {"type": kind, "tag": tag, "repo_id": repo.id}
-                    session.execute(insert(RepoTag), [row])
+                    row = {"type": kind, "tag": tag, "repo_id": repo.id, "kind": "other"}
+                    session.execute(insert(RepoTag), [row | {"seen_by": seen_by(repo)}])
             session.add(
                 RepoCard(
                     repo_id=repo.id,

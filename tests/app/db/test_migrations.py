@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.db import Database, schema
-from app.db.tables import Commit
+from app.db.tables import Commit, RepoTag
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -61,3 +61,46 @@ def test_commits_get_their_generations_and_dates(first_schema: Database):
         commits = {commit.oid[0]: commit for commit in session.scalars(select(Commit))}
     told = {number: (each.generation, each.dated_at.hour) for number, each in commits.items()}
     assert told == {"1": (1, 3), "2": (2, 3), "3": (2, 5), "4": (3, 5), "5": (4, 6)}
+
+
+CARD = (
+    '{"tags": [], "pipeline_tag": "text-generation", "library_name": "peft", '
+    '"card_data": {"language": ["en", "gguf"]}}'
+)
+TAGS = {
+    "text-generation": "pipeline_tag",
+    "peft": "library",
+    "gguf": "library",
+    "en": "language",
+    "license:mit": "license",
+    "base_model:a/b": "base_model",
+    "language:en": "other",
+    "tiny": "other",
+}
+TAGGED = """
+INSERT INTO repo_card (repo_id, commit_oid, facts, used_nbytes) VALUES (1, 'c', '{card}', 0);
+INSERT INTO repo (id, type, namespace_id, name, key, private, downloads, likes, created_at,
+                  updated_at)
+VALUES (2, 'dataset', 1, 'm', 'dataset/a/m', {true}, 0, 0, '2026-01-01 00:00:00+00:00',
+        '2026-01-01 00:00:00+00:00');
+INSERT INTO repo_tag (type, tag, repo_id) VALUES ('dataset', 'language:en', 2);
+INSERT INTO repo_tag (type, tag, repo_id) VALUES ('dataset', 'gguf', 2)
+"""
+
+
+def test_tags_are_filed_by_kind_and_by_who_sees_them(first_schema: Database):
+    with first_schema.engine.begin() as connection:
+        true, false = ("1", "0") if connection.dialect.name == "sqlite" else ("true", "false")
+        for statement in (ROWS + ";" + TAGGED).format(true=true, false=false, card=CARD).split(";"):
+            connection.exec_driver_sql(statement)
+        for tag in TAGS:
+            connection.exec_driver_sql(
+                f"INSERT INTO repo_tag (type, tag, repo_id) VALUES ('model', '{tag}', 1)"
+            )
+    schema.upgrade(first_schema.engine.url.render_as_string(hide_password=False))
+    with Session(first_schema.engine) as session:
+        rows = [(row.repo_id, row.tag, row.kind, row.seen_by) for row in session.query(RepoTag)]
+    assert sorted(rows) == sorted(
+        [(1, tag, kind, 0) for tag, kind in TAGS.items()]
+        + [(2, "language:en", "language", 1), (2, "gguf", "other", 1)]
+    )

@@ -89,6 +89,21 @@ def test_tags_follow_the_card(live_hub: LiveHub, api: HfApi):
     assert found(api, filter="license:apache-2.0") == {"alice/llama"}
 
 
+def test_tags_in_use_are_listed_by_what_they_are_about(live_hub: LiveHub, api: HfApi):
+    tags = api.get_model_tags()
+    assert tags["license"] == [{"type": "license", "label": "mit", "id": "license:mit"}]
+    assert [each["id"] for each in tags["language"]] == ["en", "no"]
+    assert [each["label"] for each in tags["library"]] == ["safetensors", "transformers"]
+    for each in (each for some in tags.values() for each in some):
+        assert found(api, filter=each["id"]) == {"alice/llama"}
+    one = live_hub.http(None).get("/api/models-tags-by-type?type=dataset").json()
+    assert one == {"dataset": tags["dataset"]}
+    assert not any(api.get_dataset_tags().values())
+    refused = live_hub.http(None).get("/api/datasets-tags-by-type?type=pipeline_tag")
+    assert refused.status_code == 400
+    assert "task_categories" in refused.headers["X-Error-Message"]
+
+
 def test_listed_models_show_what_was_asked_for(api: HfApi):
     [plain] = api.list_models(search="llama")
     assert (plain.pipeline_tag, plain.library_name) == ("text-generation", "transformers")
