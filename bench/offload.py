@@ -18,7 +18,9 @@ from bench.report import median
 from training.optim import ZenFlow, ZenFlowOptions
 from training.optim.adamw import AdamwRows, Rates
 from training.optim.adding import TOGETHER, add_up
+from training.optim.host import ROOM
 from training.optim.link import Link
+from training.optim.window import Window
 
 LAYERS, WIDTH = 8, 3072
 """Square matrices: 75 million numbers in bfloat16."""
@@ -48,9 +50,12 @@ class EmulatedLink(Link):
             return torch.arange(len(tensor))
         return next(self._drawn)[: len(tensor)]
 
-    def to_device(self, tensor: torch.Tensor, mark: Any) -> torch.Tensor:
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         self._cross(tensor.nbytes)
         return tensor.to(self.device)
+
+    def seen(self, arrived: torch.Tensor) -> None:
+        """Nothing lies on such a device."""
 
     def _cross(self, nbytes: int) -> None:
         time.sleep(nbytes / self.bytes_s)
@@ -141,7 +146,7 @@ class SynchronousOffload:
         return self._up.submit(self._return, layer)
 
     def _return(self, layer: int) -> None:
-        self._link.to_device(self._rows[layer].values.bfloat16(), None)
+        self._link.to_device(self._rows[layer].values.bfloat16())
 
 
 def synchronous(device: Device, link: EmulatedLink, steps: int, *, eager: bool) -> float:
@@ -166,10 +171,15 @@ def host_times() -> Mapping[str, float]:
     rows = [AdamwRows(torch.zeros(WIDTH, WIDTH)) for _ in range(LAYERS)]
     grads = [torch.zeros(WIDTH, WIDTH) for _ in range(LAYERS)]
     sent = [torch.zeros(WIDTH, WIDTH, dtype=torch.bfloat16) for _ in range(LAYERS)]
+    window, room = Window(torch.float32), torch.empty(ROOM)
 
-    def fold(layer: int) -> None:
-        parts = [sent[(layer + number) % LAYERS] for number in range(TOGETHER)]
-        add_up(grads[layer], parts, is_first=True)
+    def parts(layer: int) -> list[torch.Tensor]:
+        return [sent[(layer + number) % LAYERS] for number in range(TOGETHER)]
+
+    def close(layer: int) -> None:
+        for part in parts(layer):
+            window.add(part)
+        rows[layer].update_by(window.means(room), RATES)
 
     def timed(work: Callable[[int], object]) -> float:
         start = time.perf_counter()
@@ -181,7 +191,8 @@ def host_times() -> Mapping[str, float]:
         "adamw_s": lambda layer: rows[layer].update(grads[layer], RATES),
         "cast_s": lambda layer: rows[layer].values.bfloat16(),
         "widen_s": lambda layer: grads[layer].copy_(sent[layer]),
-        "fold_s": fold,
+        "fold_s": lambda layer: add_up(grads[layer], parts(layer), is_first=True),
+        "closing_s": close,
         "copy_s": lambda layer: rows[layer].mean.copy_(grads[layer]),
     }
     return {name: median([timed(work) for _ in range(6)][1:]) for name, work in works.items()}

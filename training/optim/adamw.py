@@ -4,6 +4,7 @@ A weight ``[out, in]`` is held transposed, a row per column of the weight: ZenFl
 column (input channel), and a row is contiguous.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,30 +45,39 @@ class AdamwRows:
         # The kernel counts where the rows are, so that an update on a device waits for nothing.
         self._counted = torch.tensor(float(count), device=self.values.device)
 
-    def update(self, grads: torch.Tensor, rates: Rates, *, divisor: int = 1) -> None:
-        """One step over all rows, by torch's fused kernel. ``grads [rows, width]``, same dtype.
+    def update(self, grads: torch.Tensor, rates: Rates) -> None:
+        """One step over all rows, by torch's fused kernel. ``grads [rows, width]``, same dtype."""
+        self.update_by([(slice(None), grads.reshape(-1))], rates)
 
-        They are divided by ``divisor`` on the way, and hold that afterwards.
+    def update_by(self, parts: Iterable[tuple[slice, torch.Tensor]], rates: Rates) -> None:
+        """One step over all rows, whose gradients come in parts: which numbers of all, and these.
+
+        No number may be in two of them, and none be left out.
         """
         if not self.values.numel():
             return
-        adamw(
-            [self.values],
-            [grads],
-            [self.mean],
-            [self.square],
-            [],
-            [self._counted],
-            grad_scale=None if divisor == 1 else torch.tensor(float(divisor), device=grads.device),
-            fused=True,
-            amsgrad=False,
-            beta1=rates.betas[0],
-            beta2=rates.betas[1],
-            lr=rates.lr,
-            weight_decay=rates.weight_decay,
-            eps=rates.eps,
-            maximize=False,
-        )
+        rows = [each.view(-1) for each in (self.values, self.mean, self.square)]
+        counted = self._counted
+        for place, grads in parts:
+            counted = self._counted.clone()  # the kernel makes it one more
+            values, mean, square = (each[place] for each in rows)
+            adamw(
+                [values],
+                [grads],
+                [mean],
+                [square],
+                [],
+                [counted],
+                fused=True,
+                amsgrad=False,
+                beta1=rates.betas[0],
+                beta2=rates.betas[1],
+                lr=rates.lr,
+                weight_decay=rates.weight_decay,
+                eps=rates.eps,
+                maximize=False,
+            )
+        self._counted = counted
         self._count += 1
 
     def state(self) -> dict[str, torch.Tensor]:

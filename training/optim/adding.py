@@ -11,8 +11,10 @@ TOGETHER = 4
 """Gradients that are added at a time."""
 
 
-def add_up(total: torch.Tensor, parts: Sequence[torch.Tensor], *, is_first: bool) -> None:
-    """Add parts to a total in their order; ``is_first``: the total holds nothing yet.
+def add_up(
+    total: torch.Tensor, parts: Sequence[torch.Tensor], *, is_first: bool, divisor: int = 1
+) -> None:
+    """Add parts to a total in their order, and divide it; ``is_first``: it holds nothing yet.
 
     At most ``TOGETHER`` of one shape. torch adds a part in a narrower type by widening all of it
     into memory of its own first; in float32 and bfloat16 that is not done here.
@@ -22,17 +24,18 @@ def add_up(total: torch.Tensor, parts: Sequence[torch.Tensor], *, is_first: bool
             total.zero_()
         for part in parts:
             total.add_(part)
+    elif len(parts) == TOGETHER:
+        words = (part.contiguous().view(-1).view(torch.uint16).numpy() for part in parts)
+        _kernels()[0](total.view(-1).numpy(), *words, is_first, np.float32(divisor))
         return
-    sums = total.view(-1).numpy()
-    words = [part.contiguous().view(-1).view(torch.uint16).numpy() for part in parts]
-    add_four, add_one = _kernels()
-    if len(words) == TOGETHER:
-        add_four(sums, *words, is_first)
-        return
-    if is_first:
-        total.copy_(parts[0])
-    for each in words[is_first:]:
-        add_one(sums, each)
+    else:
+        if is_first:
+            total.copy_(parts[0])
+        for part in parts[is_first:]:
+            word = part.contiguous().view(-1).view(torch.uint16).numpy()
+            _kernels()[1](total.view(-1).numpy(), word)
+    if divisor != 1:
+        total.div_(divisor)
 
 
 @cache
@@ -46,15 +49,15 @@ def _kernels() -> tuple[Any, Any]:
         return np.uint32(np.uint32(word) << np.uint32(16)).view(np.float32)
 
     @numba.njit(nogil=True)
-    def add_four(total: Any, a: Any, b: Any, c: Any, d: Any, is_first: bool) -> None:
+    def add_four(total: Any, a: Any, b: Any, c: Any, d: Any, is_first: bool, divisor: Any) -> None:
         if is_first:
             for i in range(len(total)):
-                total[i] = ((widened(a[i]) + widened(b[i])) + widened(c[i])) + widened(d[i])
+                two = widened(a[i]) + widened(b[i])
+                total[i] = ((two + widened(c[i])) + widened(d[i])) / divisor
         else:
             for i in range(len(total)):
-                total[i] = (((total[i] + widened(a[i])) + widened(b[i])) + widened(c[i])) + widened(
-                    d[i]
-                )
+                two = (total[i] + widened(a[i])) + widened(b[i])
+                total[i] = ((two + widened(c[i])) + widened(d[i])) / divisor
 
     @numba.njit(nogil=True)
     def add_one(total: Any, a: Any) -> None:

@@ -1,20 +1,41 @@
 """The host beside a device: it adds up gradients as they come, works them off, and sends values."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from training.optim.adamw import Rates
+from training.optim.adding import TOGETHER
 from training.optim.link import Link
 from training.optim.matrix import Matrix
 from training.optim.traffic import Traffic
 
 Work = Sequence[tuple[Matrix, Rates]]
 """Matrices to update, and how."""
+
+ROOM = 1 << 19
+"""Numbers that are added up before they are used: they fit into a cache, and cost few calls."""
+
+
+@dataclass(slots=True)
+class _Shift:
+    """A window that is worked off, matrix by matrix."""
+
+    work: Work
+    window: int
+    before: Sequence[Future[None]]
+    """The window's before: its values are cast before they are changed again."""
+    sent: list[Future[None]] = field(default_factory=list)
+    arrived: list[tuple[Matrix, torch.Tensor]] = field(default_factory=list)
+    """What is on the device, and the device has not seen."""
+    done: Future[None] = field(default_factory=Future)
+    """All is sent, if not there yet."""
 
 
 class Host:
@@ -33,19 +54,21 @@ class Host:
             for name in ("down", "host", "up")
         )
         self._taken: list[Future[Future[None] | None]] = []
-        self._working: Future[list[Future[None]]] | None = None
-        self._room = torch.empty(0)
-        """Where gradients are added up, of one matrix after the other."""
+        self._adding: deque[list[Future[None]]] = deque()
+        """Additions of the last steps."""
+        self._shifts: deque[_Shift] = deque()
+        """Windows whose values the device has not seen, the oldest first: at most two."""
+        self._room = torch.empty(ROOM)
 
     @property
     def is_working(self) -> bool:
         """Whether a window is not worked off yet, or not all of it is on the device."""
-        working = self._working
-        if working is None:
-            return False
-        if not working.done() or working.exception() is not None:
-            return not working.done()
-        return not all(upload.done() for upload in working.result())
+        for shift in self._shifts:
+            if not shift.done.done():
+                return True
+            if shift.done.exception() is None and not all(each.done() for each in shift.sent):
+                return True
+        return False
 
     def take(self, matrix: Matrix, window: int) -> None:
         """Have the rest of a matrix' gradient, as it is now, added to a window."""
@@ -55,33 +78,61 @@ class Host:
         )
 
     def work_off(self, work: Work, window: int) -> None:
-        """Have matrices updated by a window, after all gradients that were taken until now."""
-        done = self._working = Future()
-        self._down.submit(self._begin, work, window, done, self._link.mark())
+        """Have matrices updated by a window, after all gradients that were taken until now.
+
+        The one before need not be finished.
+        """
+        before = self._shifts[-1].sent if self._shifts else ()
+        shift = _Shift(work, window, before)
+        self._shifts.append(shift)
+        self._down.submit(self._thread.submit, self._update, shift)
 
     def send(self, matrices: Sequence[Matrix]) -> None:
         """Have matrices sent to the device as the host has them."""
-        done = self._working = Future()
-        mark = self._link.mark()
-        done.set_result([self._up.submit(self._send, each, mark) for each in matrices])
+        shift = _Shift((), 0, ())
+        self._shifts.append(shift)
+        shift.sent += [self._up.submit(self._send, each, shift) for each in matrices]
+        shift.done.set_result(None)
 
     def settle(self) -> None:
-        """Wait until the gradients that were taken are off the device, and added if it is time.
+        """Wait until the gradients that were taken are off the device.
 
-        Raises what failed.
+        For their additions that is not waited, but for those that more gradients than memory is
+        meant for would be kept without. Raises what failed.
         """
         with self._waiting():
             taken, self._taken = self._taken, []
-            for each in taken:
-                if (added := each.result()) is not None:
+            arrived = [each.result() for each in taken]
+            self._adding.append([added for added in arrived if added is not None])
+            while len(self._adding) >= TOGETHER:
+                for added in self._adding.popleft():
                     added.result()
 
-    def finish(self) -> None:
-        """Wait until the last window is worked off and on the device. Raises what failed."""
+    def finish(self) -> list[tuple[Matrix, torch.Tensor]]:
+        """Wait until the oldest window is worked off; what the device is to see of it.
+
+        Raises what failed.
+        """
+        if not self._shifts:
+            return []
         with self._waiting():
-            working, self._working = self._working, None
-            for upload in working.result() if working is not None else ():
+            shift = self._shifts.popleft()
+            shift.done.result()
+            for upload in shift.sent:
                 upload.result()
+        return shift.arrived
+
+    def rest(self) -> None:
+        """Wait until nothing is left to do. Raises what failed."""
+        self.settle()
+        with self._waiting():
+            while self._adding:
+                for added in self._adding.popleft():
+                    added.result()
+            for shift in self._shifts:
+                shift.done.result()
+                for upload in shift.sent:
+                    upload.result()
 
     def close(self) -> None:
         """End the threads."""
@@ -96,38 +147,26 @@ class Host:
         is_time = matrix.windows[window].add(arrived)
         return self._thread.submit(matrix.windows[window].fold) if is_time else None
 
-    def _begin(self, work: Work, window: int, done: Future[list[Future[None]]], mark: Any) -> None:
-        self._thread.submit(self._update, work, window, done, mark, [])
-
-    def _update(
-        self,
-        work: Work,
-        window: int,
-        done: Future[list[Future[None]]],
-        mark: Any,
-        sent: list[Future[None]],
-    ) -> None:
+    def _update(self, shift: _Shift) -> None:
         """The next matrix of a window; the one after it queues up behind what has come."""
+        number = len(shift.sent)
         try:
-            if len(sent) == len(work):
-                done.set_result(sent)
+            if number == len(shift.work):
+                shift.before = ()
+                shift.done.set_result(None)
                 return
-            matrix, rates = work[len(sent)]
-            matrix.update_host(window, rates, self._room_for)
-            sent.append(self._up.submit(self._send, matrix, mark))
-            self._thread.submit(self._update, work, window, done, mark, sent)
+            wait(shift.before[number : number + 1])
+            matrix, rates = shift.work[number]
+            matrix.update_host(shift.window, rates, self._room)
+            shift.sent.append(self._up.submit(self._send, matrix, shift))
+            self._thread.submit(self._update, shift)
         except BaseException as error:  # noqa: BLE001  raised where it is waited for
-            done.set_exception(error)
+            shift.done.set_exception(error)
 
-    def _room_for(self, shape: torch.Size) -> torch.Tensor:
-        if self._room.numel() < shape.numel():
-            self._room = torch.empty(shape)
-        return self._room.view(-1)[: shape.numel()].view(shape)
-
-    def _send(self, matrix: Matrix, mark: Any) -> None:
+    def _send(self, matrix: Matrix, shift: _Shift) -> None:
         with torch.no_grad():
-            sent = matrix.host.values.to(matrix.parameter.dtype)
-        matrix.arrived = self._link.to_device(sent, mark)
+            sent = matrix.host.values.to(matrix.parameter.dtype, copy=True)
+        shift.arrived.append((matrix, self._link.to_device(sent)))
         self._traffic.to_device_nbytes += sent.nbytes
 
     @contextmanager

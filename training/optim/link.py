@@ -29,13 +29,17 @@ class Link:
             self._wait_for(self._down)
         return arrived
 
-    def to_device(self, tensor: torch.Tensor, mark: Any) -> torch.Tensor:
-        """A tensor on the device; its memory may be what the device had in use until ``mark``."""
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor on the device."""
         with self._module.stream(self._up):
-            self._up.wait_event(mark)
             arrived = tensor.to(self.device, non_blocking=True)
             self._wait_for(self._up)
         return arrived
+
+    def seen(self, arrived: torch.Tensor) -> None:
+        """The device was given its last work with what came: the memory is free after that."""
+        if arrived.is_cuda:
+            arrived.record_stream(self._module.current_stream())
 
     def _wait_for(self, stream: Any) -> None:
         event = self._module.Event()

@@ -5,7 +5,7 @@ import torch
 from training.optim.adamw import AdamwRows, Rates, hand_over
 from training.optim.link import Link
 from training.optim.traffic import Traffic
-from training.optim.window import Room, Window
+from training.optim.window import Window
 
 
 class Matrix:
@@ -28,8 +28,6 @@ class Matrix:
         self._own(torch.empty(0, dtype=torch.long))
         self.windows = (Window(dtype), Window(dtype))
         """The rest's gradients: one is filled while the other is worked off."""
-        self.arrived: torch.Tensor | None = None
-        """What the host made of its columns, on the device, that the parameter has not seen."""
         self.neglected = 0.0
         """Magnitude per element that the rest's gradients have added up to in this window."""
         self.attended = 0.0
@@ -115,16 +113,15 @@ class Matrix:
         """Whether what was put off weighs as much as what was not."""
         return self.neglected >= self.attended
 
-    def update_host(self, window: int, rates: Rates, room: Room) -> None:
+    def update_host(self, window: int, rates: Rates, room: torch.Tensor) -> None:
         """AdamW on the host's columns with the mean gradient of a window. On the host's thread."""
-        if count := self.windows[window].count:
-            self.host.update(self.windows[window].take(room), rates, divisor=count)
+        if self.windows[window].count:
+            self.host.update_by(self.windows[window].means(room), rates)
 
-    def publish(self) -> None:
-        """Let the device see what the host made of its columns, once that has arrived."""
-        if self.arrived is not None:
-            self._columns(self.parameter.data)[self._rest_there] = self.arrived
-            self.arrived = None
+    def publish(self, arrived: torch.Tensor) -> None:
+        """Let the device see what the host made of its columns, ``[rest, out]`` on the device."""
+        self._columns(self.parameter.data)[self._rest_there] = arrived
+        self.link.seen(arrived)
 
     def _own(self, chosen: torch.Tensor) -> None:
         """Let these columns, ascending, be the device's, and all others the host's."""

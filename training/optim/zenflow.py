@@ -29,7 +29,8 @@ class ZenFlow(Optimizer):
 
     Nothing is waited for that could be done later: gradients leave the device while the next step
     computes, and what the host is done with lies ready on the device when its time comes, which
-    takes as much of its memory as the rest of the gradients do. ``link``: the way between the two.
+    takes as much of its memory as the rest of the gradients do. The host keeps up to eight steps'
+    gradients before it is waited for. ``link``: the way between the two.
 
     No autocast scaling: gradients must be finite, or the step be left out. What a thread of the
     host failed in is raised by the step that waits for it. Call :meth:`close` when done.
@@ -104,7 +105,7 @@ class ZenFlow(Optimizer):
 
     def drain(self) -> None:
         """Wait for the host and let the device see its work. Gradients of an open window stay."""
-        self._host.settle()
+        self._host.rest()
         with torch.no_grad():
             self._publish()
 
@@ -125,7 +126,7 @@ class ZenFlow(Optimizer):
 
         ``state``: tensors by flat names, fit for safetensors; ``param_groups``: hyperparameters.
         """
-        self._rest()
+        self._host.rest()
         counters = [int(getattr(self, name)) for name in COUNTERS]
         state = {"counters": torch.tensor(counters)}
         for number, (_, matrix) in enumerate(self._matrices):
@@ -145,7 +146,7 @@ class ZenFlow(Optimizer):
         Raises ValueError if the state is of other parameters; then nothing is changed.
         """
         state: dict[str, torch.Tensor] = state_dict["state"]
-        self._rest()
+        self._host.rest()
         own = [f"matrix.{number}." for number in range(len(self._matrices))]
         for prefix, (_, matrix) in zip(own, self._matrices, strict=True):
             if not matrix.fits(_below(state, prefix)):
@@ -154,6 +155,7 @@ class ZenFlow(Optimizer):
             there = state.get(f"whole.{number}.values")
             if there is None or there.shape != rows.values.shape:
                 raise ValueError(f"the state is of other parameters: whole.{number}")
+        self._host.finish()  # nobody is to see what this one had in work
         for name, value in zip(COUNTERS, state["counters"].tolist(), strict=True):
             setattr(self, name, value)
         for prefix, (_, matrix) in zip(own, self._matrices, strict=True):
@@ -173,13 +175,8 @@ class ZenFlow(Optimizer):
         values = parameter.detach().reshape(1, -1).to(dtype, copy=True)
         self._wholes.append((group, parameter, AdamwRows(values)))
 
-    def _rest(self) -> None:
-        """Wait until the host does nothing."""
-        self._host.settle()
-        self._host.finish()
-
     def _choose(self) -> None:
-        self._host.settle()
+        self._host.rest()
         self._publish()
         for group, matrix in self._matrices:
             if matrix.parameter.grad is not None:
@@ -198,8 +195,10 @@ class ZenFlow(Optimizer):
         return sum(votes) >= self.options.auto_ratio * len(votes)
 
     def _close_window(self) -> None:
-        """Let the device see the last window, and the host have this one."""
-        self._publish()
+        """Let the host have this window, and the device see the last one.
+
+        In this order: the host goes on with the one when it is done with the other.
+        """
         window = self.filling
         work: list[tuple[Matrix, Rates]] = []
         for group, matrix in self._matrices:
@@ -208,16 +207,17 @@ class ZenFlow(Optimizer):
                 work.append((matrix, _rates(group, rate)))
             matrix.neglected = matrix.attended = 0.0
         self._host.work_off(work, window)
+        self._publish()
         self.is_unpublished = True
         self.filling, self.window_steps = 1 - window, 0
         if self.num_steps < self.options.full_warm_up_rounds or not self.options.overlap_step:
             self._publish()
 
     def _publish(self) -> None:
-        self._host.finish()
+        """Let the device see the oldest window that it has not seen."""
         if self.is_unpublished:
-            for _, matrix in self._matrices:
-                matrix.publish()
+            for matrix, values in self._host.finish():
+                matrix.publish(values)
             self.is_unpublished = False
 
 

@@ -1,5 +1,6 @@
 """Steps of ZenFlow and of synchronous offload on a clock that is a number: all of it SIMULATED."""
 
+from collections import deque
 from dataclasses import dataclass
 
 TOGETHER = 4
@@ -11,8 +12,9 @@ class OffloadTimes:
     """Seconds for all weights together; columns that the device owns cost the host nothing.
 
     ``step_s``: the device computes, a third of it forward. ``adamw_s``: the host updates masters.
-    ``widen_s``: it takes a gradient alone; ``fold_s``: it adds up four. ``cast_s``: it casts
-    masters, on the thread that sends them. ``link_s``: they cross the link, in either direction.
+    ``widen_s``: it takes a gradient alone; ``fold_s``: it adds up four; ``last_s``: four that it
+    updates by at once, beside ``adamw_s``. ``cast_s``: it casts masters, on the thread that sends
+    them. ``link_s``: they cross the link, in either direction.
     """
 
     step_s: float
@@ -20,6 +22,7 @@ class OffloadTimes:
     cast_s: float
     widen_s: float
     fold_s: float
+    last_s: float
     link_s: float
     layers: int
 
@@ -47,8 +50,8 @@ def floor_s(times: OffloadTimes, *, share: float, interval: int) -> float:
     synchronous offload is at most (device + host + link) / device; where it is the host's, the
     device stands still for the rest.
     """
-    adding = max(times.widen_s, interval / TOGETHER * times.fold_s)
-    host = (1 - share) * (adding + times.adamw_s) / interval
+    folds = (interval - 1) // TOGETHER
+    host = (1 - share) * (folds * times.fold_s + _closing_s(times, interval)) / interval
     return max(times.step_s, (1 - share) * times.link_s, host)
 
 
@@ -56,26 +59,32 @@ def zenflow_s(times: OffloadTimes, *, share: float, interval: int, windows: int 
     """A step of ZenFlow, mean of whole windows.
 
     Gradients that came in a step are added, when it is time to, before the last window is gone on
-    with, and the next step waits for that; what is left of the last window when this one is full is
-    waited for.
+    with; the device waits for that when it would come with as many again. What is left of the last
+    window when this one is full is waited for by the device, not by the host.
     """
     rest = 1 - share
-    last = (interval - 1) % TOGETHER + 1
-    work = rest * (max(times.widen_s, last / TOGETHER * times.fold_s) + times.adamw_s)
-    now = start = host = settled = backlog = 0.0
+    now = start = host = gone = backlog = 0.0
+    added: deque[float] = deque([0.0] * TOGETHER)
     for window in range(windows + 2):
         if window == 2:  # the pipeline is filled
             start = now
         for step in range(1, interval + 1):
-            now = max(now + times.step_s, settled)
-            settled = now + rest * times.link_s
+            now = max(now + times.step_s, gone, added.popleft())
+            gone = now + rest * times.link_s
             backlog = max(0.0, backlog - max(0.0, now - host))
             host = max(host, now)
             if step % TOGETHER == 1 and step > 1:
                 host += rest * times.fold_s
-                settled = max(settled, host)
-        if backlog:
-            tail = rest * (times.cast_s + times.link_s) / times.layers
-            now = host = max(host, settled) + backlog + tail
-        backlog = work
+                added.append(host)
+            else:
+                added.append(0.0)
+        tail = rest * (times.cast_s + times.link_s) / times.layers if backlog else 0.0
+        host += backlog
+        now, host = max(now, host + tail) if backlog else now, max(host, gone)
+        backlog = rest * _closing_s(times, interval)
     return (now - start) / (windows * interval)
+
+
+def _closing_s(times: OffloadTimes, interval: int) -> float:
+    """AdamW, and the window's last gradients added for it."""
+    return times.adamw_s + ((interval - 1) % TOGETHER + 1) / TOGETHER * times.last_s

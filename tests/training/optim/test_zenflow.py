@@ -21,6 +21,7 @@ from tests.training.optim.problems import (
     weights,
 )
 from training.optim import ZenFlow, ZenFlowOptions
+from training.optim.host import Host
 from training.optim.matrix import Matrix
 
 ADAMW = {"lr": LR, "betas": BETAS, "eps": EPS, "weight_decay": DECAY}
@@ -61,6 +62,29 @@ def test_overlapped_run_is_its_serial_twin_bit_for_bit(interval: int):
         train(ours, optimizer.step, last=5 * interval + 3),
         train(slow, oracle.step, last=5 * interval + 3),
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("interval", [1, 4, 9])
+def test_the_host_may_be_a_window_ahead_of_what_is_seen(
+    monkeypatch: pytest.MonkeyPatch, interval: int, dtype: torch.dtype
+):
+    def run() -> list[torch.Tensor]:
+        model = network(dtype=dtype)
+        optimizer = zenflow(model, update_interval=interval, select_interval=2 * interval)
+        found = train(model, optimizer.step, last=6 * interval + 1)
+        optimizer.close()
+        return found
+
+    at_ease = run()
+    finish = Host.finish
+
+    def late(host: Host) -> list[tuple[Matrix, torch.Tensor]]:
+        host.rest()
+        return finish(host)
+
+    monkeypatch.setattr(Host, "finish", late)
+    assert_same(run(), at_ease)
 
 
 @given(

@@ -10,7 +10,7 @@ from training.optim import adding
 from training.sim.offload import TOGETHER, OffloadTimes, floor_s, synchronous_s, zenflow_s
 
 IDLE = OffloadTimes(
-    step_s=1.0, adamw_s=0.0, cast_s=0.0, widen_s=0.0, fold_s=0.0, link_s=0.0, layers=4
+    step_s=1.0, adamw_s=0.0, cast_s=0.0, widen_s=0.0, fold_s=0.0, last_s=0.0, link_s=0.0, layers=4
 )
 
 
@@ -27,13 +27,20 @@ def test_a_synchronous_step_is_computing_then_updating_then_the_last_layer_on_it
 
 
 def test_what_fits_into_a_window_is_hidden_and_what_does_not_sets_the_pace() -> None:
-    hidden = replace(IDLE, adamw_s=2.5, cast_s=0.5, fold_s=0.9)
+    hidden = replace(IDLE, adamw_s=2.5, cast_s=0.5, fold_s=0.9, last_s=0.9)
     assert zenflow_s(hidden, share=0.0, interval=4) == pytest.approx(1)
     slow = replace(hidden, adamw_s=6.0)
-    assert zenflow_s(slow, share=0.0, interval=4) == pytest.approx((0.9 + 6 + 0.5 / 4) / 4)
-    assert zenflow_s(slow, share=0.0, interval=8) == pytest.approx(
-        max(8, 2 * 0.9 + 6 + 0.5 / 4) / 8, rel=0.1
-    )
+    assert zenflow_s(slow, share=0.0, interval=4) == pytest.approx((0.9 + 6) / 4)
+    assert zenflow_s(slow, share=0.0, interval=8) == pytest.approx(1)
+    slower = replace(slow, adamw_s=12.0)
+    assert zenflow_s(slower, share=0.0, interval=8) == pytest.approx((2 * 0.9 + 12) / 8)
+
+
+def test_additions_are_waited_for_when_they_fall_behind_by_as_many_gradients() -> None:
+    busy = replace(IDLE, fold_s=3.9)
+    assert zenflow_s(busy, share=0.0, interval=16) == pytest.approx(1, rel=0.02)
+    late = replace(IDLE, fold_s=8.0)
+    assert zenflow_s(late, share=0.0, interval=16) > 1.5
 
 
 def test_more_columns_on_the_device_are_less_for_the_host() -> None:
@@ -47,14 +54,21 @@ seconds = st.floats(0, 10)
 
 
 @given(
-    parts=st.tuples(*[seconds] * 5),
+    parts=st.tuples(*[seconds] * 6),
     share=st.floats(0, 0.9),
     interval=st.integers(1, 12),
 )
 def test_no_step_is_below_its_floor(parts: tuple[float, ...], share: float, interval: int) -> None:
-    adamw, cast, widen, fold, link = parts
+    adamw, cast, widen, fold, last, link = parts
     times = OffloadTimes(
-        step_s=1, adamw_s=adamw, cast_s=cast, widen_s=widen, fold_s=fold, link_s=link, layers=4
+        step_s=1,
+        adamw_s=adamw,
+        cast_s=cast,
+        widen_s=widen,
+        fold_s=fold,
+        last_s=last,
+        link_s=link,
+        layers=4,
     )
     pace = zenflow_s(times, share=share, interval=interval)
     assert pace >= floor_s(times, share=share, interval=interval) * (1 - 1e-9)
