@@ -1,16 +1,17 @@
 """Offloaded fine-tuning with an EMULATED device and link: ZenFlow, and synchronous offload.
 
-The device computes by waiting for a stated time, and its tensors have no content (torch's "meta").
-The link waits for bytes / bandwidth, in each direction by itself. All that a host does is real: our
-optimizer and its threads, additions in float32, torch's fused AdamW on one thread, casts. Not
-emulated: what transfers take of the host's memory bandwidth.
+The device takes a stated time for a step, which it begins when the last one is done and this one
+was given to it: work is given ahead, as it is to a GPU. Its tensors have no content (torch's
+"meta"). The link waits for what the device has to do before, and for bytes / bandwidth, in each
+direction by itself. All that a host does is real: our optimizer and its threads, additions in
+float32, torch's fused AdamW on one thread, casts. Not emulated: what transfers take of the host's
+memory bandwidth, and a loop that looks at every loss.
 """
 
 import itertools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import torch
 
@@ -33,18 +34,21 @@ RATES = Rates(lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 class EmulatedLink(Link):
     """To a device without content. What comes from it was drawn before, as if a DMA had put it."""
 
-    def __init__(self, bytes_s: float) -> None:
+    def __init__(self, device: "Device", bytes_s: float) -> None:
         self.device = torch.device("meta")
         self.bytes_s = bytes_s
+        self._there = device
         chance = torch.Generator().manual_seed(0)
         # One more than layers: a layer's gradients of two steps are two places in memory.
         drawn = [torch.randn(WIDTH, WIDTH, generator=chance).bfloat16() for _ in range(LAYERS + 1)]
         self._drawn = itertools.cycle(drawn)
 
-    def mark(self) -> None:
-        """Nothing is under way on a device that only waits."""
+    def mark(self) -> float:
+        """When the device is done."""
+        return self._there.done_at
 
-    def to_host(self, tensor: torch.Tensor, mark: Any) -> torch.Tensor:
+    def to_host(self, tensor: torch.Tensor, mark: float) -> torch.Tensor:
+        sleep_until(mark)
         self._cross(tensor.nbytes)
         if not tensor.is_floating_point():  # columns that were chosen
             return torch.arange(len(tensor))
@@ -66,19 +70,25 @@ class Device:
 
     def __init__(self, step_s: float) -> None:
         self.step_s = step_s
+        self.done_at = 0.0
+        """With all that it was given."""
         self.weights = [
             torch.nn.Parameter(torch.empty(WIDTH, WIDTH, dtype=torch.bfloat16, device="meta"))
             for _ in range(LAYERS)
         ]
 
-    def compute(self, gradient_is_there: Callable[[int], object]) -> None:
-        """One step; told of layers in the order of the backward pass."""
-        start = time.perf_counter()
-        for number, layer in enumerate(reversed(range(LAYERS)), start=1):
-            share = 1 / 3 + 2 / 3 * number / LAYERS
-            time.sleep(max(0.0, start + share * self.step_s - time.perf_counter()))
-            self.weights[layer].grad = torch.empty_like(self.weights[layer])
-            gradient_is_there(layer)
+    def compute(self) -> list[float]:
+        """Give it one more step; when the gradient of each layer is there."""
+        start = max(self.done_at, time.perf_counter())
+        self.done_at = start + self.step_s
+        for weight in self.weights:
+            weight.grad = torch.empty_like(weight)
+        shares = [1 / 3 + 2 / 3 * (LAYERS - layer) / LAYERS for layer in range(LAYERS)]
+        return [start + share * self.step_s for share in shares]
+
+
+def sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.perf_counter()))
 
 
 def zenflow(device: Device, link: EmulatedLink, interval: int, steps: int) -> float:
@@ -89,11 +99,11 @@ def zenflow(device: Device, link: EmulatedLink, interval: int, steps: int) -> fl
     optimizer = ZenFlow(device.weights, lr=RATES.lr, options=options, link=link)
 
     def step() -> None:
-        device.compute(lambda _: None)
+        device.compute()
         optimizer.step()
         optimizer.zero_grad()
 
-    spent = _timed(step, steps)
+    spent = _timed(device, step, steps)
     optimizer.close()
     return spent
 
@@ -115,7 +125,9 @@ class SynchronousOffload:
         self._updated: list[Future[Future[None]]] = []
 
     def step(self) -> None:
-        self._device.compute(self._send)
+        there_at = self._device.compute()
+        for layer in reversed(range(LAYERS)):
+            self._arrived.append(self._down.submit(self._receive, layer, there_at[layer]))
         for each in self._arrived:
             each.result().result()
         if not self._eager:
@@ -128,11 +140,8 @@ class SynchronousOffload:
         for each in (self._down, self._host, self._up):
             each.shutdown()
 
-    def _send(self, layer: int) -> None:
-        self._arrived.append(self._down.submit(self._receive, layer))
-
-    def _receive(self, layer: int) -> Future[None]:
-        arrived = self._link.to_host(self._device.weights[layer], None)
+    def _receive(self, layer: int, there_at: float) -> Future[None]:
+        arrived = self._link.to_host(self._device.weights[layer], there_at)
         widened = self._host.submit(self._widen, layer, arrived)
         if self._eager:
             self._updated.append(self._host.submit(self._update, layer))
@@ -152,17 +161,19 @@ class SynchronousOffload:
 def synchronous(device: Device, link: EmulatedLink, steps: int, *, eager: bool) -> float:
     """Seconds a step."""
     offload = SynchronousOffload(device, link, eager=eager)
-    spent = _timed(offload.step, steps)
+    spent = _timed(device, offload.step, steps)
     offload.close()
     return spent
 
 
-def _timed(step: Callable[[], None], steps: int) -> float:
+def _timed(device: Device, step: Callable[[], None], steps: int) -> float:
     for _ in range(WARM_STEPS):
         step()
+    sleep_until(device.done_at)
     start = time.perf_counter()
     for _ in range(steps):
         step()
+    sleep_until(device.done_at)
     return (time.perf_counter() - start) / steps
 
 

@@ -78,7 +78,7 @@ def step_time(rounds: int, steps: int, points: Sequence[Point] = (*PUBLISHED, *S
     rows = []
     for point in points:
         device = Device(point.device * host_s)
-        link = EmulatedLink(2 * NUMBERS / (point.link * host_s))
+        link = EmulatedLink(device, 2 * NUMBERS / (point.link * host_s))
         spent = interleaved(
             rounds,
             {
