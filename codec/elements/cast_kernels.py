@@ -23,13 +23,14 @@ _compiled: dict[str, Any] = {"nogil": True, "cache": True}
 
 _MAGNITUDE: Final = _U32(0x7FFFFFFF)
 _INFINITY: Final = _U32(0x7F800000)
-_HALF_OVERFLOW: Final = _U32(0x477FF000)
+HALF_OVERFLOW: Final = _U32(0x477FF000)
 """65520 as a 32-bit float: from here on F16 has only infinity."""
-_HALF_NORMAL: Final = _U32(0x38800000)
+HALF_NORMAL: Final = _U32(0x38800000)
 """2^-14 as a 32-bit float: below it F16 is denormal."""
-_HALF_STEP: Final = _U32(0x3F000000)
+HALF_STEP: Final = _U32(0x3F000000)
 """0.5 as a 32-bit float: its last bit is the smallest denormal of F16, 2^-24."""
-_REBIAS: Final = _U32(112 << 23)
+HALF_REBIAS: Final = _U32(112 << 23)
+"""Between the exponents of F16 and of 32-bit floats."""
 
 
 def _bitcast(result: Any, argument: Any, name: str) -> Any:
@@ -54,9 +55,9 @@ def single_of_half_word(half: Any) -> Any:
     """F32 of F16, exact; NaNs keep sign and payload."""
     word = _U32(half)
     magnitude = _U32(_U32(word & _U32(0x7FFF)) << _U32(13))
-    normal = _U32(magnitude + _REBIAS)
-    beyond = _U32(normal + _REBIAS)
-    small = as_bits(_F32(as_float(_U32(magnitude | _HALF_NORMAL)) - as_float(_HALF_NORMAL)))
+    normal = _U32(magnitude + HALF_REBIAS)
+    beyond = _U32(normal + HALF_REBIAS)
+    small = as_bits(_F32(as_float(_U32(magnitude | HALF_NORMAL)) - as_float(HALF_NORMAL)))
     bits = beyond if magnitude >= _U32(0x0F800000) else normal
     # Adding the implied bit and taking it away again is what makes denormals normal.
     bits = small if magnitude < _U32(0x00800000) else bits
@@ -68,10 +69,10 @@ def half_of_single_word(word: Any) -> Any:
     """F16 of F32, to nearest even; NaNs keep sign and upper payload and become quiet."""
     magnitude = _U32(word & _MAGNITUDE)
     odd = _U32(_U32(magnitude >> _U32(13)) & _U32(1))
-    normal = _U32(_U32(_U32(magnitude - _REBIAS) + _U32(0xFFF) + odd) >> _U32(13))
-    summed = as_bits(_F32(as_float(magnitude) + as_float(_HALF_STEP)))
-    half = _U32(summed - _HALF_STEP) if magnitude < _HALF_NORMAL else normal
-    half = _U32(0x7C00) if magnitude >= _HALF_OVERFLOW else half
+    normal = _U32(_U32(_U32(magnitude - HALF_REBIAS) + _U32(0xFFF) + odd) >> _U32(13))
+    summed = as_bits(_F32(as_float(magnitude) + as_float(HALF_STEP)))
+    half = _U32(summed - HALF_STEP) if magnitude < HALF_NORMAL else normal
+    half = _U32(0x7C00) if magnitude >= HALF_OVERFLOW else half
     payload = _U32(_U32(magnitude >> _U32(13)) & _U32(0x3FF))
     half = _U32(_U32(0x7E00) | payload) if magnitude > _INFINITY else half
     return _U16(_U32(half | _U32(_U32(word >> _U32(16)) & _U32(0x8000))))

@@ -17,8 +17,8 @@ from codec.plane.block import pack_planes, unpack_planes
 _HEADER: Final = struct.Struct("<IIHhI")
 """Rows, columns, rank, exponent, stored length of the numbers."""
 _NUMBERS: Final = layout_of(DType.U16)
-PADDING: Final = 64
-"""What kernels read and write beyond the last column."""
+STRIP: Final = 64
+"""Columns of the right factor that kernels take together."""
 _EXPONENTS: Final = range(-126, 97)
 """Powers of two that sums are multiplied by: normal floats of 32 bits, and sums stay finite."""
 
@@ -100,8 +100,8 @@ class Factors:
     def held_nbytes(self) -> int:
         """Memory that they take once their numbers were asked for."""
         shape = self.shape
-        pairs = -(-shape.rank // 2)
-        return len(self.stored) + 4 * pairs * (shape.rows + shape.columns + PADDING)
+        pairs, strips = -(-shape.rank // 2), -(-shape.columns // STRIP)
+        return len(self.stored) + 4 * pairs * (shape.rows + strips * STRIP)
 
     @property
     def scale(self) -> np.float32:
@@ -122,12 +122,13 @@ class Factors:
 
     @cached_property
     def pairs(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """As kernels take them: two ranks to an element, ``right`` with PADDING more columns."""
+        """Two ranks to an element: left (rows x pairs), right (strips x pairs x STRIP)."""
         left, right = self.matrices
         shape, pairs = self.shape, -(-self.shape.rank // 2)
+        strips = -(-shape.columns // STRIP)
         lefts = np.zeros((shape.rows, pairs, 2), np.int16)
-        rights = np.zeros((pairs, shape.columns + PADDING, 2), np.int16)
-        for rank in range(shape.rank):
-            lefts[:, rank // 2, rank % 2] = left[:, rank]
-            rights[rank // 2, : shape.columns, rank % 2] = right[rank]
-        return lefts.view(np.uint32)[..., 0], rights.view(np.uint32)[..., 0]
+        lefts.reshape(shape.rows, -1)[:, : shape.rank] = left
+        rights = np.zeros((2 * pairs, strips * STRIP), np.int16)
+        rights[: shape.rank, : shape.columns] = right
+        parted = rights.reshape(pairs, 2, strips, STRIP).transpose(2, 0, 3, 1)
+        return lefts.view(np.uint32)[..., 0], np.ascontiguousarray(parted).view(np.uint32)[..., 0]

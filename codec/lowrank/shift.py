@@ -3,19 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
-
 from codec.buffers import Bytes, Source, read_range
 from codec.elements.casts import cast_base, words_in
 from codec.elements.dtypes import DType
 from codec.elements.words import Words
-from codec.lowrank.factors import PADDING, Factors
+from codec.lowrank.factors import STRIP, Factors
 from codec.scratch import SCRATCH
 
 SHIFTED: Final = frozenset({DType.BF16, DType.F16, DType.F32})
 """Dtypes of words that a product can be added to."""
-_PIECE: Final = 1 << 15
-"""Words at a time: their sums stay in the second cache."""
 
 
 def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> Bytes:
@@ -28,19 +24,21 @@ def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> B
     from codec.lowrank import shift_kernels
 
     kernels: dict[DType, Any] = {
-        DType.BF16: shift_kernels.shift_brain,
-        DType.F16: shift_kernels.shift_half,
-        DType.F32: shift_kernels.shift_single,
+        DType.BF16: shift_kernels.move_brain,
+        DType.F16: shift_kernels.move_half,
+        DType.F32: shift_kernels.move_single,
     }
     words = words_in(base, coded)
     moved = SCRATCH.buffer("moved", words.nbytes)
-    out = moved.view(words.dtype)
-    sums = SCRATCH.buffer("sums", 4 * (_PIECE + PADDING)).view(np.int32)
-    columns = factors.shape.columns
-    for start in range(0, words.size, _PIECE):
-        piece = words[start : start + _PIECE]
-        shift_kernels.add_up(*factors.pairs, columns, first + start, piece.size, sums)
-        kernels[coded](piece, sums, factors.scale, out[start : start + _PIECE])
+    kernels[coded](
+        *factors.pairs,
+        factors.shape.columns,
+        first,
+        factors.scale,
+        words,
+        SCRATCH.buffer("spare", STRIP * words.itemsize).view(words.dtype),
+        moved.view(words.dtype),
+    )
     return moved
 
 

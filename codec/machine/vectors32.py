@@ -21,6 +21,7 @@ _NATIVE: Final = 16 if instruction_set() == "avx512" else 8
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _WORDS = ir.VectorType(_I32, LANES)
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
@@ -75,6 +76,25 @@ beyond: Any = operation(mask, (vector, vector), lambda b, v: b.icmp_unsigned(">"
 signed_below: Any = operation(mask, (vector, vector), lambda b, v: b.icmp_signed("<", *v))
 choose: Any = operation(vector, (mask, vector, vector), lambda b, v: b.select(*v))
 """``choose(mask, a, b)``: a where the mask is set, else b."""
+
+
+def _floats(name: str) -> Any:
+    """An operation on lanes that are the bits of floats of 32 bits, rounded to nearest even."""
+
+    def build(builder: Any, values: list[Any]) -> Any:
+        made = getattr(builder, name)(*(builder.bitcast(each, _FLOATS) for each in values))
+        return builder.bitcast(made, _WORDS)
+
+    return operation(vector, (vector, vector), build)
+
+
+add_floats: Any = _floats("fadd")
+subtract_floats: Any = _floats("fsub")
+multiply_floats: Any = _floats("fmul")
+to_floats: Any = operation(
+    vector, (vector,), lambda b, v: b.bitcast(b.sitofp(v[0], _FLOATS), _WORDS)
+)
+"""Of signed integers, rounded to nearest even."""
 
 
 def _build_splat(builder: Any, values: list[Any]) -> Any:
@@ -223,6 +243,17 @@ load: Any = array_operation(vector, (), lambda builder, at, array: _read(builder
 """``load(array, index)``: sixteen elements of 8, 16 or 32 bits."""
 store: Any = array_operation(types.void, (vector,), _build_store)
 """``store(array, index, values)``: the low bits of each lane."""
+
+
+def _build_prefetch(builder: Any, at: Any, _array: Any) -> None:
+    byte = _I8.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(call, [builder.bitcast(at, byte), _I32(0), _I32(3), _I32(1)])
+
+
+prefetch: Any = array_operation(types.void, (), _build_prefetch)
+"""``prefetch(array, index)``: have the cache line of an element near."""
 spread: Any = array_operation(vector, (mask,), _build_spread)
 """``spread(array, index, mask)``: consecutive elements in the set lanes, others undefined.
 
