@@ -4,15 +4,15 @@ from typing import Final
 
 import numpy as np
 
-from codec.buffers import Bytes, Source, read_range
+from codec.buffers import Bytes, Source, byte_view, read_range
 from codec.choice.context_price import whole_nbytes
 from codec.elements.casts import cast, cast_base, narrowed
-from codec.elements.dtypes import DType
+from codec.elements.dtypes import DType, layout_of
 from codec.elements.sampling import sample_runs
 from codec.elements.words import Words
 from codec.lowrank.factors import Factors, Shape
 from codec.lowrank.shift import SHIFTED, shifted
-from codec.lowrank.spectrum import Glance, Matrix, Spectrum
+from codec.lowrank.spectrum import DECODING_BITS, Glance, Matrix, Spectrum
 
 _LEAST: Final = 32
 """Rows and columns below which no factors are looked for."""
@@ -72,6 +72,7 @@ def choose_factors(
         for fineness in _FINENESS:
             factors = spectrum.factors(rank, fineness, total_rows)
             length = update.price(samples, factors, elements) + len(factors.stored)
+            length += elements * rank * DECODING_BITS / 8
             if length < best[0]:
                 best = length, factors
             if length >= before:
@@ -89,19 +90,24 @@ class _Update:
 
     def words(self, start: int, stop: int) -> tuple[Bytes, Bytes]:
         """Coded words of both from one element to another."""
-        target = read_range(self._target, start * self.width, stop * self.width)
-        base = read_range(self._base, start * self._below, stop * self._below)
+        target, base = self._read(start, stop)
         # Copies: values of either are cast in the same scratch.
         return narrowed(self._words, target).copy(), cast_base(self._words, base).copy()
 
     def rows(self, first: int, last: int) -> Matrix:
         """Rows of the update; what is not finite, or too large to be squared and summed, is 0."""
-        target, base = self.words(first * self._columns, last * self._columns)
+        target, base = self._read(first * self._columns, last * self._columns)
         with np.errstate(invalid="ignore"):
-            below = _values(base, self._words.coded).copy()
-            moved = _values(target, self._words.coded) - below
-            moved[~(np.abs(moved) < _TOO_LARGE)] = 0
+            below = _values(cast_base(self._words, base), self._words.coded)
+            moved = _values(narrowed(self._words, target), self._words.coded)
+            moved -= below
+            if not (moved.min() > -_TOO_LARGE and moved.max() < _TOO_LARGE):
+                moved[~(np.abs(moved) < _TOO_LARGE)] = 0
         return moved.reshape(-1, self._columns)
+
+    def _read(self, start: int, stop: int) -> tuple[Bytes, Bytes]:
+        target = read_range(self._target, start * self.width, stop * self.width)
+        return target, read_range(self._base, start * self._below, stop * self._below)
 
     def samples(self, elements: int) -> list[tuple[int, Bytes, Bytes]]:
         """Number of the first element, and coded words of target and base, all over the update."""
@@ -120,7 +126,9 @@ class _Update:
 
 
 def _values(words: Bytes, dtype: DType) -> Matrix:
-    """What words stand for, in scratch or in doubles."""
+    """What words stand for; in doubles if they have 32 bits."""
     if dtype is DType.F32:
         return words.view(np.float32).astype(np.float64)
-    return cast(words, dtype, DType.F32).view(np.float32)
+    room = np.empty(words.size // layout_of(dtype).width, np.float32)
+    cast(words, dtype, DType.F32, byte_view(room))
+    return room

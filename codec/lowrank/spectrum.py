@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from codec.limits import MAX_RANK
 from codec.lowrank.factors import Factors, Shape
@@ -23,6 +24,9 @@ RANKS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, MAX_RANK)
 """Those tried; LoRAs have powers of two."""
 NUMBER_BITS: Final = 6.0
 """What a number of a factor takes, roughly."""
+DECODING_BITS: Final = 1 / 128
+"""What a rank costs those who decode, as bits of each element: the sums for it take a core 2 us a
+MiB of BF16, in which 256 MB/s, an object store's answer to one reader, bring so many bits."""
 _ROOM: Final = 8
 """Directions looked for beyond the rank that seems best."""
 _MOST: Final = 32767
@@ -32,6 +36,9 @@ _PIECE: Final = 1 << 20
 """Elements of an update that are in memory at once."""
 _MOST_NUMBERS: Final = 1 << 22
 """Of the directions of rows and columns, which are in memory some times over."""
+
+_one_blas_thread: Final = threadpool_limits.wrap(limits=1, user_api="blas")
+"""Several contents are looked at side by side, and BLAS' own threads would spin in between."""
 
 Rows = Callable[[int, int], Matrix]
 """Rows from one to another of an update, finite. Doubles if words have 32 bits: a millionth may be
@@ -47,6 +54,7 @@ class Glance:
     """Bits an element by rank, after its own numbers; a rank that saves nothing is left out."""
 
     @classmethod
+    @_one_blas_thread
     def of(cls, rows: Matrix, total_rows: int) -> Self:
         """``rows`` are (samples x columns), all over an update of ``total_rows``."""
         samples, columns = rows.shape
@@ -64,7 +72,7 @@ class Glance:
 def savings(
     energies: Matrix, total: float, rows: int, columns: int, samples: int | None = None
 ) -> dict[int, float]:
-    """What ranks save in bits an element, if noise is as long as its logarithm says.
+    """What ranks save in bits an element, less DECODING_BITS, if noise takes its logarithm.
 
     Of some ``samples`` of the rows, each direction takes noise with it that it does not take from
     the others.
@@ -77,7 +85,8 @@ def savings(
         left = max(1 - told[rank - 1] / total, 1e-12) if total > 0 else 1.0
         if samples is not None and samples < rows:
             left = min(1.0, left * samples / (samples - rank))
-        bits = -math.log2(left) / 2 - NUMBER_BITS * rank * (rows + columns) / (rows * columns)
+        taken = NUMBER_BITS * (rows + columns) / (rows * columns) + DECODING_BITS
+        bits = -math.log2(left) / 2 - taken * rank
         if bits > 0:
             found[rank] = bits
     return found
@@ -98,6 +107,7 @@ class Spectrum:
     energies: Matrix
 
     @classmethod
+    @_one_blas_thread
     def of(cls, read: Rows, rows: int, glance: Glance) -> Self:
         """In two passes over the update, in pieces of at most a million elements."""
         columns, wanted = glance.directions.shape
