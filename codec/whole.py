@@ -16,6 +16,7 @@ from codec.choice.sparse_price import quicker
 from codec.elements.casts import narrow_dtype
 from codec.elements.words import Words
 from codec.errors import BaseMismatch, CorruptFrame
+from codec.frames.assembly import Assembly
 from codec.frames.coder import FrameEncoder, decode_block, method_of
 from codec.frames.head import FIXED_NBYTES, HAS_TABLES, NEEDS_BASE, FrameHead, FrameInfo, Method
 from codec.lowrank.factors import Factors
@@ -201,16 +202,16 @@ def _encode_as(
         tables=tables,
         factors=pair.factors if method in NEEDS_BASE else None,
     )
-    blocks: list[bytes] = [b""] * encoder.block_count
+    frame = Assembly(encoder.head_nbytes)
 
     def work(index: int) -> None:
         start, stop = encoder.raw_range(index)
         first, last = encoder.base_range(index)
         part = None if base is None else base[first:last]
-        blocks[index] = encoder.encode_block(index, target[start:stop], part)
+        frame.put(index, encoder.encode_block(index, target[start:stop], part))
 
     _spread(work, range(encoder.block_count), threads)
-    return b"".join([encoder.finish(), *blocks])
+    return frame.finish(encoder.finish())
 
 
 def _spread(work: Callable[[int], Any], indexes: Iterable[int], threads: int) -> None:
