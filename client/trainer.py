@@ -118,6 +118,10 @@ class TrainerClient:
         asked = {"holder": holder, "base": base, "commit": commit, "full": full, "most": most}
         return [Claim(**each) for each in self._json("POST", "claims", asked)["claims"]]
 
+    def gone(self, holder: str) -> int:
+        """A process that took jobs is dead; how many are free for that."""
+        return self._json("POST", "gone", {"holder": holder})["jobs"]
+
     def beat(self, reports: Sequence[Report]) -> dict[str, Wanted]:
         """Report on jobs; what is wanted of each. Sent once: the next one says it all."""
         body = {"reports": [asdict(each) for each in reports]}

@@ -15,7 +15,7 @@ from app.api.openai.files import send_file
 from app.api.pace import Pace
 from app.api.request_bodies import sends, takes, takes_bytes
 from app.errors import InvalidRequest, LeaseLost
-from app.tuning import leasing, results
+from app.tuning import leasing, losing, results
 from app.tuning.leasing import Claim, Report, Said, Work
 
 router = APIRouter(tags=["fine-tuning"])
@@ -44,6 +44,12 @@ class ClaimQuestion(Given):
     commit: Annotated[str, Field(max_length=40)] = ""
     full: bool = False
     most: Annotated[int, Field(ge=1, le=256)] = 1
+
+
+class Loss(Given):
+    """A process that is dead."""
+
+    holder: Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Event(Given):
@@ -121,6 +127,14 @@ async def claim(request: Request, hub: HubDep, _trainer: Trainer) -> dict[str, A
         )
 
     return {"claims": [_claim(each) for each in await run_in_threadpool(take)]}
+
+
+@router.post("/api/clade/trainer/gone")
+@takes(Loss)
+async def gone(request: Request, hub: HubDep, _trainer: Trainer) -> dict[str, Any]:
+    """A process that took jobs is dead, as whoever watched it knows: they are free at once."""
+    told = await read_json(request, hub.settings.limits, Loss)
+    return {"jobs": await run_in_threadpool(losing.lose_all, hub, told.holder)}
 
 
 @router.post("/api/clade/trainer/beats")

@@ -1,7 +1,6 @@
 """Trainers take jobs, tell how far they are, and give them back or end them."""
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,12 +23,11 @@ from app.db.tables import (
 from app.errors import InvalidRequest
 from app.hub import Hub
 from app.tuning.fencing import extend, fenced, is_held, release, revoke
+from app.tuning.losing import lose
 from app.tuning.states import FINAL, Level, fail, move, tell
 
 MAX_ATTEMPTS = 3
 """Trainers that a job may outlive without getting any further."""
-
-HOLDER_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,7 @@ def _take(
     validation = job.validation_file_id and session.get_one(TuningFile, job.validation_file_id)
     lease.fence += 1
     lease.beat = 0
-    lease.holder = f"{holder[:HOLDER_LENGTH]}/{uuid.uuid4().hex[:16]}"
+    lease.holder = holder
     revoke(session, hub, lease)
     secret = new_token()
     token = add_token(
@@ -205,11 +203,7 @@ def _take(
 def _is_fit(hub: Hub, session: Session, job: TuningJob, lease: TuningLease) -> bool:
     """Whether a free job can be taken; one that never can is ended, one that is to wait waits."""
     if lease.holder is not None:  # ran out
-        lease.attempts += 1
-        release(session, hub, lease)
-        if job.status == "running":
-            move(hub, job, "queued")
-        tell(session, hub, job, "The trainer was lost; the job goes on from its last checkpoint")
+        lose(session, hub, job, lease)
     if job.wanted == "pause":
         move(hub, job, "paused")
         tell(session, hub, job, "Fine-tuning job paused")

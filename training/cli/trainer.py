@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from client.errors import ClientError
 from client.local import default_cache_dir
 from client.trainer import TrainerClient
 from training.sched.shape import Layout
+from training.service.holders import Holders
 from training.service.options import Dtype, TrainerOptions
 from training.service.supervisor import Supervisor
 
@@ -69,9 +69,9 @@ def trainer(
         threads=threads,
         idle_s=idle,
     )
-    holder = f"{socket.gethostname()[:24]}:{os.getpid()}"
+    holders = Holders(options.cache, hub)
     try:
-        with TrainerClient(hub, token) as client:
+        with TrainerClient(hub, token) as client, holders.named() as holder:
             if base is None:
                 Supervisor(client, options, token, holder, leaves=kept).run(stopping.wait)
             else:

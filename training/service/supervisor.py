@@ -19,10 +19,13 @@ from training.data.errors import BadData
 from training.data.records import read_examples
 from training.sched.rank import Aging
 from training.service.desk import Desk
+from training.service.holders import Holders
 from training.service.options import TrainerOptions
 
 LOOK_S = 1.0
 """Between two looks for work."""
+LAST_WORD_S = 10.0
+"""What a process asked for before it died has come to the hub by then."""
 GRACE_S = 20.0
 """In which a child that is told to stop saves its jobs."""
 SHORT_LIFE_S = 10.0
@@ -89,6 +92,9 @@ class Supervisor:
         self._token = token
         self._holder = holder
         self._leaves = leaves
+        self._holders = Holders(options.cache, options.hub)
+        self._died: dict[str, float] = {}
+        """Processes of this machine that the hub is told of, since when."""
         self._aging = Aging()
         self._children: dict[Base, _Child] = {}
         self._waits: dict[Base, tuple[float, float]] = {}
@@ -103,6 +109,7 @@ class Supervisor:
                 self._bury()
                 has_looked, is_busy = False, True
                 try:
+                    self._tell_of_the_dead()
                     has_looked = self._look_at_files()
                     is_busy = self._start_children() or has_looked
                 except Unreachable as error:
@@ -114,6 +121,16 @@ class Supervisor:
                     return
         finally:
             self._stop_children()
+
+    def _tell_of_the_dead(self) -> None:
+        """What they held is free at once, rather than when its leases have run out."""
+        now = time.monotonic()
+        for holder in self._holders.dead():
+            if jobs := self._client.gone(holder):
+                log.warning("%s died with %s jobs", holder, jobs)
+            if now - self._died.setdefault(holder, now) >= LAST_WORD_S:
+                self._holders.forget(holder)
+                del self._died[holder]
 
     def _look_at_files(self) -> bool:
         """Validate the files of one job, if one waits for it."""

@@ -113,10 +113,10 @@ class TuningLease(Table):
     fence: Mapped[int] = mapped_column(default=0)
     """Grows with every claim, and with what ends one; all that a trainer writes must carry it."""
     holder: Mapped[str | None] = mapped_column(String(64))
-    """Null while nobody has the job."""
+    """The trainer process; null while nobody has the job."""
     until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
-    """Claims in a row that ended by running out."""
+    """Claims in a row whose holder was lost."""
     beat: Mapped[int] = mapped_column(default=0)
     """Of the last report taken, by the holder's count: one that comes twice counts once."""
     token_id: Mapped[int | None] = mapped_column(BigKey)

@@ -30,7 +30,7 @@ from app.hub import Hub
 from app.ingest.creation import create_repo
 from app.jobs.context import JobContext
 from app.restore.bulk import read_file
-from app.tuning import control, leasing, results
+from app.tuning import control, leasing, losing, results
 from app.tuning.creating import NewJob, create_job
 from app.tuning.leasing import Claim, Report, Said
 from app.tuning.pruning import KEPT, prune_checkpoints
@@ -225,6 +225,28 @@ def test_a_trainer_that_dies_again_and_again_takes_its_job_with_it(tuning: Tunin
     over = tuning.state(poisoned)
     assert over.status == "failed"
     assert json.loads(over.error or "")["code"] == "trainer_lost"
+
+
+def test_what_the_dead_held_is_free_at_once_and_what_others_hold_is_not(tuning: Tuning) -> None:
+    dies, also, lives = (tuning.queued() for _ in range(3))
+    first, second = tuning.claim(most=2, holder="dies")
+    leasing.beat(tuning.hub, report(first, 1, steps=3, is_running=True))
+    [other] = tuning.claim(holder="lives")
+    assert losing.lose_all(tuning.hub, "nobody") == 0
+    assert losing.lose_all(tuning.hub, "dies") == 2
+    for claim in (first, second):
+        with pytest.raises(LeaseLost):
+            tuning.keep(claim, 4)
+    assert tuning.state(dies).status == "queued"
+    assert "The trainer was lost" in tuning.said(dies)[-1]
+    leasing.beat(tuning.hub, report(other, 1, steps=1, is_running=True))
+    assert tuning.state(lives).status == "running"
+    [taken] = tuning.claim(holder="successor")
+    assert (taken.job.name, taken.is_suspect) == (dies.name, True)
+    assert losing.lose_all(tuning.hub, "dies") == 0  # it is said again, and is not theirs any more
+    tuning.keep(taken, 4)
+    assert [each.job.name for each in tuning.claim(holder="dies")] == [also.name]
+    assert losing.lose_all(tuning.hub, "dies") == 1  # asked for in its last moment
 
 
 def test_pausing_waits_for_the_trainer_and_resuming_goes_on(tuning: Tuning) -> None:

@@ -23,6 +23,7 @@ from tests.fixtures.server import Server, embedded_server, production_stack
 from tests.fixtures.training import Workshop
 from tests.fixtures.tuning import messages, openai_client, x_hub
 from tests.training.service.alone import train_alone
+from training.service.holders import Holders
 
 pytestmark = pytest.mark.long
 
@@ -116,14 +117,27 @@ class Owner:
         assert sum("Train" in title for title in commits) == 1
 
 
-@pytest.fixture
-def owner(tmp_path: Path) -> Iterator[Owner]:
-    (tmp_path / "server").mkdir()
+@contextmanager
+def owning(home: Path, **settings: str) -> Iterator[Owner]:
+    (home / "server").mkdir()
     with (
-        embedded_server(tmp_path / "server", **SETTINGS) as server,
+        embedded_server(home / "server", **SETTINGS | settings) as server,
         openai_client(server.url, server.token) as client,
     ):
-        yield Owner(server, Workshop(tmp_path), client)
+        yield Owner(server, Workshop(home), client)
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    with owning(tmp_path) as owner:
+        yield owner
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[Owner]:
+    """Of a hub whose leases last for longer than any test."""
+    with owning(tmp_path, CLADE_TIMERS__TUNING_LEASE_S="36000") as owner:
+        yield owner
 
 
 def test_a_hub_on_its_own_trains_what_it_is_asked_for(owner: Owner) -> None:
@@ -138,15 +152,59 @@ def test_a_job_outlives_its_trainer_and_its_hub(owner: Owner) -> None:
     [trainer] = trainers(owner.server)
     trainer.send_signal(signal.SIGKILL)
     done = owner.wait_beyond(job, done + 10)
-    below = psutil.Process(owner.server.process.pid).children(recursive=True)
+    orphans = below(owner.server)
     owner.server.kill()
-    for orphan in below:  # they notice that nobody holds the other end of their input
+    for orphan in orphans:  # they notice that nobody holds the other end of their input
         orphan.wait(PATIENCE_S)
     owner.server.start()
     owner.check(job)
     told = messages(owner.client, job)
     assert any("trainer was lost" in each for each in told)
     assert sum(each.startswith("Going on from the checkpoint") for each in told) >= 2
+
+
+def below(server: Server) -> list[psutil.Process]:
+    """All that a server has started."""
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(600)
+def test_who_died_is_not_waited_for_until_its_lease_runs_out(patient: Owner) -> None:
+    steps = 200
+    job = patient.job(steps)
+    done = patient.wait_beyond(job, 5)
+    [trainer] = trainers(patient.server)
+    trainer.kill()
+    done = patient.wait_beyond(job, done + 10)
+    for each in below(patient.server):  # whoever could have told of the others is among them
+        each.kill()
+    done = patient.wait_beyond(job, done + 10)
+    orphans = below(patient.server)
+    patient.server.kill()
+    for each in orphans:
+        each.kill()
+        each.wait(PATIENCE_S)
+    patient.server.start()
+    patient.check(job, steps)
+    told = messages(patient.client, job)
+    assert sum("trainer was lost" in each for each in told) == 3
+
+
+@pytest.mark.attacks
+@pytest.mark.timeout(600)
+def test_who_sleeps_is_not_taken_for_dead(patient: Owner) -> None:
+    job = patient.job()
+    patient.wait_beyond(job, 5)
+    [trainer] = trainers(patient.server)
+    trainer.suspend()
+    holders = Holders(patient.server.data / "trainer", patient.server.url)
+    with holders.named() as dead:
+        pass
+    wait_for(lambda: True if dead not in holders.dead() else None)  # all were looked at, and told
+    trainer.resume()
+    patient.check(job)
+    assert not any("lost" in each for each in messages(patient.client, job))
 
 
 @contextmanager
