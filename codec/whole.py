@@ -1,10 +1,9 @@
 """Whole contents in memory: a frame from a buffer, and a buffer or a part of it from a frame."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from codec.frames.coder import FrameEncoder, decode_block, method_of
 from codec.frames.head import FIXED_NBYTES, HAS_TABLES, NEEDS_BASE, FrameHead, FrameInfo, Method
 from codec.lowrank.factors import Factors
 from codec.lowrank.shift import MovedBase
+from codec.spread import spread
 
 _CLOSE = 1.02
 """Codecs predicted within this factor of the best are all tried: the sample does not decide."""
@@ -105,7 +105,7 @@ def decode(
         start, stop = head.raw_range(index)
         decode_block(head, index, view[first:last], read_base(index), target[start:stop])
 
-    _spread(work, range(head.block_count), threads)
+    spread(work, range(head.block_count), threads)
     return target.data
 
 
@@ -133,7 +133,7 @@ def decode_range(
         begin, end = (offset - origin for offset in head.raw_range(index))
         decode_block(head, index, stored[first:last], read_base(index), target[begin:end])
 
-    _spread(work, blocks, threads)
+    spread(work, blocks, threads)
     return target[start - origin : stop - origin].tobytes()
 
 
@@ -210,35 +210,8 @@ def _encode_as(
         part = None if base is None else base[first:last]
         frame.put(index, encoder.encode_block(index, target[start:stop], part))
 
-    _spread(work, range(encoder.block_count), threads)
+    spread(work, range(encoder.block_count), threads)
     return frame.finish(encoder.finish())
-
-
-def _spread(work: Callable[[int], Any], indexes: Iterable[int], threads: int) -> None:
-    """Call ``work`` for every index, on up to ``threads`` threads; the first error is raised."""
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
-    indexes = list(indexes)
-    waiting = iter(indexes)
-
-    def drain() -> None:
-        try:
-            for index in waiting:
-                work(index)
-        except BaseException:
-            for _ in waiting:
-                pass  # what has not begun will not
-            raise
-
-    others = min(threads, len(indexes)) - 1
-    if others < 1:
-        drain()
-        return
-    with ThreadPoolExecutor(others) as pool:
-        futures = [pool.submit(drain) for _ in range(others)]
-        drain()
-    for future in futures:
-        future.result()
 
 
 def _base_reader(head: FrameHead, base: Source | None) -> Callable[[int], Bytes | None]:
