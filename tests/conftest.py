@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.contents",
     "tests.fixtures.hub",
     "tests.fixtures.api",
+    "tests.fixtures.client_calls",
     "tests.fixtures.lanes",
     "tests.fixtures.proposals",
     "tests.fixtures.published",

@@ -1,6 +1,8 @@
 """Clone, fetch and push by the real git and git-lfs."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -293,6 +295,31 @@ def test_lfs_objects_that_were_not_sent_are_named(
     git(clone, "lfs", "push", "--all", "origin")
     git(clone, "push", "--no-verify")
     assert live_hub.api().file_exists(live_repo, "model.safetensors")
+
+
+@pytest.mark.long
+def test_large_files_go_up_in_parts_by_the_agent_of_hf(
+    live_hub: LiveHub, live_repo: str, git: Git, tmp_path: Path
+) -> None:
+    hub = live_hub.hub
+    small = {"lfs_multipart_nbytes": 300_000, "lfs_part_nbytes": 128 << 10}
+    limits = hub.settings.limits.model_copy(update=small)
+    hub.settings = hub.settings.model_copy(update={"limits": limits})
+    programs = Path(sys.executable).parent
+    git.env["PATH"] = f"{programs}:{git.env['PATH']}"
+    clone = git.clone(live_repo, tmp_path / "clone")
+    subprocess.run([programs / "hf", "lfs-enable-largefiles", str(clone)], env=git.env, check=True)
+    big, little = os.urandom(1_000_001), os.urandom(1_000)
+    (clone / "model.safetensors").write_bytes(big)
+    (clone / "little.safetensors").write_bytes(little)
+    git.commit(clone)
+
+    pushed = git(clone, "push", GIT_TRACE="1")
+
+    assert "lfs-multipart-upload" in pushed.stderr
+    assert files_below(git.clone(live_repo, tmp_path / "again")) == files_below(clone)
+    got = live_hub.http().get(f"/{live_repo}/resolve/main/model.safetensors")
+    assert got.content == big
 
 
 def test_big_plain_files_submodules_and_twins_are_refused(

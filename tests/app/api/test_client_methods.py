@@ -10,13 +10,8 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from app.accounts.users import create_user
 from app.api.hf.out_of_scope import LEFT_OUT as REASONS
-from app.clock import SystemClock
-from app.settings import Settings
-from tests.fixtures.api import ALICE_TOKEN, BOB_TOKEN, LiveHub, running_server
-from tests.fixtures.client_calls import EMPTY, ENDPOINTS, LEFT_OUT, REFUSED, SERVED, World, seed
-from tests.fixtures.hub import open_test_hub
+from tests.fixtures.client_calls import EMPTY, ENDPOINTS, LEFT_OUT, REFUSED, SERVED, World
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "compatibility.md"
 
@@ -25,23 +20,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.filterwarnings("ignore::UserWarning"),  # "experimental", "irreversible"
 ]
-
-
-@pytest.fixture(scope="module")
-def world(api_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One for all methods."""
-    path = tmp_path_factory.mktemp("world")
-    hub = open_test_hub(api_settings)
-    hub.clock = SystemClock()
-    create_user(hub, "alice", token=ALICE_TOKEN, orgs=["acme"])
-    create_user(hub, "bob", token=BOB_TOKEN)
-    with pytest.MonkeyPatch.context() as patch, running_server(hub) as url:
-        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(path / "cache"))
-        live = LiveHub(hub, url, path / "cache")
-        yield seed(live, path)
-        for client in live.clients:
-            client.close()
-    hub.close()
 
 
 def test_the_tables_have_every_method():
