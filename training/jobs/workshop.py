@@ -131,10 +131,13 @@ class Workshop:
 
     def whole(self, run: FullRun, track: Track, directory: Path) -> Form:
         """A model that was trained as a whole. Raises NoRoom."""
-        traffic = run.optimizer.traffic
+        traffic, memory = run.optimizer.traffic, run.optimizer.memory
         extra = {
+            "optimizer's bytes on the host, on the device": f"{memory.host_nbytes:,}, "
+            f"{memory.device_nbytes:,} at most",
             "bytes to the host, to the device": f"{traffic.to_host_nbytes:,}, "
             f"{traffic.to_device_nbytes:,} in this process",
+            "waited for the host": f"{traffic.waited_s:.1f} s",
         }
         export_model(track, self.origin, run.model, extra, directory)
 

@@ -45,6 +45,11 @@ class AdamwRows:
         # The kernel counts where the rows are, so that an update on a device waits for nothing.
         self._counted = torch.tensor(float(count), device=self.values.device)
 
+    @property
+    def nbytes(self) -> int:
+        """Of values and moments."""
+        return self.values.nbytes + self.mean.nbytes + self.square.nbytes
+
     def update(self, grads: torch.Tensor, rates: Rates) -> None:
         """One step over all rows, by torch's fused kernel. ``grads [rows, width]``, same dtype."""
         self.update_by([(slice(None), grads.reshape(-1))], rates)

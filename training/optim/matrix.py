@@ -33,6 +33,17 @@ class Matrix:
         self.attended = 0.0
         """Mean over the window's steps of the same for the chosen columns."""
 
+    @property
+    def host_nbytes(self) -> int:
+        """Masters, moments and gradients of the rest, at most until now."""
+        return self.host.nbytes + sum(window.most_nbytes for window in self.windows)
+
+    @property
+    def device_nbytes(self) -> int:
+        """Masters and moments of the chosen, and what comes back of the rest."""
+        share = len(self.rest) / self.width
+        return self.device.nbytes + round(share * self.parameter.nbytes)
+
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that it goes on from, by name; not copies. The host is at rest."""
         owners = {"host": self.host, "device": self.device}

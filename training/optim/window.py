@@ -22,6 +22,8 @@ class Window:
     def __init__(self, dtype: torch.dtype) -> None:
         self.count = 0
         """Gradients that it is the sum of."""
+        self.most_nbytes = 0
+        """The most that it took until now."""
         self._dtype = dtype
         self._sum: torch.Tensor | None = None
         self._kept: list[torch.Tensor] = []
@@ -35,6 +37,9 @@ class Window:
         """
         self._kept.append(grads)
         self.count += 1
+        total = self._spare if self._sum is None else self._sum
+        kept = (*self._kept, *(() if total is None else (total,)))
+        self.most_nbytes = max(self.most_nbytes, sum(each.nbytes for each in kept))
         return grads.dtype == self._dtype or (self.count > 1 and self.count % TOGETHER == 1)
 
     def fold(self) -> None:
@@ -75,11 +80,11 @@ class Window:
         if self._sum is None and self._kept[0].dtype == self._dtype:
             self._sum = self._kept.pop(0)
         parts = self._kept[:TOGETHER]
-        del self._kept[: len(parts)]
         if parts:
             total = room(parts[0].shape) if self._sum is None else self._sum
             add_up(total, parts, is_first=self._sum is None)
             self._sum = total
+            del self._kept[: len(parts)]
 
     def _own_room(self, shape: torch.Size) -> torch.Tensor:
         if self._spare is None or self._spare.shape != shape:

@@ -10,6 +10,7 @@ from training.optim.adamw import AdamwRows, Rates
 from training.optim.host import Host
 from training.optim.link import Link
 from training.optim.matrix import Matrix
+from training.optim.memory import Memory
 from training.optim.options import ZenFlowOptions
 from training.optim.traffic import Traffic
 
@@ -69,6 +70,16 @@ class ZenFlow(Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 self._take(group, parameter)
+
+    @property
+    def memory(self) -> Memory:
+        """That this takes beside parameters and gradients."""
+        matrices = [matrix for _, matrix in self._matrices]
+        return Memory(
+            host_nbytes=sum(matrix.host_nbytes for matrix in matrices),
+            device_nbytes=sum(matrix.device_nbytes for matrix in matrices)
+            + sum(rows.nbytes for _, _, rows in self._wholes),
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]

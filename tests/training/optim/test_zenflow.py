@@ -162,6 +162,29 @@ def test_traffic_is_what_the_paper_counts(dtype: torch.dtype, interval: int):
     )
 
 
+@pytest.mark.parametrize("interval", [4, 9])
+def test_memory_is_what_masters_moments_and_gradients_take(interval: int):
+    weight, bias = (
+        torch.nn.Parameter(torch.randn(8, 40).bfloat16()),
+        torch.nn.Parameter(torch.ones(8)),
+    )
+    optimizer = ZenFlow(
+        [weight, bias],
+        options=ZenFlowOptions(
+            topk_ratio=0.1, update_interval=interval, select_interval=interval, overlap_step=False
+        ),
+    )
+    for _ in range(4 * interval):
+        weight.grad, bias.grad = torch.randn(8, 40).bfloat16(), torch.randn(8)
+        optimizer.step()
+        optimizer._host.rest()
+    optimizer.close()
+    rest, chosen = 36 * 8, 4 * 8
+    gradients = 4 * 2 if interval == 4 else 4 + 5 * 2  # nine: the sum of the first four, the rest
+    assert optimizer.memory.host_nbytes == rest * (12 + 2 * gradients)
+    assert optimizer.memory.device_nbytes == chosen * 12 + rest * 2 + 8 * 12
+
+
 @pytest.mark.parametrize("interrupted", range(13))
 @pytest.mark.parametrize("interval", [4, "auto"])
 def test_a_run_goes_on_from_any_step_bit_for_bit(interrupted: int, interval):
