@@ -1,6 +1,7 @@
 """Who of a machine's trainers lives: each has a name, and a lock that is free when it is dead."""
 
 import fcntl
+import logging
 import os
 import secrets
 import socket
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 class Holders:
@@ -25,13 +28,23 @@ class Holders:
 
     @contextmanager
     def named(self) -> Iterator[str]:
-        """A name for this process, at most 64 characters, until it ends or leaves this."""
+        """A name for this process, at most 64 characters, until it ends or leaves this.
+
+        Where files cannot be locked, nobody is ever judged by it.
+        """
         name = f"{self._host[:24]}:{os.getpid()}:{secrets.token_hex(8)}"
         self._home.mkdir(parents=True, exist_ok=True)
         unlocked = self._home / f".{name}"
         with unlocked.open("x") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            unlocked.rename(self._home / name)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                unlocked.unlink()
+                log.warning(
+                    "no locks in %s (%s): if this dies, its leases run out", self._home, error
+                )
+            else:
+                unlocked.rename(self._home / name)
             yield name
 
     def dead(self) -> Iterator[str]:
@@ -40,7 +53,7 @@ class Holders:
             try:
                 with path.open() as file:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except (BlockingIOError, FileNotFoundError):
+            except OSError:  # locked, most of the time; or another has forgotten it
                 continue
             yield path.name
 

@@ -1,5 +1,6 @@
 """Who is dead and who is not, of real processes."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,20 @@ def test_a_name_is_judged_while_it_is_given(tmp_path: Path) -> None:
         assert first != second
         assert list(holders.dead()) == []
     assert set(holders.dead()) == {first, second}
+
+
+def test_where_nothing_can_be_locked_nobody_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    holders = Holders(tmp_path, HUB)
+    with holders.named() as name:
+        assert name
+    assert list(holders.dead()) == []
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("other", ["hub", "machine"])
