@@ -23,7 +23,7 @@ STORY = """
 import json, sys
 from pathlib import Path
 from huggingface_hub import HfApi, __version__, hf_hub_download, snapshot_download
-from huggingface_hub.utils import RepositoryNotFoundError
+from huggingface_hub.utils import HfHubHTTPError, RepositoryNotFoundError
 
 repo, folder, copy = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 api, stranger = HfApi(), HfApi(token=False)
@@ -55,6 +55,21 @@ for name in (repo + "-private", repo + "-missing"):
 
 api.upload_large_folder(repo_id=repo + "-large", folder_path=str(folder), repo_type="model")
 facts["large"] = sorted(api.list_repo_files(repo + "-large"))
+
+facts["may"] = api.whoami()["auth"]["accessToken"]["role"]
+if hasattr(api, "update_repo_visibility"):
+    facts["may"] = api.get_token_permission()
+    api.update_repo_visibility(repo, private=True)
+else:
+    api.update_repo_settings(repo, private=True)
+facts["hidden"] = api.repo_info(repo).private
+api.create_repo(repo + "-space", repo_type="space", space_sdk="static")
+twin = api.duplicate_space(repo + "-space", repo + "-twin").repo_id
+facts["twin"] = api.list_repo_files(twin, repo_type="space")
+try:
+    api.request_space_storage(twin, "small")
+except HfHubHTTPError as error:
+    facts["no storage"] = [error.response.status_code, str(error)]
 api.delete_repo(repo)
 facts["exists"] = api.repo_exists(repo)
 print(json.dumps(facts))
@@ -146,6 +161,9 @@ def test_old_client_plays_the_whole_story(
 
     assert contents(tmp_path / "copy").items() >= sent.items()
     assert facts.pop("version") == client.version
+    status, says = facts.pop("no storage")
+    assert status == 501
+    assert "spaces are stored here, not run" in says
     assert facts == {
         "me": "clade",
         "lfs": ["model.safetensors"],
@@ -155,6 +173,9 @@ def test_old_client_plays_the_whole_story(
         "fetched": len(sent["model.safetensors"]),
         "strangers": [401, 401],
         "large": sorted([".gitattributes", *sent]),
+        "may": "write",
+        "hidden": True,
+        "twin": [".gitattributes", "README.md"],
         "exists": False,
     }
     assert running.clade("fsck", "--deep").returncode == 0

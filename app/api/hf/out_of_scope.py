@@ -49,6 +49,7 @@ LEFT_OUT = {
     SPACE + "/pause": NOT_RUN,
     SPACE + "/restart": NOT_RUN,
     SPACE + "/dev-mode": NOT_RUN,
+    SPACE + "/storage": NOT_RUN,
     SPACE + "/volumes": NOT_RUN,
     SPACE + "/logs/{rest:path}": NOT_RUN,
     "/oauth/device": "log in with a token: hf auth login --token",
