@@ -13,12 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
-from blake3 import blake3
 from sqlalchemy import Connection, delete, text
 from sqlalchemy.orm import Session
 
 from app.backup.dump import write_dump
-from app.backup.place import MOMENT, Manifest, busy
+from app.backup.place import MOMENT, PREFIX, Manifest, busy, put_checked
 from app.contents.inspecting import confirmed, refuted, windows
 from app.db.inserting import upsert
 from app.db.tables import Hold
@@ -60,18 +59,17 @@ def _make(hub: Hub, place: ObjectStore, progress: Progress) -> Manifest:
                 count, nbytes = _list_objects(connection, file)
                 revision = write_dump(connection, dump)
             damaged = _copy_all(hub, place, owner, listed, nbytes, directory, progress)
-            digest = blake3()
-            digest.update_mmap(dump)
+            dump_nbytes = dump.stat().st_size  # the store may take the file itself
+            dump_blake3 = put_checked(place, f"{PREFIX}{moment}/dump", dump)
             manifest = Manifest(
                 moment=moment,
                 revision=revision,
-                dump_nbytes=dump.stat().st_size,
-                dump_blake3=digest.hexdigest(),
+                dump_nbytes=dump_nbytes,
+                dump_blake3=dump_blake3,
                 objects=count,
                 objects_nbytes=nbytes,
                 damaged=damaged,
             )
-            place.put_file(manifest.dump_key, dump)
             manifest.write(place)
         return manifest
     finally:
@@ -141,7 +139,7 @@ def _copy(hub: Hub, place: ObjectStore, row: Inspected, path: Path) -> bool:
         return False
     if failed:
         return _copy(hub, place, row, path)  # the wire erred once
-    place.put_file(row.key, path)
+    put_checked(place, row.key, path)
     return True
 
 

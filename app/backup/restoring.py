@@ -13,7 +13,14 @@ from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
 from app.backup.dump import Row, load_rows, read_dump
-from app.backup.place import Manifest, fetched_dump, latest_manifest, open_place, parts_of
+from app.backup.place import (
+    Manifest,
+    fetch_agreed,
+    fetched_dump,
+    latest_manifest,
+    open_place,
+    put_checked,
+)
 from app.db import Database, schema
 from app.errors import Conflict
 from app.hub import Hub, open_hub
@@ -68,6 +75,7 @@ def _copy_objects(
 ) -> None:
     """Copy what the store lacks; what the backup lacks shows when the hub is checked."""
     left_out = set(manifest.damaged)
+    scratch = dump.with_name("object")
     done = 0
     for table, row in read_dump(dump):
         if table != "object" or row["state"] != "live" or row["key"] in left_out:
@@ -77,7 +85,8 @@ def _copy_objects(
         if stat is None or stat.nbytes != nbytes:
             if stat is not None:
                 store.delete(key)
-            store.put(key, parts_of(place, key, nbytes))
+            fetch_agreed(place, key, nbytes, scratch)
+            put_checked(store, key, scratch)
         done += nbytes
         progress(done, manifest.objects_nbytes)
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from app.contents.ahead import in_order
-from app.contents.checked import OPINIONS
 from app.errors import ContentNotFound, Damaged, Unavailable
 from app.formats.layout import Layout, parse_layout
 from app.hub import Hub
@@ -25,11 +24,12 @@ from app.restore.reader import FileReader
 from app.store.contract import ObjectMissing
 from app.xet.epoch import bump_cas_epoch
 from app.xet.hashing import DigestTree, format_digest
+from app.xet.runs import read_run
 from app.xet.shard import ShardFile, ShardInvalid, Term
 from app.xet.shelf import XorbShelf, checked_rows, raw_nbytes
 from app.xet.staging import StagedXorb, forget_xorb
 from app.xet.terms import Holder, Span
-from app.xet.xorb import XorbInvalid, check_run
+from app.xet.xorb import XorbInvalid
 
 PIECE_NBYTES = 4 << 20
 """Raw bytes fetched and checked at a time."""
@@ -170,17 +170,12 @@ class Assembly:
 
     def _read_checked(self, piece: Piece) -> bytes:
         """On a thread: the raw bytes of a piece, each chunk checked."""
-        fault: XorbInvalid | None = None
-        for _ in range(OPINIONS):
-            data = self._read(piece)
-            try:
-                check_run(data, piece.xorb.table[piece.start : piece.stop])
-            except XorbInvalid as error:
-                fault = error
-            else:
-                return data
-        forget_xorb(self._hub, piece.xorb.id)
-        raise Damaged("stored chunks are damaged; upload them again") from fault
+        rows = piece.xorb.table[piece.start : piece.stop]
+        try:
+            return read_run(lambda: self._read(piece), rows)
+        except XorbInvalid as error:
+            forget_xorb(self._hub, piece.xorb.id)
+            raise Damaged("stored chunks are damaged; upload them again") from error
 
     def _read_xorb(self, piece: Piece) -> bytes:
         assert piece.xorb.key is not None

@@ -6,11 +6,13 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.contents.checked import fetch
 from app.db.tables import Segment, StoredObject, Xorb, XorbTerm
 from app.errors import Damaged
 from app.hub import Hub
 from app.store.contract import ObjectMissing
-from app.xet.xorb import TABLE, XorbInvalid, check_run
+from app.xet.runs import read_run
+from app.xet.xorb import TABLE, XorbInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,11 @@ class XorbCopy:
         self._terms = terms
 
     def read(self, start: int, stop: int) -> bytes:
-        """Bytes ``[start, stop)`` of the content, every chunk checked.
+        """Bytes ``[start, stop)`` of the content, every chunk checked, again before it is blamed.
 
         Raises Damaged where a chunk is damaged or in no xorb, StoreUnavailable.
         """
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         while start < stop:
             term = next((each for each in self._terms if each.at <= start < each.stop), None)
             if term is None:
@@ -50,19 +52,24 @@ class XorbCopy:
             start = end
         return b"".join(parts)
 
-    def _read(self, term: _Term, start: int, stop: int) -> bytes:
+    def _read(self, term: _Term, start: int, stop: int) -> bytes | memoryview:
         ends = np.cumsum(term.table["nbytes"])
         first, last = (int(np.searchsorted(ends, at, "right")) for at in (start, stop - 1))
         rows = term.table[first : last + 1]
         low = int(rows["offset"][0])
         high = int(rows["offset"][-1]) + int(rows["nbytes"][-1])
         try:
-            run = self._hub.store.read(term.key, low, high)
-            check_run(run, rows)
+            run = read_run(lambda: self._fetch(term.key, low, high), rows)
         except (XorbInvalid, ObjectMissing) as error:
             raise Damaged("a chunk of a xorb is damaged or gone") from error
         skipped = start - (int(ends[first]) - int(rows["nbytes"][0]))
         return run[skipped : skipped + stop - start]
+
+    def _fetch(self, key: str, start: int, stop: int) -> memoryview:
+        data = fetch(self._hub, key, start, stop)
+        if data is None:
+            raise Damaged("a xorb lost its end")
+        return data
 
 
 def load_xorb_copies(session: Session, hub: Hub, content_id: int) -> list[XorbCopy]:

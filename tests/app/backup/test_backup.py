@@ -4,8 +4,10 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -13,15 +15,18 @@ from app.backup.making import make_backup
 from app.backup.place import latest_manifest, open_place
 from app.backup.restoring import restore_backup
 from app.clock import SystemClock
+from app.contents.checked import OPINIONS
 from app.errors import Conflict, Damaged, NotFound
 from app.gc.collect import collect
 from app.gc.fsck import fsck
 from app.hub import Hub
 from app.jobs.runner import drain
 from app.settings import Settings
-from app.store.contract import ObjectStore
+from app.store.contract import ObjectStore, StoreUnavailable
 from app.tasks import HANDLERS
 from tests.fixtures.models import ModelHub, base_weights, tuned
+from tests.fixtures.s3_proxy import Rule, S3Proxy, wrong_byte
+from tests.fixtures.services import S3Server
 
 SHAPES = {"embed.weight": (600, 64), "norm.weight": (64,)}
 
@@ -249,3 +254,69 @@ def test_embedded_hub_moves_to_production(
         moved.push("carol/new", base_weights(3, SHAPES))
         moved.run_jobs()
         moved.check(deep=True)
+
+
+@pytest.fixture
+def far_place(tmp_path: Path, s3_proxy: S3Proxy, s3_server: S3Server) -> Iterator[ObjectStore]:
+    """A bucket behind a wire that can be told to lie."""
+    url = s3_server.url(f"backups-{uuid.uuid4().hex[:12]}")
+    keys = Settings(
+        data=tmp_path,
+        s3_access_key=SecretStr(s3_server.access_key),
+        s3_secret_key=SecretStr(s3_server.secret_key),
+    )
+    store = open_place(url.replace(s3_server.endpoint, s3_proxy.endpoint), keys)
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("part", ["/manifest", "/dump", "/o/"])
+def test_wire_that_lies_once_while_restoring_is_not_believed(
+    models: ModelHub, far_place: ObjectStore, s3_proxy: S3Proxy, restore: Restore, part: str
+) -> None:
+    models.push("alice/a", base_weights(shapes=SHAPES))
+    make_backup(models.hub, far_place)
+    s3_proxy.rules.append(Rule("GET", part, wrong_byte))
+
+    hub = restore(far_place)
+
+    assert s3_proxy.rules == []
+    assert_restored(models, hub)
+
+
+def test_wire_that_always_lies_while_restoring_makes_no_hub(
+    models: ModelHub, far_place: ObjectStore, s3_proxy: S3Proxy, restore: Restore
+) -> None:
+    models.push("alice/a", base_weights(shapes=SHAPES))
+    make_backup(models.hub, far_place)
+    flips = [partial(flipped_at, at) for at in range(OPINIONS)]
+    s3_proxy.rules += [Rule("GET", "/o/", flip) for flip in flips]
+    with pytest.raises(StoreUnavailable):
+        restore(far_place)
+    assert_restored(models, restore(far_place))
+
+
+@pytest.mark.parametrize("part", ["/dump", "/o/"])
+def test_place_that_returns_other_bytes_holds_no_backup(
+    models: ModelHub, far_place: ObjectStore, s3_proxy: S3Proxy, restore: Restore, part: str
+) -> None:
+    models.hub.clock = SystemClock()
+    models.push("alice/a", base_weights(shapes=SHAPES))
+    s3_proxy.rules += [Rule("GET", part, wrong_byte) for _ in range(OPINIONS)]
+    with pytest.raises(StoreUnavailable):
+        make_backup(models.hub, far_place)
+    with pytest.raises(NotFound):
+        latest_manifest(far_place)
+
+    s3_proxy.rules += [Rule("GET", part, wrong_byte) for _ in range(OPINIONS - 1)]
+    make_backup(models.hub, far_place)
+
+    assert s3_proxy.rules == []
+    assert_restored(models, restore(far_place))
+
+
+def flipped_at(at: int, answer: httpx.Response) -> tuple[int, bytes]:
+    """Another lie for each place."""
+    data = bytearray(answer.content)
+    data[at] ^= 1
+    return answer.status_code, bytes(data)
