@@ -1,8 +1,6 @@
 """Appending to history: one transaction that checks, links, moves the branch and owes the jobs."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -19,6 +17,7 @@ from app.catalog.operations import AddFile, AddLfsFile, DeleteFile, DeleteFolder
 from app.catalog.owing import owe_first_jobs, owe_jobs
 from app.catalog.paths import check_path
 from app.catalog.refs import BRANCH, PULL_REQUEST
+from app.catalog.retries import is_retry, made_before, request_digest
 from app.catalog.trees import NewFile, TreeChanges
 from app.db.inserting import insert_if_absent
 from app.db.tables import Commit, Ref, Repo
@@ -33,9 +32,6 @@ from app.errors import (
     StaleParent,
 )
 from app.hub import Hub
-
-RETRY_WINDOW = timedelta(minutes=10)
-"""A request identical to the head's within this time is a retry whose answer was lost."""
 
 MIN_PARENT_LENGTH = 7
 
@@ -55,7 +51,7 @@ def apply_commit(
     """Commit ``operations`` to the branch ``ref`` (full name). Write permission is checked above.
 
     With ``parent``, only if that is still the head (an id or its first seven or more digits). With
-    ``payload_digest`` a request that the head was made by returns the head. Order of checks and
+    ``payload_digest`` a request sent again returns the commit that it made. Order of checks and
     locks: reliability protocol, commit (ref, then files by id). Raises StaleParent,
     RevisionNotFound, MissingUploads, InvalidPath, EntryNotFound, LimitExceeded.
     """
@@ -67,8 +63,7 @@ def apply_commit(
     def work(session: Session) -> Commit:
         branch = lock_branch(session, repo, ref)
         head = session.get_one(Commit, (repo.id, branch.commit_oid))
-        recent = hub.clock.now() - head.created_at <= RETRY_WINDOW
-        if digest is not None and head.request_digest == digest and recent:
+        if is_retry(head, digest, hub.clock.now()):
             return head
         if parent is not None and not head.oid.startswith(parent.lower()):
             raise StaleParent(
@@ -77,6 +72,8 @@ def apply_commit(
         commit = append_commit(
             session, hub, principal, repo, head, operations, title, message, digest
         )
+        if commit.parent_oid != head.oid:
+            return commit
         move_branch(session, hub, branch, commit)
         if ref.startswith(PULL_REQUEST):
             note_commit(session, hub, principal, repo, ref, commit)
@@ -96,10 +93,18 @@ def append_commit(
     message: str,
     digest: bytes | None,
 ) -> Commit:
-    """A commit of ``operations`` on top of ``head``, with its jobs; refs are the caller's job."""
+    """A commit of ``operations`` on top of ``head``, with its jobs; refs are the caller's job.
+
+    Where they change nothing and the same request was committed a while ago, that commit: it is
+    below the head.
+    """
     hold_history(session, repo.id)
     files = claim_files(session, principal, repo, operations)
     tree = _tree_changes(operations, files).apply(session, repo.id, head.tree_oid)
+    if digest is not None and tree == head.tree_oid:
+        made = made_before(session, head, digest, hub.clock.now())
+        if made is not None:
+            return made
     commit = record_commit(session, hub, repo, principal, tree, head, title, message, digest)
     drop_upload_leases(session, files.by_id)
     owe_jobs(session, hub, repo, files.by_id)
@@ -249,8 +254,3 @@ def _existing_path(path: str) -> str:
     if not path:
         raise InvalidPath("a path is empty")
     return path
-
-
-def request_digest(principal: Principal, ref: str, payload_digest: bytes) -> bytes:
-    """What tells a request to change a ref from any other: who asks, the ref and the payload."""
-    return hashlib.sha256(f"{principal.account_id}\0{ref}\0".encode() + payload_digest).digest()

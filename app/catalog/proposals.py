@@ -15,11 +15,9 @@ from app.accounts.permissions import can_propose, can_write
 from app.accounts.tokens import Principal
 from app.catalog.ancestry import Ancestry, is_ancestor
 from app.catalog.commits import (
-    RETRY_WINDOW,
     append_commit,
     check_request,
     lock_branch,
-    request_digest,
 )
 from app.catalog.cuts import hold_history, owe_pruning
 from app.catalog.discussions import (
@@ -37,6 +35,7 @@ from app.catalog.discussions import (
 from app.catalog.mirrored import check_not_mirrored
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH, PULL_REQUEST, find_commit
+from app.catalog.retries import WINDOW, request_digest
 from app.db.tables import Commit, Discussion, Ref, Repo
 from app.errors import Conflict, Forbidden, RevisionNotFound, StaleParent
 from app.hub import Hub
@@ -172,7 +171,7 @@ def _made_before(
             Ref.repo_id == repo.id,
             Ref.name.startswith(PULL_REQUEST),
             Commit.request_digest == digest,
-            Commit.created_at >= hub.clock.now() - RETRY_WINDOW,
+            Commit.created_at >= hub.clock.now() - WINDOW,
         )
     )
     for name, commit in rows:

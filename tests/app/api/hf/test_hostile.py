@@ -260,3 +260,30 @@ def test_of_racing_commits_with_one_parent_one_wins(live_hub: LiveHub, client: h
     for thread in threads:
         thread.join()
     assert sorted(statuses) == [200] + [412] * 15
+
+
+def test_a_commit_retried_after_others_committed_is_made_once(
+    live_hub: LiveHub, client: httpx.Client
+):
+    body = ndjson(HEADER, inline("a", b"mine"))
+    first = client.post(COMMIT, content=body).json()
+    client.post(COMMIT, content=ndjson(HEADER, inline("b"))).raise_for_status()
+    newest = head(live_hub)
+
+    assert client.post(COMMIT, content=body).json() == first
+
+    assert head(live_hub) == newest
+    assert len(live_hub.api().list_repo_commits(REPO)) == 3
+
+
+def test_a_commit_whose_effect_was_taken_back_is_made_again(
+    live_hub: LiveHub, client: httpx.Client
+):
+    body = ndjson(HEADER, inline("a", b"mine"))
+    first = client.post(COMMIT, content=body).json()
+    client.post(COMMIT, content=ndjson(HEADER, inline("a", b"theirs"))).raise_for_status()
+
+    assert client.post(COMMIT, content=body).json() != first
+
+    assert client.get(f"/{REPO}/resolve/main/a").content == b"mine"
+    assert len(live_hub.api().list_repo_commits(REPO)) == 4
