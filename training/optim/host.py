@@ -29,8 +29,8 @@ class _Shift:
 
     work: Work
     window: int
-    before: Sequence[Future[None]]
-    """The window's before: its values are cast before they are changed again."""
+    before: "_Shift | None"
+    """The one that is done first, and whose values are cast before they are changed again."""
     sent: list[Future[None]] = field(default_factory=list)
     arrived: list[tuple[Matrix, torch.Tensor]] = field(default_factory=list)
     """What is on the device, and the device has not seen."""
@@ -82,14 +82,13 @@ class Host:
 
         The one before need not be finished.
         """
-        before = self._shifts[-1].sent if self._shifts else ()
-        shift = _Shift(work, window, before)
+        shift = _Shift(work, window, self._shifts[-1] if self._shifts else None)
         self._shifts.append(shift)
-        self._down.submit(self._thread.submit, self._update, shift)
+        self._down.submit(self._begin, shift)
 
     def send(self, matrices: Sequence[Matrix]) -> None:
         """Have matrices sent to the device as the host has them."""
-        shift = _Shift((), 0, ())
+        shift = _Shift((), 0, None)
         self._shifts.append(shift)
         shift.sent += [self._up.submit(self._send, each, shift) for each in matrices]
         shift.done.set_result(None)
@@ -120,7 +119,8 @@ class Host:
             shift.done.result()
             for upload in shift.sent:
                 upload.result()
-        return shift.arrived
+        arrived, shift.arrived = shift.arrived, []  # the next one may look at the shift yet
+        return arrived
 
     def rest(self) -> None:
         """Wait until nothing is left to do. Raises what failed."""
@@ -147,15 +147,22 @@ class Host:
         is_time = matrix.windows[window].add(arrived)
         return self._thread.submit(matrix.windows[window].fold) if is_time else None
 
+    def _begin(self, shift: _Shift) -> None:
+        if shift.before is None:
+            self._thread.submit(self._update, shift)
+        else:
+            shift.before.done.add_done_callback(lambda _: self._thread.submit(self._update, shift))
+
     def _update(self, shift: _Shift) -> None:
         """The next matrix of a window; the one after it queues up behind what has come."""
         number = len(shift.sent)
         try:
             if number == len(shift.work):
-                shift.before = ()
+                shift.before = None
                 shift.done.set_result(None)
                 return
-            wait(shift.before[number : number + 1])
+            if shift.before is not None:
+                wait(shift.before.sent[number : number + 1])
             matrix, rates = shift.work[number]
             matrix.update_host(shift.window, rates, self._room)
             shift.sent.append(self._up.submit(self._send, matrix, shift))
