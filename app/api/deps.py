@@ -21,7 +21,7 @@ from app.api.mirroring import keep_mirrored
 from app.api.routing import RepoType, repo_path_prefix
 from app.catalog.mirrored import check_not_mirrored
 from app.catalog.proposals import check_push
-from app.catalog.refs import PULL_REQUEST
+from app.catalog.refs import PULL_REQUEST, revision_or_default
 from app.catalog.repos import check_open, find_readable_repo, repo_id
 from app.db.tables import Commit, Repo
 from app.errors import Forbidden, InvalidRequest, RepoNotFound, Unauthorized
@@ -108,6 +108,14 @@ async def require_admin(caller: SignedIn) -> Principal:
 
 
 Admin = Annotated[Principal, Depends(require_admin)]
+
+
+async def named_revision(hub: HubDep, revision: str) -> str:
+    """The revision that a URL names."""
+    return revision_or_default(hub, revision)
+
+
+Revision = Annotated[str, Depends(named_revision)]
 
 
 def check_trainer(request: Request) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.api.deps import Caller, HubDep, RepoNameDep
+from app.api.deps import Caller, HubDep, RepoNameDep, Revision
 from app.catalog.listing import find_entry
 from app.catalog.refs import resolve_revision
 from app.catalog.repos import repo_id
@@ -56,7 +56,7 @@ def explain(
     "/api/clade/{repo_type:repotype}/{namespace}/{name}/explain/{revision:quoted}/{path:quotedpath}"
 )
 def explain_file(
-    hub: HubDep, caller: Caller, name: RepoNameDep, revision: str, path: str
+    hub: HubDep, caller: Caller, name: RepoNameDep, revision: Revision, path: str
 ) -> dict[str, Any]:
     """Tensor by tensor: what it is stored against, who holds it, whose deltas need it.
 

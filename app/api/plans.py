@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from app.accounts.tokens import Principal
 from app.api.dates import wire_date
-from app.api.deps import Caller, HubDep, RepoNameDep, base_url
+from app.api.deps import Caller, HubDep, RepoNameDep, Revision, base_url
 from app.api.hf.resolve import find_file
 from app.api.ranges import requested_range
 from app.api.request_bodies import sends
@@ -39,7 +39,7 @@ OBJECTS = "/api/clade/objects"
     "/api/clade/{repo_type:repotype}/{namespace}/{name}/plan/{revision:quoted}/{path:quotedpath}"
 )
 def restore_plan(
-    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str, path: str
+    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: Revision, path: str
 ) -> dict[str, Any]:
     """The restore plan of a file."""
     with hub.db.read() as session:

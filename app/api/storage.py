@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.api.dates import wire_date
-from app.api.deps import Caller, HubDep, RepoNameDep
+from app.api.deps import Caller, HubDep, RepoNameDep, Revision
 from app.catalog.listing import Entry, list_files
 from app.catalog.mirrored import find_mirrored
 from app.catalog.refs import resolve_revision
@@ -20,7 +20,7 @@ router = APIRouter(tags=["storage"])
 
 
 @router.get("/api/clade/{repo_type:repotype}/{namespace}/{name}/storage/{revision:quoted}")
-def storage(hub: HubDep, caller: Caller, name: RepoNameDep, revision: str) -> dict[str, Any]:
+def storage(hub: HubDep, caller: Caller, name: RepoNameDep, revision: Revision) -> dict[str, Any]:
     """Files and tensors of a revision with their encodings and sizes."""
     with hub.db.read() as session:
         repo = name.find_open(session, caller)

@@ -13,6 +13,7 @@ from app.db.tables import Commit, Ref, Repo
 from app.errors import Conflict, Forbidden, InvalidRequest, RevisionNotFound
 from app.hub import Hub
 
+HEAD = "HEAD"
 PULL_REQUEST = "refs/pr/"
 OID_LENGTH = 40
 MIN_PREFIX_LENGTH = 7
@@ -29,6 +30,11 @@ _NAMED = (
 _BY_OID = select(Commit).where(
     Commit.repo_id == bindparam("repo_id"), Commit.oid == bindparam("oid")
 )
+
+
+def revision_or_default(hub: Hub, revision: str | None) -> str:
+    """What is asked for: the default branch, if it is nothing or, as git calls it, HEAD."""
+    return hub.settings.default_branch if revision in {None, "", HEAD} else str(revision)
 
 
 def resolve_revision(session: Session, repo: Repo, revision: str) -> Commit:
@@ -95,7 +101,7 @@ def delete_tag(hub: Hub, repo: Repo, name: str) -> None:
 
 def _create(hub: Hub, repo: Repo, name: str, revision: str | None) -> None:
     def work(session: Session) -> None:
-        commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
+        commit = resolve_revision(session, repo, revision_or_default(hub, revision))
         check_ref_name(name)
         if clashing := RefNames(session, repo.id).clashing(name):
             raise Conflict(f"Reference {name} cannot be made beside {clashing}")

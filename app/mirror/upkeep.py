@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.tokens import Principal
 from app.catalog.naming import RepoType, repo_key
-from app.catalog.refs import resolve_revision
+from app.catalog.refs import resolve_revision, revision_or_default
 from app.db.tables import Account, AwaitedFile, MirroredRepo, Repo
 from app.errors import InvalidRequest, RepoNotFound
 from app.hub import Hub
@@ -87,7 +87,7 @@ def fetch_ahead(hub: Hub, address: RepoAddress, revision: str | None) -> int:
 
     def work(session: Session) -> int:
         repo = session.scalars(select(Repo).where(Repo.key == key)).one()
-        commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
+        commit = resolve_revision(session, repo, revision_or_default(hub, revision))
         return owe_head(session, hub, repo, commit.oid)
 
     return hub.db.run(work)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
-from app.api.deps import Caller, HubDep, RepoNameDep
+from app.api.deps import Caller, HubDep, RepoNameDep, Revision
 from app.api.small_files import SmallFilesDep
 from app.catalog.changes import changed_files
 from app.catalog.diffs import MOST_FILES, patch_text
@@ -26,7 +26,7 @@ def commit_page(
     caller: Caller,
     small_files: SmallFilesDep,
     name: RepoNameDep,
-    revision: str,
+    revision: Revision,
 ) -> HTMLResponse:
     """A commit, compared with its first parent."""
     with hub.db.read() as session:

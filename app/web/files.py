@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
-from app.api.deps import Caller, HubDep, RepoNameDep
+from app.api.deps import Caller, HubDep, RepoNameDep, Revision
 from app.api.hf.resolve import find_file
 from app.api.small_files import SmallFilesDep
 from app.catalog.scanning import load_scans
@@ -21,7 +21,7 @@ def file_page(
     caller: Caller,
     small_files: SmallFilesDep,
     name: RepoNameDep,
-    revision: str,
+    revision: Revision,
     path: str,
 ) -> HTMLResponse:
     """A file at a revision."""

@@ -7,7 +7,7 @@ import app.api.routing as _convertors  # noqa: F401  registers the path converto
 from app.api.deps import Caller, HubDep, RepoNameDep
 from app.api.small_files import SmallFilesDep
 from app.catalog.listing import find_entry
-from app.catalog.refs import resolve_revision
+from app.catalog.refs import resolve_revision, revision_or_default
 from app.catalog.search import RepoQuery, list_repos
 from app.catalog.tags import README
 from app.web.directories import read_directory
@@ -45,7 +45,7 @@ def repo_page(
     after: str | None = None,
 ) -> HTMLResponse:
     """A directory of a repo at a revision; at the root, the card as well."""
-    asked, directory = revision or hub.settings.default_branch, path.strip("/")
+    asked, directory = revision_or_default(hub, revision), path.strip("/")
     with hub.db.read() as session:
         head = read_head(session, caller, name)
         commit = resolve_revision(session, head.repo, asked)

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from app.accounts.permissions import can_write
 from app.accounts.tokens import Principal
 from app.api.body import with_body
-from app.api.deps import HubDep, RepoName, RepoNameDep, SignedIn, commit_url, repo_url
+from app.api.deps import HubDep, RepoName, RepoNameDep, Revision, SignedIn, commit_url, repo_url
 from app.api.hf.commit_body import CommitBody
 from app.api.pace import Pace
 from app.api.request_bodies import takes_bytes
@@ -35,7 +35,7 @@ async def commit(
     hub: HubDep,
     caller: SignedIn,
     name: RepoNameDep,
-    revision: str,
+    revision: Revision,
     create_pr: bool = False,
 ) -> dict[str, Any]:
     """Commit to a branch or pull request, or open a pull request with the commit."""

@@ -11,7 +11,7 @@ from app.api.hf.repo_facts import load_facts
 from app.api.hf.repo_view import RepoView
 from app.api.small_files import SmallFilesDep
 from app.catalog.listing import list_files
-from app.catalog.refs import resolve_revision
+from app.catalog.refs import resolve_revision, revision_or_default
 from app.catalog.repos import ListedRepo
 from app.catalog.scanning import load_scans
 from app.db.tables import Account, Commit, Repo
@@ -38,7 +38,7 @@ def repo_info(
     fields = check_expand(name.repo_type, expand) or SHOWN[name.repo_type]
     with hub.db.read() as session:
         repo = name.find(session, caller)
-        commit = resolve_revision(session, repo, revision or hub.settings.default_branch)
+        commit = resolve_revision(session, repo, revision_or_default(hub, revision))
         namespace = session.get_one(Account, repo.namespace_id).name
         facts = load_facts(session, caller, ListedRepo(repo, namespace), commit, fields)
         security = _security(session, repo, commit) if security_status else {}

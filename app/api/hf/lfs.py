@@ -91,7 +91,8 @@ class BatchQuestion(BaseModel):
     operation: Literal["upload", "download"]
     objects: list[ObjectQuestion]
     transfers: list[str] = ["basic"]
-    hash_algo: Literal["sha256"] = "sha256"
+    hash_algo: Literal["sha256", "sha_256"] = "sha256"
+    """The second is how huggingface.js and the Hub write it."""
     ref: RefName | None = None
 
 

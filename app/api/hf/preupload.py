@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from app.api.deps import HubDep, RepoNameDep, SignedIn
+from app.api.deps import HubDep, RepoNameDep, Revision, SignedIn
 from app.api.json_body import read_json
 from app.api.request_bodies import takes
 from app.api.small_files import SmallFilesDep
@@ -45,7 +45,7 @@ async def preupload(
     caller: SignedIn,
     small_files: SmallFilesDep,
     name: RepoNameDep,
-    revision: str,
+    revision: Revision,
     create_pr: bool = False,
 ) -> dict[str, Any]:
     """Mode, ignored or not, and the id of the present content, per file."""

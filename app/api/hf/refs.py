@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.accounts.tokens import Principal
 from app.api.dates import wire_date
-from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, SignedIn
+from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, Revision, SignedIn
 from app.api.json_body import read_json
 from app.api.pages import cursor_position, set_next_page
 from app.api.request_bodies import takes
@@ -65,7 +65,7 @@ def list_commits(
     hub: HubDep,
     caller: Caller,
     name: RepoNameDep,
-    revision: str,
+    revision: Revision,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = COMMITS_PER_PAGE,
     expand: Annotated[list[str], Query(alias="expand[]")] = [],  # noqa: B006  FastAPI copies it
@@ -113,7 +113,7 @@ def delete_branch(hub: HubDep, caller: SignedIn, name: RepoNameDep, branch: str)
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/tag/{revision:quoted}")
 @takes(NewTag)
 async def create_tag(
-    request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep, revision: str
+    request: Request, hub: HubDep, caller: SignedIn, name: RepoNameDep, revision: Revision
 ) -> dict[str, Any]:
     """Tag a revision."""
     body = await read_json(request, hub.settings.limits, NewTag)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.accounts.tokens import Principal
-from app.api.deps import AskerDep, RepoName, RepoNameDep, base_url
+from app.api.deps import AskerDep, RepoName, RepoNameDep, Revision, base_url
 from app.api.hf.media_types import media_type_of
 from app.api.ranges import is_unchanged, requested_range
 from app.api.request_bodies import sends
@@ -66,7 +66,7 @@ class Found:
 )
 @router.head(ADDRESS + "/resolve/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
 def resolve(
-    request: Request, asker: AskerDep, name: RepoNameDep, revision: str, path: str
+    request: Request, asker: AskerDep, name: RepoNameDep, revision: Revision, path: str
 ) -> Response:
     """The bytes of a file."""
     with asker.hub.db.look() as session:
@@ -87,7 +87,9 @@ def resolve(
     response_class=Response,
 )
 @router.head(ADDRESS + "/raw/{revision:quoted}/{path:quotedpath}", include_in_schema=False)
-def raw(request: Request, asker: AskerDep, name: RepoNameDep, revision: str, path: str) -> Response:
+def raw(
+    request: Request, asker: AskerDep, name: RepoNameDep, revision: Revision, path: str
+) -> Response:
     """A file as git stores it: the pointer in place of an LFS file."""
     with asker.hub.db.look() as session:
         found = find_file(session, asker.principal(session), name, revision, path)

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.accounts.tokens import Principal
 from app.api.dates import wire_date
-from app.api.deps import Caller, HubDep, RepoName, RepoNameDep
+from app.api.deps import Caller, HubDep, RepoName, RepoNameDep, Revision
 from app.api.json_body import read_form_or_json
 from app.api.pages import place_in_text, set_next_page
 from app.api.request_bodies import FORM, JSON, takes
@@ -45,7 +45,7 @@ def tree(
     hub: HubDep,
     caller: Caller,
     name: RepoNameDep,
-    revision: str,
+    revision: Revision,
     path: str = "",
     recursive: bool = False,
     expand: bool = False,
@@ -76,7 +76,7 @@ def tree(
 @router.post("/api/{repo_type:repotype}/{namespace}/{name}/paths-info/{revision:quoted}")
 @takes(WantedPaths, JSON, FORM)
 async def paths_info(
-    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: str
+    request: Request, hub: HubDep, caller: Caller, name: RepoNameDep, revision: Revision
 ) -> list[dict[str, Any]]:
     """Entries at the given paths; what does not exist is left out."""
     limits = hub.settings.limits

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
 from app.accounts.permissions import can_write
 from app.api.body import check_declared_limit, run_on_upload_thread, with_body
-from app.api.deps import HubDep, RepoNameDep, SignedIn, base_url, get_hub
+from app.api.deps import HubDep, RepoNameDep, Revision, SignedIn, base_url, get_hub
 from app.api.hf.shard_events import ShardEvents
 from app.api.json_body import read_json
 from app.api.pace import Pace
@@ -62,7 +62,7 @@ def xet_write_token(
     hub: HubDep,
     caller: SignedIn,
     repo_name: RepoNameDep,
-    revision: str,
+    revision: Revision,
     create_pr: bool = False,
 ) -> Response:
     """A token to upload files of one repository with, and where to.

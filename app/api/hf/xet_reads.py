@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
 import app.api.routing as _convertors  # noqa: F401  registers the path convertors
-from app.api.deps import Caller, HubDep, RepoNameDep, base_url
+from app.api.deps import Caller, HubDep, RepoNameDep, Revision, base_url
 from app.api.hf.xet import XET_LOGIN, token_response
 from app.api.ranges import requested_range
 from app.api.request_bodies import sends
@@ -35,7 +35,7 @@ CAS = "/cas/files"
 
 @router.get("/api/{repo_type:repotype}/{namespace}/{name}/xet-read-token/{revision:quoted}")
 def xet_read_token(
-    request: Request, hub: HubDep, caller: Caller, repo_name: RepoNameDep, revision: str
+    request: Request, hub: HubDep, caller: Caller, repo_name: RepoNameDep, revision: Revision
 ) -> Response:
     """A token to read files of one repository with, and where from."""
     del revision  # the files of a repository are readable or not, whatever revision names them

@@ -75,6 +75,19 @@ def test_wrong_values_are_refused_and_change_nothing(seeded: SeededHub, ask: Ask
     assert rows(seeded) == before
 
 
+READS = [
+    ask
+    for ask in ASKS
+    if "revision" in ask.parameters
+    and (ask.method in {"GET", "HEAD"} or "/paths-info/" in ask.path)
+]
+
+
+@pytest.mark.parametrize("ask", READS, ids=[ask.route for ask in READS])
+def test_head_is_the_default_branch(seeded: SeededHub, ask: Ask):
+    assert seeded.send(ask, revision="HEAD").status_code == seeded.send(ask).status_code < 400
+
+
 @by_route
 def test_a_private_repo_looks_like_none(seeded: SeededHub, ask: Ask):
     if not ask.names_repo or "locks" in ask.path:

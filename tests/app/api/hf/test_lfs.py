@@ -118,6 +118,14 @@ def test_dataset_has_a_batch_endpoint_of_its_own(lanes, repo):
     assert answer.status_code == 404
 
 
+@pytest.mark.parametrize(("name", "status"), [("sha256", 200), ("sha_256", 200), ("md5", 400)])
+def test_digests_are_sha256_by_either_name(lanes, repo, name, status):
+    body = question(b"x") | {"hash_algo": name}
+    with lanes.http(lanes.alice) as client:
+        answer = client.post(f"/{repo}.git/info/lfs/objects/batch", json=body, headers=LFS)
+    assert answer.status_code == status
+
+
 def test_private_file_and_unknown_file_get_the_same_answer(lanes, repo):
     secret, unknown = some_bytes(5_000, seed=1), some_bytes(5_000, seed=2)
     with lanes.http() as client:
