@@ -19,7 +19,7 @@ from training.optim.traffic import Traffic
 Work = Sequence[tuple[Matrix, Rates]]
 """Matrices to update, and how."""
 
-ROOM = 1 << 19
+ROOM = 1 << 20
 """Numbers that are added up before they are used: they fit into a cache, and cost few calls."""
 
 
