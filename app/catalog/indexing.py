@@ -142,6 +142,8 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard) -> None:
     )
     if ref is None or ref.commit_oid != card.commit_oid:
         return
+    # Before its tags, as those who change who sees it do: they take along what is written here.
+    shown = session.get_one(Repo, repo.id, with_for_update={"read": True})
     facts: dict[str, Any] = asdict(card.facts) | {"parameters": card.parameters}
     row = {
         "commit_oid": card.commit_oid,
@@ -153,12 +155,12 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard) -> None:
     session.execute(insertion.on_conflict_do_update(index_elements=[RepoCard.repo_id], set_=row))
     session.execute(delete(RepoTag).where(RepoTag.repo_id == repo.id))
     repo_type: RepoType = repo.type  # pyright: ignore[reportAssignmentType]
-    tags = [{"tag": tag, "kind": kind_of(repo_type, tag, card.facts)} for tag in card.facts.tags]
-    # Locked: whoever changes who sees the repo takes along what is written here.
-    shown = session.get(Repo, repo.id, with_for_update={"read": True})
-    if tags and shown is not None:
-        place = {"type": repo.type, "repo_id": repo.id, "seen_by": seen_by(shown)}
-        session.execute(insert(RepoTag), [tag | place for tag in tags])
+    place = {"type": repo_type, "repo_id": repo.id, "seen_by": seen_by(shown)}
+    tags = [
+        place | {"tag": tag, "kind": kind_of(repo_type, tag, card.facts)} for tag in card.facts.tags
+    ]
+    if tags:
+        session.execute(insert(RepoTag), tags)
 
 
 def _card(row: RepoCard) -> IndexedCard:

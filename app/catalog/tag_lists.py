@@ -4,7 +4,7 @@ Every tag of a repo is filed under who sees the repo. So each distinct tag is on
 index, whoever asks and however many repos have it; private repos of others cost nothing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
@@ -67,15 +67,14 @@ def show_tags(session: Session, repo: Repo) -> None:
 
 
 def list_tags(
-    session: Session, principal: Principal | None, repo_type: RepoType, kinds: Iterable[str]
+    session: Session, principal: Principal | None, repo_type: RepoType
 ) -> dict[str, list[str]]:
     """Kind -> tags, each once and in order, of what is public or of the principal's own namespaces.
 
-    At most :data:`MOST` a kind. What some repo calls by a kind of its own is no other tag.
+    At most :data:`MOST` a kind. What is of a kind to some repo is not "other" as well.
     """
-    found = {kind: _of_kind(session, principal, repo_type, kind) for kind in kinds}
-    if "other" in found:
-        found["other"] -= set().union(*(tags for kind, tags in found.items() if kind != "other"))
+    found = {kind: _of_kind(session, principal, repo_type, kind) for kind in KINDS[repo_type]}
+    found["other"] -= set().union(*(tags for kind, tags in found.items() if kind != "other"))
     return {kind: sorted(tags)[:MOST] for kind, tags in found.items()}
 
 

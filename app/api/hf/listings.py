@@ -118,14 +118,14 @@ def list_tags_in_use(
     kind: Annotated[str, Query(alias="type")] = "",
 ) -> dict[str, list[dict[str, str]]]:
     """The tags of what is public and of the caller's own namespaces, by what they are about."""
-    kinds = KINDS[repo_type]
-    if kind and kind not in kinds:
-        raise InvalidRequest(f"type: one of {', '.join(kinds)}")
+    if kind and kind not in KINDS[repo_type]:
+        raise InvalidRequest(f"type: one of {', '.join(KINDS[repo_type])}")
     with hub.db.read() as session:
-        found = list_tags(session, caller, repo_type, [kind] if kind else kinds)
+        found = list_tags(session, caller, repo_type)
     return {
         about: [{"type": about, "label": tag.removeprefix(f"{about}:"), "id": tag} for tag in tags]
         for about, tags in found.items()
+        if kind in {"", about}
     }
 
 
