@@ -61,7 +61,9 @@ class Comparison:
     def __init__(self, gpu: str, workload: str, runs: Runs, arguments: argparse.Namespace) -> None:
         process = "trace" if workload.startswith("trace") else "poisson"
         count = None if process == "trace" else arguments.requests
-        self.setting = Setting(gpu=gpu, model="llama-3-8b", process=process, count=count)
+        self.setting = Setting(
+            gpu=gpu, model="llama-3-8b", process=process, count=count, kv_tokens=arguments.kv_tokens
+        )
         self.name = f"{gpu} {workload}"
         self.title = f"SIMULATED {gpu} × llama-3-8b: {WORKLOADS[workload]}"
         self.told = Requests(workload, tuple(arguments.minutes))
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--loads", nargs="+", type=float, default=list(LOADS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=500, help="of each Poisson run")
+    parser.add_argument("--kv-tokens", type=int, help="of the KV pool; default: what the GPU holds")
     parser.add_argument("--minutes", nargs=2, type=float, default=TOLD_MINUTES, help="of the trace")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--ablation", action="store_true", help="what each part is worth, too")

@@ -97,7 +97,17 @@ class PlusCountsNoPlaces(ScorpioPlus):
     name = "plus, places not counted"
 
     def bounds(self, step: Step) -> list[Bound]:
-        return super().bounds(step)[:1]
+        prompts, _, blocks = super().bounds(step)
+        return [prompts, blocks]
+
+
+class PlusCountsNoBlocks(ScorpioPlus):
+    """TTFT estimates of an engine that always has KV blocks."""
+
+    name = "plus, KV blocks not counted"
+
+    def bounds(self, step: Step) -> list[Bound]:
+        return super().bounds(step)[:2]
 
 
 class PlusAdmitsAll(ScorpioPlus):
@@ -127,6 +137,7 @@ VARIANTS = (
     PlusIdleEstimate,
     PlusDropsTheLate,
     PlusCountsNoPlaces,
+    PlusCountsNoBlocks,
     PlusAdmitsAll,
     PlusCautious,
 )

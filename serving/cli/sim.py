@@ -60,6 +60,9 @@ def slo(
     ] = "noisy",
     max_batched_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a step.")] = 2048,
     max_seqs: Annotated[int, typer.Option(min=1, help="Requests running at once.")] = 256,
+    kv_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of the KV pool; default: what the GPU holds.")
+    ] = None,
     prefix_cache: Annotated[
         bool,
         typer.Option(help="Prompts that begin alike by a trace's hash_ids share KV blocks."),
@@ -85,6 +88,7 @@ def slo(
         setting = Setting(
             gpu=gpu, model=model, process=process, predictor=predictor, count=requests,
             max_num_batched_tokens=max_batched_tokens, max_num_seqs=max_seqs, refit=refit,
+            kv_tokens=kv_tokens,
             prefix_cache=prefix_cache and process == "trace" and any(b.prefix for b in bodies),
         )  # fmt: skip
         unit_rate = capacity(setting, bodies)

@@ -8,12 +8,17 @@ from numpy.typing import NDArray
 
 from serving.sched.latency import LatencyModel, Vector
 from serving.sched.ordered import Key, Ordered
-from serving.sched.request import RequestView, num_pending_tokens, num_tokens
+from serving.sched.request import (
+    RequestView,
+    num_pending_tokens,
+    num_tokens,
+    num_tokens_at_end,
+)
 
 BEST_EFFORT_TPOT_S = 1.0
 """What a request without a TPOT objective counts as: one token a second keeps it alive."""
 
-_DUE, _PENDING, _PREFILL, _LENGTH, _PREDICTED, _TPOT, _HAS_TOKENS = range(7)
+_DUE, _PENDING, _PREFILL, _LENGTH, _PREDICTED, _AT_END, _TPOT, _HAS_TOKENS = range(8)
 
 
 def tpot_of(request: RequestView) -> float:
@@ -32,7 +37,7 @@ class Line(Ordered):
     def __init__(self, key: Callable[[RequestView], Key], latency: LatencyModel) -> None:
         super().__init__(key)
         self._latency = latency
-        self._columns = np.empty((7, 64))
+        self._columns = np.empty((8, 64))
         self._next = 0
 
     def add(self, request: RequestView) -> int:
@@ -50,6 +55,7 @@ class Line(Ordered):
             self._latency.prefill_s(pending),
             num_tokens(request),
             request.predicted_tokens,
+            num_tokens_at_end(request),
             tpot_of(request),
             request.num_generated_tokens > 0,
         )
@@ -99,6 +105,11 @@ class Line(Ordered):
     def predicted_tokens(self) -> Vector:
         """Predicted outputs."""
         return self._columns[_PREDICTED, : len(self)]
+
+    @property
+    def tokens_at_end(self) -> Vector:
+        """Tokens that they are expected to end with."""
+        return self._columns[_AT_END, : len(self)]
 
     @property
     def tpot_s(self) -> Vector:

@@ -97,6 +97,11 @@ def num_tokens(request: RequestView) -> int:
     return request.num_prompt_tokens + request.num_generated_tokens
 
 
+def num_tokens_at_end(request: RequestView) -> int:
+    """Tokens that it is expected to end with, or those it has already."""
+    return request.num_prompt_tokens + max(request.predicted_tokens, request.num_generated_tokens)
+
+
 def num_pending_tokens(request: RequestView) -> int:
     """Tokens to compute before it is given another one, at least 1."""
     return request.num_prompt_tokens + request.num_generated_tokens - request.num_computed_tokens

@@ -8,11 +8,11 @@ from serving.sched.engine import Limits
 from serving.sched.latency import LatencyModel
 from serving.sched.ordered import Key
 from serving.sched.pace import MARGIN, NOBODY, next_round
-from serving.sched.request import RequestView
+from serving.sched.request import RequestView, num_tokens_at_end
 from serving.sched.scorpio import TpotGuarded
 from serving.sched.step import Step
 from serving.sched.tpot_guard import Mix, TpotGuard
-from serving.sched.triage import Bound, Places, PrefillSpeed, fewest_late
+from serving.sched.triage import Bound, PrefillSpeed, Supply, fewest_late
 from serving.sched.ttft_guard import deadline_s
 from serving.sched.turnover import Turnover
 
@@ -23,9 +23,10 @@ class ScorpioPlus(TpotGuarded):
     1. Prompts run beside decodes, in chunks as large as the tightest time in hand allows
        (:mod:`serving.sched.pace`), where SCORPIO lets prompts interrupt decodes unaccounted.
     2. Who skips a step is decided by that time too, and only if not all fit: no credits.
-    3. The TTFT estimate uses the prefill speed that this leaves and how fast places come free
-       (:mod:`serving.sched.turnover`), and drops the fewest (:mod:`serving.sched.triage`), where
-       SCORPIO assumes an engine that does nothing else and always has a place.
+    3. The TTFT estimate uses the prefill speed that this leaves and how fast places and KV blocks
+       come free (:mod:`serving.sched.turnover`), and drops the fewest
+       (:mod:`serving.sched.triage`), where SCORPIO assumes an engine that does nothing else and
+       always has both.
     4. Admission keeps the virtual batch below the objective with ε = 1.05, not 1.3, for what ε
        stood for is now in the estimate.
     """
@@ -62,16 +63,35 @@ class ScorpioPlus(TpotGuarded):
         return fewest_late(self.waiting, step.engine.now_s, self.bounds(step))
 
     def bounds(self, step: Step) -> list[Bound]:
-        """What first tokens wait for: prompts, short ones kept; places, short answers kept."""
+        """What first tokens wait for, and who is spared where it is short.
+
+        Prompts: the short; places: short answers; KV blocks: who takes few until it ends.
+        """
         line = self.waiting
         ahead, speed = self.running.pending_tokens, self._speed()
         per_s = self._turnover.per_second(self.limits.max_num_seqs)
-        places = Places(step.seqs_left, per_s, speed.decodes_s)
+        places = Supply(step.seqs_left, per_s, speed.decodes_s)
+        blocks = self._blocks(step, speed.decodes_s)
+        taken = np.ceil(line.tokens_at_end / self.limits.block_size)
         pending = line.pending_tokens
         return [
             Bound(pending, lambda total: speed.seconds(ahead + total), pending),
             Bound(np.ones(len(line)), places.seconds, line.predicted_tokens),
+            Bound(taken, blocks.seconds, taken),
         ]
+
+    def _blocks(self, step: Step, step_s: float) -> Supply:
+        """KV blocks that are left when all that run have grown, and those that leaving frees.
+
+        Who starts on blocks that others are yet to grow into is preempted, or preempts.
+        """
+        running = len(self.running)
+        grown = sum(
+            max(request.num_blocks, self.limits.blocks_for(num_tokens_at_end(request)))
+            for request in self.running
+        )
+        free = step.engine.num_blocks - self.limits.watermark_blocks - grown
+        return Supply(free, self._turnover.per_second(1) * grown if running else inf, step_s)
 
     def decoders(self, step: Step) -> list[RequestView]:
         """Those of the round."""

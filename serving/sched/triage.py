@@ -34,19 +34,20 @@ class PrefillSpeed:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """When running requests make place: ``free`` now, then ``per_s`` a second.
+class Supply:
+    """What running requests give back as they end: places, KV blocks.
 
+    ``free`` now, less than 0 where more is promised than there is; then ``per_s`` a second.
     ``step_s``: what the step takes that gives the first token.
     """
 
-    free: int
+    free: float
     per_s: float
     step_s: float
 
-    def seconds(self, num_requests: Vector) -> Vector:
-        """How long from now until the last of so many has a place and a token."""
-        return self.step_s + np.maximum(0.0, num_requests - self.free) / self.per_s
+    def seconds(self, needed: Vector) -> Vector:
+        """How long from now until so much was to be had, and a token computed."""
+        return self.step_s + np.maximum(0.0, needed - max(0.0, self.free)) / self.per_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Setting:
     ``process``: the trace's own times, or generated ones with the trace's bodies. ``count``: how
     many requests; the first ones of a trace. ``prefix_cache``: prompts that begin alike, by the
     names of the trace, share KV blocks, which are then as large as what a name stands for.
+    ``kv_tokens``: how many tokens the KV pool holds; None: what the accelerator has room for.
     """
 
     gpu: str
@@ -44,6 +45,7 @@ class Setting:
     count: int | None = None
     refit: bool = False
     prefix_cache: bool = False
+    kv_tokens: int | None = None
 
     @property
     def times(self) -> StepTimes:
@@ -64,7 +66,7 @@ class Setting:
     @property
     def num_blocks(self) -> int:
         """KV blocks of the pool."""
-        return self.times.kv_tokens // self.block_size
+        return (self.kv_tokens or self.times.kv_tokens) // self.block_size
 
     @property
     def block_size(self) -> int:
@@ -78,7 +80,16 @@ def capacity(setting: Setting, bodies: Sequence[Arrival], count: int = 1_500) ->
     Offline throughput of ``fcfs-chunked`` on bodies drawn from ``bodies``, nobody having an
     objective, no prefix being found and steps without noise: what the hardware does at most,
     whatever a policy wants.
+
+    Raises:
+        ValueError: the KV pool is too small for one of them.
     """
+    longest = max(body.num_prompt_tokens + body.num_output_tokens for body in bodies)
+    if longest > setting.num_blocks * setting.block_size:
+        raise ValueError(
+            f"a request of {longest:,} tokens does not fit into a KV pool of "
+            f"{setting.num_blocks * setting.block_size:,}; give it more"
+        )
     rng = random.Random(0)
     drawn = [Arrival(0.0, b.num_prompt_tokens, b.num_output_tokens)
              for b in rng.choices(bodies, k=count)]  # fmt: skip

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench import replay
+from bench import replay, replay_runs
 from bench.engine import BLOCK_SIZE, small_llama
 from serving.sched.latency import FittedLatency
 
@@ -17,16 +17,18 @@ def runner():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = small_llama(hidden=64, layers=1)
-    yield replay.SteppedRunner(model, num_blocks=replay.NUM_BLOCKS, block_size=BLOCK_SIZE)
+    yield replay_runs.SteppedRunner(model, num_blocks=replay_runs.NUM_BLOCKS, block_size=BLOCK_SIZE)
     torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("policy", replay.POLICIES)
 def test_every_request_ends_as_foretold(runner, policy):
-    bodies, scale = replay.bodies_of(), replay.scale_of(LATENCY)
-    rate = 2 * replay.capacity(LATENCY, bodies, 60)
-    told, done = (replay.requests_of(bodies, rate, 40, 3, scale) for _ in range(2))
-    assert replay.simulated(LATENCY, policy, told) == replay.in_steps(runner, LATENCY, policy, done)
+    bodies, scale = replay_runs.bodies_of(), replay_runs.scale_of(LATENCY)
+    rate = 2 * replay_runs.capacity(LATENCY, bodies, 60)
+    told, done = (replay_runs.requests_of(bodies, rate, 40, 3, scale) for _ in range(2))
+    assert replay_runs.simulated(LATENCY, policy, told) == replay_runs.in_steps(
+        runner, LATENCY, policy, done
+    )
     assert [(each.first_token_s, each.end_s, each.rejection is None) for each in told] == [
         (each.first_token_s, each.end_s, each.rejection is None) for each in done
     ]

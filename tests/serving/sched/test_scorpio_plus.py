@@ -141,3 +141,58 @@ def test_a_full_engine_refuses_at_once_who_would_get_no_place_in_time() -> None:
     assert all(request.meets_ttft for request in served if request.arrival_s > 1)
     waited = sorted(request.end_s - request.arrival_s for request in refused)
     assert waited[len(waited) // 2] < 0.1
+
+
+def test_a_full_kv_pool_refuses_at_once_who_would_get_no_blocks_in_time() -> None:
+    policy = ScorpioPlus(make_limits(max_num_seqs=64, max_num_batched_tokens=256), LATENCY)
+    requests = [
+        make_request(str(n), arrival_s=n / 50, prompt=64, output=64, ttft_s=0.3, tpot_s=1.0)
+        for n in range(120)
+    ]
+
+    simulate(requests, policy, Machine(policy.limits, 8 * 8), lambda shape: 0.02)
+
+    refused = [request for request in requests if request.rejection is not None]
+    assert 60 < len(refused) < 110
+    served = [request for request in requests if request.rejection is None]
+    assert all(request.meets_ttft for request in served if request.arrival_s > 1.5)
+    waited = sorted(request.end_s - request.arrival_s for request in refused)
+    assert waited[len(waited) // 2] < 0.1
+
+
+def having_seen_one_leave_in_100_s(limits) -> ScorpioPlus:
+    """It runs ``old``, which has 16 tokens now and 800 in the end, since second 100."""
+    policy = ScorpioPlus(limits, LATENCY)
+    gone = make_request("gone", prompt=16, output=9, tpot_s=1, ttft_s=1)
+    running(policy, gone)
+    step(policy)
+    step(policy, now_s=100.0)
+    policy.leave(gone)
+    old = make_request(
+        "old", arrival_s=100.0, prompt=16, output=784, predicted=784, tpot_s=1, ttft_s=1
+    )
+    running(policy, old, now_s=100.0)
+    return policy
+
+
+@pytest.mark.parametrize(("num_blocks", "is_refused"), [(60, True), (61, False)])
+def test_blocks_that_others_will_grow_into_are_not_free(num_blocks: int, is_refused: bool) -> None:
+    policy = having_seen_one_leave_in_100_s(make_limits(max_num_seqs=8))
+    new = make_request("new", arrival_s=100.0, prompt=160, output=16, ttft_s=1, tpot_s=1)
+
+    policy.arrive(new)
+    decision = policy.decide(EngineView(100.0, num_blocks - 1, num_blocks))  # 50 + 11 blocks
+
+    assert [rejection.request for rejection in decision.reject] == [new] * is_refused
+
+
+def test_of_two_for_the_last_blocks_who_takes_more_makes_way() -> None:
+    policy = having_seen_one_leave_in_100_s(make_limits(max_num_seqs=8))
+    many = make_request("many", arrival_s=100.0, prompt=64, output=400, ttft_s=1, tpot_s=1)
+    few = make_request("few", arrival_s=100.0, prompt=300, output=4, ttft_s=1.5, tpot_s=1)
+
+    policy.arrive(many)
+    policy.arrive(few)
+    decision = policy.decide(EngineView(100.0, 79, 80))
+
+    assert [rejection.request for rejection in decision.reject] == [many]

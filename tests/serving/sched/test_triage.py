@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.sched.line import Line
-from serving.sched.triage import Bound, Places, PrefillSpeed, fewest_late
+from serving.sched.triage import Bound, PrefillSpeed, Supply, fewest_late
 from serving.sched.ttft_guard import deadline_s
 from tests.fixtures.serving import TEN_MS_STEPS, make_request
 
@@ -23,7 +23,7 @@ def line_of(jobs: list[tuple[int, int]]) -> Line:
     return line
 
 
-def late(line: Line, speed: PrefillSpeed = ONE_MS, places: Places | None = None):
+def late(line: Line, speed: PrefillSpeed = ONE_MS, places: Supply | None = None):
     pending = line.pending_tokens
     bounds = [Bound(pending, speed.seconds, pending)]
     if places is not None:
@@ -87,7 +87,7 @@ def test_the_first_token_waits_for_the_decodes_beside_it() -> None:
     assert late(line_of([(50, 65)]), speed)
 
 
-def in_place(dues_ms: list[int], places: Places) -> bool:
+def in_place(dues_ms: list[int], places: Supply) -> bool:
     return all(
         float(places.seconds(np.float64(number))) <= (due_ms + 0.5) / 1000
         for number, due_ms in enumerate(sorted(dues_ms), start=1)
@@ -101,7 +101,7 @@ def in_place(dues_ms: list[int], places: Places) -> bool:
 )
 @settings(deadline=None, max_examples=60)
 def test_places_alone_cost_as_few_as_any_choice_could(jobs, free, per_s) -> None:
-    places = Places(free, per_s, 0.003)
+    places = Supply(free, per_s, 0.003)
     most = max(
         size for size in range(len(jobs) + 1)
         if any(in_place([due for _, due in kept], places) for kept in combinations(jobs, size))
@@ -119,7 +119,7 @@ def test_places_alone_cost_as_few_as_any_choice_could(jobs, free, per_s) -> None
 )
 @settings(deadline=None, max_examples=60)
 def test_whoever_is_kept_has_prompt_and_place_in_time(jobs, free, per_s) -> None:
-    places = Places(free, per_s, 0.003)
+    places = Supply(free, per_s, 0.003)
 
     dropped = [request.request_id for request, _ in late(line_of(jobs), ONE_MS, places)]
 
@@ -134,6 +134,6 @@ def test_of_two_for_one_place_the_longer_answer_makes_way() -> None:
     for request_id, predicted in (("long", 90), ("short", 20)):
         line.add(make_request(request_id, prompt=10, ttft_s=0.5, predicted=predicted, output=100))
 
-    [(dropped, _)] = late(line, ONE_MS, Places(1, 1.0, 0.0))
+    [(dropped, _)] = late(line, ONE_MS, Supply(1, 1.0, 0.0))
 
     assert dropped.request_id == "long"

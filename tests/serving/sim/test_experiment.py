@@ -112,3 +112,14 @@ def test_learned_lengths_follow_groups_and_prompts() -> None:
     assert mean.predict(100, 2_000, "code") == pytest.approx(210, rel=0.05)
     assert mean.predict(100, 2_000, "new") == pytest.approx(440, rel=0.05)
     assert MaxTokens().predict(1, 77) == 77
+
+
+def test_a_small_kv_pool_is_what_is_short() -> None:
+    small, large = (replace(SETTING, count=400, kv_tokens=tokens) for tokens in (8_000, 400_000))
+
+    assert capacity(small, BODIES) < capacity(large, BODIES)
+
+
+def test_a_kv_pool_too_small_for_one_request_is_told() -> None:
+    with pytest.raises(ValueError, match=r"1,7\d\d tokens does not fit into a KV pool of 1,600"):
+        capacity(replace(SETTING, kv_tokens=1_600), BODIES)
