@@ -94,10 +94,7 @@ def slo(
         unit_rate = capacity(setting, bodies)
     except (NoSuchTrace, BadTrace, UnknownPolicy, UnknownHardware, ValueError) as fault:
         raise typer.BadParameter(str(fault)) from fault
-    _say(f"SIMULATED {gpu} × {model}; step times:", *setting.times.notes)
-    if setting.prefix_cache:
-        _say(f"prefixes: shared as the trace names them, in KV blocks of {setting.block_size}")
-    _say(f"capacity {unit_rate:.3f} requests/s (load 1): offline throughput on {trace}'s lengths")
+    _announce(setting, trace, unit_rate)
     asked = {"policies": policies, "loads": loads, "unit_rate": unit_rate, "seeds": seeds}
     runs = sweep(setting, bodies, **asked, processes=processes)
     rows = _progress(runs, len(policies) * len(loads) * seeds)
@@ -110,6 +107,15 @@ def slo(
         print(json.dumps([row.as_dict() | {"capacity": unit_rate} for row in ordered], indent=1))
     else:
         print(text_table(found))
+
+
+def _announce(setting: Setting, trace: str, unit_rate: float) -> None:
+    _say(f"SIMULATED {setting.gpu} × {setting.model}; step times:", *setting.times.notes)
+    if setting.kv_tokens:
+        _say(f"KV pool: {setting.kv_tokens:,} tokens, as asked for")
+    if setting.prefix_cache:
+        _say(f"prefixes: shared as the trace names them, in KV blocks of {setting.block_size}")
+    _say(f"capacity {unit_rate:.3f} requests/s (load 1): offline throughput on {trace}'s lengths")
 
 
 def _check(policies: list[str], loads: list[float]) -> None:
