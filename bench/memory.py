@@ -1,6 +1,6 @@
 """Peak memory of the server while large files come in, are encoded and go out; first bytes.
 
-    python -m bench.memory [--gb N] [--quick]
+    python -m bench.memory [--gb N] [--quick] [--only transfers]
 
 The embedded server with its jobs in the same process, so that everything adds up.
 """
@@ -25,6 +25,14 @@ from bench.report import mb, median, percentile, print_table
 from bench.synthetic import DRIFT, PooledModel
 
 LIMIT_NBYTES = 700_000_000
+TRANSFERS = 64
+TRANSFERS_LIMIT_NBYTES = 600_000_000
+EACH_NBYTES = 8 << 20
+"""What one transfer may add."""
+
+SLOW_LIMIT_NBYTES = 100_000_000
+"""What all slow readers together may add; there may be ``rates.downloads`` of a caller."""
+
 LARGE, BASE, TUNED, OTHER = (f"{NAMESPACE}/{name}" for name in ("large", "base", "tuned", "other"))
 
 
@@ -134,6 +142,23 @@ def stall(hub: LiveHub, repos: Sequence[str], pause_s: float = 5.0) -> None:
         time.sleep(pause_s)
 
 
+def crawl(hub: LiveHub, repo: str, readers: int, seconds: float) -> None:
+    """Readers that take a KiB each second."""
+    url = f"/{repo}/resolve/main/model.safetensors"
+    with ExitStack() as stack:
+        streams = []
+        for _ in range(readers):
+            client = stack.enter_context(hub.http())
+            answer = stack.enter_context(client.stream("GET", url)).raise_for_status()
+            streams.append(answer.iter_raw(1024))
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            begun = time.monotonic()
+            for stream in streams:
+                next(stream)
+            time.sleep(max(0.0, begun + 1 - time.monotonic()))
+
+
 class Phases:
     """Seconds and peak resident set of one thing after the other."""
 
@@ -200,14 +225,55 @@ def measure(directory: Path, nbytes: int, pair_nbytes: int, rounds: int) -> bool
     return max(peak for *_, peak in phases.rows) < LIMIT_NBYTES
 
 
+def measure_transfers(directory: Path, nbytes: int, readers: int) -> bool:
+    """Many transfers at once, a sixteenth of them uploads; whether memory stayed below limits."""
+    down, up = TRANSFERS - TRANSFERS // 16, TRANSFERS // 16
+    base = PooledModel(nbytes, seed=1)
+    models = [PooledModel(nbytes, seed=2 + number) for number in range(up)]
+    nbytes = base.file_nbytes()
+    with LiveHub(directory) as hub, ThreadPoolExecutor(TRANSFERS) as pool:
+        put_large_file(hub, BASE, base)
+        wait_until(hub.is_idle, timeout_s=3600, pause_s=0.5)
+
+        def transfer() -> None:
+            going = [pool.submit(read_whole, hub, BASE) for _ in range(down)]
+            for number, model in enumerate(models):
+                going.append(pool.submit(put_large_file, hub, f"{OTHER}-{number}", model))
+            for each in going:
+                each.result()
+
+        phases = Phases(hub)
+        phases.run("one download", nbytes, lambda: read_whole(hub, BASE))
+        phases.run(f"{down} downloads, {up} uploads", TRANSFERS * nbytes, transfer)
+        wait_until(hub.is_idle, timeout_s=3600, pause_s=0.5)
+        phases.run("a pause", 0, lambda: time.sleep(5))
+        phases.run(f"{readers} readers of a KiB a second", 0, lambda: crawl(hub, BASE, readers, 30))
+    print_table(
+        f"memory of the server, {TRANSFERS} transfers of {mb(nbytes)} MB at once",
+        ["phase", "seconds", "peak RSS MB"],
+        [[name, f"{seconds:.1f}", mb(peak)] for name, _, seconds, peak in phases.rows],
+    )
+    _, one, many, paused, slow = (peak for *_, peak in phases.rows)
+    return (
+        many < TRANSFERS_LIMIT_NBYTES
+        and many - one < TRANSFERS * EACH_NBYTES
+        and slow - paused < SLOW_LIMIT_NBYTES
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
     parser.add_argument("--gb", type=float, help="size of the file, GB; default 20 if it fits")
     parser.add_argument("--quick", action="store_true", help="1 GB")
+    parser.add_argument("--only", choices=["transfers"], help="many transfers at once, no others")
     arguments = parser.parse_args()
     with workspace() as directory:
         free = shutil.disk_usage(directory).free
         gigabytes = arguments.gb or (1 if arguments.quick else min(20.0, free / 3e9))
+        if arguments.only == "transfers":
+            if not measure_transfers(directory, (1 << 26) if arguments.quick else (1 << 30), 190):
+                sys.exit("the server needed more than it may")
+            return
         pair_nbytes = (1 << 28) if arguments.quick else (1 << 30)
         rounds = 3 if arguments.quick else 10
         if not measure(directory, int(gigabytes * 1e9), pair_nbytes, rounds):
