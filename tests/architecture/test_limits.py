@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from app.settings import Limits, Quotas, Rates, Timers
+from app.settings import Limits, Quotas, Rates, Settings, Timers
 from chat.bounds import Bounds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,6 +16,21 @@ REFUSE_NOTHING = {"header_inline_nbytes", "tensors_per_file", "scan_nbytes"}
 
 DECIDE = {"lfs_multipart_nbytes", "lfs_part_nbytes", "regular_nbytes"}
 """They choose a way of sending."""
+
+
+OPERATORS = {"", "jobs", "tuning", "mirror"}
+"""Groups that bound what the operator's own programs do, told in ``app.settings``."""
+
+
+def groups(model: type[BaseModel], name: str = "") -> dict[str, list[str]]:
+    """Numbers among the settings, by group."""
+    found: dict[str, list[str]] = {}
+    for field_name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= groups(field.annotation, field_name)
+        elif "int" in str(field.annotation) or "float" in str(field.annotation):
+            found.setdefault(name, []).append(field_name)
+    return found
 
 
 def default_of(value: object) -> str:
@@ -42,6 +58,11 @@ def test_the_page_has_every_setting_and_no_other(group: str, model: type) -> Non
         for name, field in model.model_fields.items()
     ]
     assert rows == expected
+
+
+def test_no_group_of_bounds_is_forgotten() -> None:
+    told = {"limits", "timers", "rates", "quotas"}
+    assert groups(Settings).keys() == told | OPERATORS
 
 
 @pytest.mark.parametrize("name", sorted(Limits.model_fields.keys() - REFUSE_NOTHING - DECIDE))

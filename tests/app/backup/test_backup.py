@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.backup.making import make_backup
-from app.backup.place import latest_manifest, open_place
+from app.backup.place import latest_manifest, manifests, open_place
 from app.backup.restoring import restore_backup
 from app.clock import SystemClock
 from app.contents.checked import OPINIONS
@@ -27,6 +27,7 @@ from app.tasks import HANDLERS
 from tests.fixtures.models import ModelHub, base_weights, tuned
 from tests.fixtures.s3_proxy import Rule, S3Proxy, wrong_byte
 from tests.fixtures.services import S3Server
+from tests.torture.budget import budget
 
 SHAPES = {"embed.weight": (600, 64), "norm.weight": (64,)}
 
@@ -182,21 +183,26 @@ def test_killed_backup_leaves_what_the_next_goes_on_from(
 ) -> None:
     models.hub.clock = SystemClock()
     models.push("alice/a", base_weights(shapes=SHAPES))
-    models.push("alice/b", {"x.bin": bytes(range(256)) * 100})
+    files = budget("BACKUP_DEATHS", short=3, long=20)
+    for number in range(files):
+        models.push("alice/b", {f"{number}.bin": bytes(range(number, 256)) * 100})
     place = open_place(str(tmp_path / "backups"), models.hub.settings)
-    put_file = place.put_file
-    for allowed in range(3):
-        left = [allowed]
+    put_file, deaths = place.put_file, 0
 
-        def dying(key: str, path: Path, left: list[int] = left) -> int:
-            if left[0] == 0:
-                raise KeyboardInterrupt
-            left[0] -= 1
-            return put_file(key, path)
+    def dying(key: str, path: Path) -> int:
+        """After one more object."""
+        if list(place.list("o/"))[there:]:
+            raise KeyboardInterrupt
+        return put_file(key, path)
 
-        monkeypatch.setattr(place, "put_file", dying)
+    monkeypatch.setattr(place, "put_file", dying)
+    while not list(manifests(place)):
+        there = len(list(place.list("o/")))
         with contextlib.suppress(KeyboardInterrupt):
             make_backup(models.hub, place)
+            break
+        deaths += 1
+    assert deaths >= files
     monkeypatch.setattr(place, "put_file", put_file)
     make_backup(models.hub, place)
     assert_restored(models, restore(place))

@@ -239,3 +239,25 @@ def test_run_without_grace_takes_what_a_clock_that_was_ahead_left(any_models: Mo
         held = session.scalars(select(File.id)).all()
     assert len(held) == len(models.pushed["alice/kept"]) + 1  # .gitattributes
     models.check()
+
+
+def test_an_ordinary_run_takes_a_tenth_at_most(
+    models: ModelHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake, like the deletion of everything, leaves time to be noticed."""
+    monkeypatch.setattr("app.gc.collect.CAP_FLOOR", 2)
+    timers = models.hub.settings.timers
+    for number in range(40):
+        models.push("alice/all", {f"{number}.bin": bytes([number]) * 20_000})
+    models.delete_repo("alice/all")
+    models.hub.clock.sleep(timers.lease_s + timers.condemn_s + 1)
+    collect(models.hub)
+    models.hub.clock.sleep(timers.kill_s + 1)
+
+    first, second = collect(models.hub), collect(models.hub)
+
+    assert first.files_deleted == 4
+    assert 0 < second.files_deleted <= 4
+    assert list(models.hub.store.list())
+    collect(models.hub, now=True)
+    assert not list(models.hub.store.list())
