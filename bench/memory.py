@@ -226,14 +226,22 @@ def measure(directory: Path, nbytes: int, pair_nbytes: int, rounds: int) -> bool
 
 
 def measure_transfers(directory: Path, nbytes: int, readers: int) -> bool:
-    """Many transfers at once, a sixteenth of them uploads; whether memory stayed below limits."""
+    """Many transfers at once, a sixteenth of them uploads, by a server that runs no jobs.
+
+    Whether memory stayed below its limits.
+    """
     down, up = TRANSFERS - TRANSFERS // 16, TRANSFERS // 16
     base = PooledModel(nbytes, seed=1)
     models = [PooledModel(nbytes, seed=2 + number) for number in range(up)]
     nbytes = base.file_nbytes()
-    with LiveHub(directory) as hub, ThreadPoolExecutor(TRANSFERS) as pool:
+    with LiveHub(directory) as hub:
         put_large_file(hub, BASE, base)
         wait_until(hub.is_idle, timeout_s=3600, pause_s=0.5)
+    others = {"jobs__threads": "0"}  # workers are processes of their own
+    with (
+        LiveHub(directory, others, makes_user=False) as hub,
+        ThreadPoolExecutor(TRANSFERS) as pool,
+    ):
 
         def transfer() -> None:
             going = [pool.submit(read_whole, hub, BASE) for _ in range(down)]
@@ -245,7 +253,6 @@ def measure_transfers(directory: Path, nbytes: int, readers: int) -> bool:
         phases = Phases(hub)
         phases.run("one download", nbytes, lambda: read_whole(hub, BASE))
         phases.run(f"{down} downloads, {up} uploads", TRANSFERS * nbytes, transfer)
-        wait_until(hub.is_idle, timeout_s=3600, pause_s=0.5)
         phases.run("a pause", 0, lambda: time.sleep(5))
         phases.run(f"{readers} readers of a KiB a second", 0, lambda: crawl(hub, BASE, readers, 30))
     print_table(
