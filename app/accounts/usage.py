@@ -218,18 +218,13 @@ def _set(session: Session, row: RepoUsage) -> None:
 
 def _shown(session: Session, repo_id: int, file_ids: Collection[int]) -> set[int]:
     """Those that history holds and nobody merely proposed."""
-    proposed = exists().where(
-        ProposedFile.repo_id == TreeEntry.repo_id, ProposedFile.file_id == TreeEntry.file_id
-    )
+    shown = exists().where(TreeEntry.file_id == File.id, TreeEntry.repo_id == repo_id)
+    proposed = exists().where(ProposedFile.file_id == File.id, ProposedFile.repo_id == repo_id)
+    # One look for each file: history names those of a directory in every version of it.
     return {
         file_id
         for ids in batches(sorted(file_ids))
-        for file_id in session.scalars(
-            select(TreeEntry.file_id)
-            .where(TreeEntry.file_id.in_(ids), TreeEntry.repo_id == repo_id, ~proposed)
-            .distinct()
-        )
-        if file_id is not None
+        for file_id in session.scalars(select(File.id).where(File.id.in_(ids), shown, ~proposed))
     }
 
 
