@@ -4,7 +4,9 @@ from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
+from operator import attrgetter
 from random import Random
+from typing import NamedTuple
 
 from serving.sched.engine import EngineView, Limits
 from serving.sched.fit import StepSample
@@ -12,8 +14,8 @@ from serving.sched.latency import FittedLatency
 from serving.sched.shape import StepShape
 from serving.sim.machine import Machine
 
-Kind = tuple[bool, bool]
-"""Whether a step decodes, and whether it computes prompts."""
+Kind = tuple[int, int]
+"""How many decodes and prompt tokens a step has, in powers of two."""
 
 SPELL = 20
 """Steps that stay together when their order is drawn."""
@@ -21,10 +23,27 @@ SPELL = 20
 
 @dataclass(frozen=True, slots=True)
 class TimedStep:
-    """A step that was measured, and when it began, seconds on its engine's clock."""
+    """A step that was measured, and when it began, seconds on its engine's clock.
+
+    ``decide_s``: what the policy took to decide on it; not in the sample, as models know nothing
+    of policies.
+    """
 
     start_s: float
     sample: StepSample
+    decide_s: float = 0.0
+
+
+class Spell(NamedTuple):
+    """How slow a step was: its start, taken over told, and what deciding took on top."""
+
+    start_s: float
+    taken: float
+    decide_s: float
+
+    def step_s(self, shape: StepShape, latency: FittedLatency) -> float:
+        """What a step of another shape takes if it is as slow."""
+        return latency.step_s(shape) * self.taken + self.decide_s
 
 
 def slower(latency: FittedLatency, factor: float) -> FittedLatency:
@@ -49,10 +68,13 @@ def shuffled(steps: Sequence[TimedStep], rng: Random) -> list[TimedStep]:
 def scattered(steps: Sequence[TimedStep], latency: FittedLatency) -> Callable[[StepShape], float]:
     """Steps by the model, as far off as measured ones were, in their order and by their kind."""
     every = _by_kind(steps, latency)
-    coming: dict[Kind, Iterator[float]] = {
-        kind: cycle(taken for _, taken in each) for kind, each in every.items()
-    }
-    return lambda shape: latency.step_s(shape) * next(coming.get(kind_of(shape), cycle((1.0,))))
+    coming: dict[Kind, Iterator[Spell]] = {kind: cycle(each) for kind, each in every.items()}
+    others = cycle([spell for each in every.values() for spell in each])
+
+    def step_s(shape: StepShape) -> float:
+        return next(coming.get(kind_of(shape), others)).step_s(shape, latency)
+
+    return step_s
 
 
 class Drifting(Machine):
@@ -83,22 +105,22 @@ class Drifting(Machine):
     def step_s(self, shape: StepShape) -> float:
         """Seconds that a step takes which begins now."""
         spells = self._spells.get(kind_of(shape), self._all)
-        after = bisect(spells, (self._now_s,))
+        after = bisect(spells, self._now_s, key=attrgetter("start_s"))
         around = spells[max(0, after - 1) : after + 1]
-        nearest = min(around, key=lambda spell: abs(spell[0] - self._now_s))
-        return self._latency.step_s(shape) * nearest[1]
+        nearest = min(around, key=lambda spell: abs(spell.start_s - self._now_s))
+        return nearest.step_s(shape, self._latency)
 
 
 def kind_of(shape: StepShape) -> Kind:
     """Steps of a kind are slowed alike."""
-    return shape.num_decodes > 0, shape.prefill_tokens > 0
+    return shape.num_decodes.bit_length(), shape.prefill_tokens.bit_length()
 
 
-def _by_kind(
-    steps: Sequence[TimedStep], latency: FittedLatency
-) -> dict[Kind, list[tuple[float, float]]]:
-    found: dict[Kind, list[tuple[float, float]]] = {}
+def _by_kind(steps: Sequence[TimedStep], latency: FittedLatency) -> dict[Kind, list[Spell]]:
+    found: dict[Kind, list[Spell]] = {}
     for step in steps:
         taken = step.sample.duration_s / latency.step_s(step.sample.shape)
-        found.setdefault(kind_of(step.sample.shape), []).append((step.start_s, taken))
+        found.setdefault(kind_of(step.sample.shape), []).append(
+            Spell(step.start_s, taken, step.decide_s)
+        )
     return found

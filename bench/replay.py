@@ -9,12 +9,13 @@ scaled to this model), under every policy, twice:
   each step, as the simulator's does. Whatever differs then is not time.
 * *In CPU seconds*: the engine's clock is its process's CPU time, and jumps where nothing is to be
   done. A latency model is fitted once to steps of the same engine under other requests, Python and
-  sampling included. A virtual machine's speed drifts by tenths within seconds, so a *probe*, some
-  other requests, runs between any two runs. The one before a run scales the model: by that go the
+  sampling included, deciding not: that is measured step by step, and takes time in both. A virtual
+  machine's speed drifts by tenths within seconds, so a *probe*, other requests under the same
+  policy, runs between any two runs. The one before a run scales the model: by that go the
   policies in both, the rate and the objectives. The simulator then answers three times, its steps
   taking what the model says times a slowness that it knows
 
-  - *replayed*: of the engine's steps of this run, by their kind, at the second they began;
+  - *replayed*: of the engine's steps of this run, by their size, at the second they began;
   - *calibrated*: of the same steps, spell after spell of 20, in random order: how slow steps were
     is known, not when (the mean of 5 orders);
   - *foretold*: of the steps of the probes before and after, and nothing of the run.
@@ -78,14 +79,12 @@ def asking(
     return lambda slow: requests_of(bodies, rate / slow, count, seed, scale * slow)
 
 
-def probed(runner: Runner, latency: FittedLatency, bodies: Sequence[Arrival]) -> list[TimedStep]:
-    """Steps of all kinds under requests that nobody is told about: how fast the machine is now."""
-    steps: list[TimedStep] = []
-    for policy in ("fcfs", "fcfs-chunked"):
-        rate = 1.5 * capacity(latency, bodies, 200)
-        requests = requests_of(bodies, rate, 25, seed=2_000, scale=1e6)
-        steps += in_cpu_seconds(runner, latency, policy, requests)[1]
-    return steps
+def probed(
+    runner: Runner, latency: FittedLatency, bodies: Sequence[Arrival], policy: str
+) -> list[TimedStep]:
+    """Steps of a policy under requests that nobody is told about: how fast the machine is now."""
+    ask = asking(latency, bodies, 1.5, 50, seed=2_000)
+    return in_cpu_seconds(runner, latency, policy, ask(1.0))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,8 @@ class Told:
     """One run in CPU seconds, and what the simulator says of it, each once or more.
 
     ``drift``: how much slower the probe after it was than the one before; ``slowness``: what the
-    steps of the run took over what the policies were told.
+    steps of the run took over what the policies were told; ``decide_s``: what deciding took, a
+    step, which they are not told.
     """
 
     engine: list[Outcome]
@@ -102,21 +102,26 @@ class Told:
     foretold: list[Outcome]
     drift: float
     slowness: float
+    decide_s: float
 
 
 SIDES = ("engine", "replayed", "calibrated", "foretold")
 
 
 class Teller:
-    """Runs policies on the engine, each between two probes, and simulates what it ran."""
+    """Runs a policy on the engine between two probes of it, and simulates what it ran."""
 
-    def __init__(self, runner: Runner, latency: FittedLatency, bodies: Sequence[Arrival]) -> None:
-        self._probe = lambda: probed(runner, latency, bodies)
+    def __init__(
+        self, runner: Runner, latency: FittedLatency, bodies: Sequence[Arrival], policy: str
+    ) -> None:
+        self._probe = lambda: probed(runner, latency, bodies, policy)
+        self._policy = policy
         self._runner, self._latency = runner, latency
         self._before = self._probe()
 
-    def __call__(self, policy: str, ask: Ask) -> Told:
+    def __call__(self, ask: Ask) -> Told:
         """Run, probe, and simulate."""
+        policy = self._policy
         before, latency = self._before, self._latency
         slow = speed(before, latency)
         local = slower(latency, slow)
@@ -131,6 +136,7 @@ class Teller:
             [simulated(local, policy, ask(slow), scattered([*before, *after], latency))],
             speed(after, latency) / slow,
             speed(steps, local),
+            _mean([step.decide_s for step in steps]),
         )
 
 
@@ -152,12 +158,23 @@ def print_cpu(load: float, told: dict[str, list[Told]]) -> float:
                 f"{mean_of(runs, 'engine', 'rejected'):.3f}",
                 f"{mean_of(runs, 'calibrated', 'rejected'):.3f}",
                 f"{_mean([run.slowness for run in runs]):.2f}",
+                f"{1e3 * _mean([run.decide_s for run in runs]):.2f}",
                 f"{min(drifts):.2f} to {max(drifts):.2f}",
             ]
         )
     print_table(
         f"load {load}, in CPU seconds: share of all requests that met both objectives",
-        ["policy", *SIDES, "points", "foretold", "rejected", "calibrated", "steps / told", "drift"],
+        [
+            "policy",
+            *SIDES,
+            "points",
+            "foretold",
+            "rejected",
+            "calibrated",
+            "steps / told",
+            "decides, ms",
+            "drift",
+        ],
         rows,
     )
     for side in SIDES:
@@ -222,16 +239,15 @@ def main() -> None:
         f"{capacity(latency, bodies):.1f} requests/s, objectives {scale_of(latency):.3f} of "
         "SCORPIO's"
     )
-    tell = Teller(plain, latency, bodies)
     worst = 0.0
     for load in options.load:
         asks = [
             asking(latency, bodies, load, options.requests, seed) for seed in range(options.seeds)
         ]
-        told: dict[str, list[Told]] = {policy: [] for policy in POLICIES}
-        for ask in asks:
-            for policy in POLICIES:
-                told[policy].append(tell(policy, ask))
+        told: dict[str, list[Told]] = {}
+        for policy in POLICIES:
+            tell = Teller(plain, latency, bodies, policy)
+            told[policy] = [tell(ask) for ask in asks]
         worst = max(worst, print_cpu(load, told))
         if not options.no_steps:
             compare_steps(runner, latency, load, asks)

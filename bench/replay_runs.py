@@ -17,8 +17,8 @@ from serving.engine.profile import measure, shape_of
 from serving.engine.runner import Runner
 from serving.engine.sequence import Request
 from serving.engine.step import Part
-from serving.sched.decision import Rejection
-from serving.sched.engine import Limits
+from serving.sched.decision import Decision, Rejection
+from serving.sched.engine import EngineView, Limits
 from serving.sched.fit import StepSample, fit_latency, quality
 from serving.sched.latency import FittedLatency
 from serving.sched.named import create_policy
@@ -169,19 +169,32 @@ def in_cpu_seconds(
     clock = Clock(time.process_time)
     shapes: list[StepShape] = []
     begun: list[tuple[float, float, int]] = []
+    decided: list[float] = []
     engine = engine_of(runner, policy, latency, clock, lambda shape, _: shapes.append(shape))
-    step = engine.step
+    step, decide = engine.step, engine.policy.decide
+
+    def deciding(view: EngineView) -> Decision:
+        start_s = time.process_time()
+        decision = decide(view)
+        decided.append(time.process_time() - start_s)
+        return decision
 
     def timed() -> list:
         begun.append((clock(), clock.added_s, len(shapes)))
         return step()
 
-    engine.step = timed
+    engine.step, engine.policy.decide = timed, deciding
     end_s = replay(engine, clock, requests)
     begun.append((end_s, clock.added_s, len(shapes)))
     steps = [
-        TimedStep(at_s, StepSample(shapes[number], (next_s - at_s) - (next_added - added)))
-        for (at_s, added, number), (next_s, next_added, done) in itertools.pairwise(begun)
+        TimedStep(
+            at_s,
+            StepSample(shapes[number], (next_s - at_s) - (next_added - added) - decide_s),
+            decide_s,
+        )
+        for decide_s, ((at_s, added, number), (next_s, next_added, done)) in zip(
+            decided, itertools.pairwise(begun), strict=True
+        )
         if done > number
     ]
     return outcome(requests, end_s), steps
@@ -204,7 +217,7 @@ def calibrated(runner: Runner, bodies: Sequence[Arrival]) -> tuple[FittedLatency
     """A model of whole steps of this engine, everything around them included; its mean error."""
     rough = fit_latency(measure(runner, LIMITS, clock=time.process_time))
     steps: list[TimedStep] = []
-    for policy, load in (("fcfs", 1.5), ("fcfs-chunked", 0.4), ("fcfs-chunked", 1.5)):
+    for policy, load in itertools.product(("fcfs", "fcfs-chunked"), (0.4, 1.5)):
         rate = load * capacity(rough, bodies)
         requests = requests_of(bodies, rate, 120, seed=1_000, scale=1e6)
         steps += in_cpu_seconds(runner, rough, policy, requests)[1]

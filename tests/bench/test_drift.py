@@ -62,6 +62,13 @@ def test_scattered_steps_come_in_order_by_kind_and_begin_again() -> None:
     assert step_s(PREFILL) == pytest.approx(0.020)
 
 
+def test_deciding_takes_time_on_top_however_slow_the_step() -> None:
+    steps = [TimedStep(0.0, StepSample(DECODE, 0.020), decide_s=0.003)]
+
+    assert scattered(steps, LATENCY)(DECODE) == pytest.approx(0.023)
+    assert Drifting(make_limits(), 100, steps, LATENCY).step_s(DECODE) == pytest.approx(0.023)
+
+
 def test_shuffled_spells_stay_whole() -> None:
     steps = [timed(number, DECODE, 0.01) for number in range(4 * SPELL + 3)]
 
