@@ -221,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=240)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--load", type=float, nargs="+", default=[0.5, 1.0, 2.0])
     parser.add_argument("--no-steps", action="store_true", help="in CPU seconds alone")
     parser.add_argument("--quick", action="store_true", help="one seed, one load, few requests")
@@ -241,9 +242,8 @@ def main() -> None:
     )
     worst = 0.0
     for load in options.load:
-        asks = [
-            asking(latency, bodies, load, options.requests, seed) for seed in range(options.seeds)
-        ]
+        seeds = range(options.first_seed, options.first_seed + options.seeds)
+        asks = [asking(latency, bodies, load, options.requests, seed) for seed in seeds]
         told: dict[str, list[Told]] = {}
         for policy in POLICIES:
             tell = Teller(plain, latency, bodies, policy)

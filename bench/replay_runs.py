@@ -173,9 +173,9 @@ def in_cpu_seconds(
     engine = engine_of(runner, policy, latency, clock, lambda shape, _: shapes.append(shape))
     step, decide = engine.step, engine.policy.decide
 
-    def deciding(view: EngineView) -> Decision:
+    def deciding(engine: EngineView) -> Decision:
         start_s = time.process_time()
-        decision = decide(view)
+        decision = decide(engine)
         decided.append(time.process_time() - start_s)
         return decision
 
