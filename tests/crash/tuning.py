@@ -6,7 +6,7 @@ from app.catalog.repos import delete_repo
 from app.db.tables import Repo, TuningFile, TuningJob
 from app.jobs.context import JobContext
 from app.restore.bulk import read_file
-from app.tuning import control, leasing, results
+from app.tuning import control, leasing, losing, results
 from app.tuning.creating import NewJob, create_job
 from app.tuning.pruning import KEPT, prune_checkpoints
 from app.tuning.shelf import SHELF, delete_file, store_file
@@ -32,6 +32,9 @@ def fine_tune(base: str) -> Act:
         assert unread is not None
         leasing.validated(hub, job.name, unread.fence)
         where = {"base": job.base, "commit": job.commit, "is_full": False}
+        [lost] = leasing.claim_jobs(hub, "dead", most=9, **where)
+        leasing.beat(hub, leasing.Report(job.name, lost.fence, 1, steps=1, is_running=True))
+        assert losing.lose_all(hub, "dead") == 1
         [claim] = leasing.claim_jobs(hub, "trainer", most=9, **where)
         leasing.beat(hub, leasing.Report(job.name, claim.fence, 1, steps=1, is_running=True))
         for step in (1, 2, 3):
