@@ -61,7 +61,13 @@ class BadNetwork:
 @contextmanager
 def bad_network(network: BadNetwork) -> Iterator[str]:
     """The proxy's endpoint, while the context lasts."""
-    handler = type("Handler", (_Handler,), {"network": network})
+    with served(type("Handler", (_Handler,), {"network": network})) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The endpoint of a server on this machine, while the context lasts."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ import pytest
 
 from app.catalog.git_objects import blob_oid
 from app.settings import Settings
+from tests.torture.bad_network import served
 from tests.torture.budget import Summary, budget, told
 from tests.torture.stack import TOKEN, Nursery, Stack, running_stack
 
@@ -159,7 +160,7 @@ def test_answers_that_get_lost(running: tuple[str, Stack], tell: Callable[[str],
 @contextmanager
 def without_first_answers(url: str) -> Iterator[str]:
     """A proxy that passes every request on, and drops what is answered to a body at first."""
-    upstream, seen, lock = httpx.Client(base_url=url, timeout=120), set[bytes](), threading.Lock()
+    seen, lock = set[bytes](), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -184,14 +185,5 @@ def without_first_answers(url: str) -> Iterator[str]:
         def log_message(self, *_args: object) -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        upstream.close()
+    with httpx.Client(base_url=url, timeout=120) as upstream, served(Handler) as endpoint:
+        yield endpoint
