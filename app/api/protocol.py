@@ -145,6 +145,9 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse the request and close the connection; ``msg`` is uvicorn's, ours says more."""
         del msg
+        if self._answered():
+            self.transport.close()
+            return
         status, code, message = self._refusal
         body = json.dumps({"error": message}).encode()
         lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
@@ -159,6 +162,14 @@ class BoundedHttp(HttpToolsProtocol):
         ]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.transport.close()
+
+    def _answered(self) -> bool:
+        """Whether an answer has begun that another one would run into, or would seem to follow."""
+        return (
+            self.cycle is not None
+            and self.cycle.response_started
+            and (self.cycle.more_body or not self.cycle.response_complete)
+        )
 
     def _expect_head(self) -> None:
         self._head_due = self.loop.call_later(self.settings.timers.head_s, self._end_without_head)

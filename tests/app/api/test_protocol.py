@@ -16,9 +16,12 @@ from app.api.protocol import bounded_http
 from app.hub import Hub
 from app.serve import http_config
 from app.settings import Settings, Timers
-from tests.fixtures.api import LiveHub, running_server
+from tests.fixtures.api import ALICE_TOKEN, LiveHub, running_server
 
 POST = "POST /api/repos/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+KNOWN = f"Authorization: Bearer {ALICE_TOKEN}\r\n"
+"""Without it a POST is refused at its head, and what its body brings may come too late."""
+ENDLESS = "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nTrailer: "
 GET = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -75,7 +78,7 @@ def test_what_is_not_http_is_refused(live_hub: LiveHub, line: str) -> None:
         [GET + "X-Long: " + "a" * 17_000 + "\r\n\r\n"],
         [GET + "".join(f"X-{number}: {'b' * 100}\r\n" for number in range(200)) + "\r\n"],
         [GET + "X-Endless: ", *["c" * 8_000] * 100],
-        [POST + "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nTrailer: ", *["d" * 8_000] * 100],
+        [POST + KNOWN + ENDLESS, *["d" * 8_000] * 100],
     ],
     ids=["long", "many", "endless", "trailer"],
 )
@@ -137,6 +140,30 @@ def test_a_head_sent_ahead_waits_for_the_answer_before_it() -> None:
     assert [line for line in b"".join(after).split(b"\r\n") if b"HTTP/1.1" in line] == [
         b"HTTP/1.1 204 No Content",
         b"HTTP/1.1 408 Request Timeout",
+    ]
+
+
+def test_a_request_that_has_its_answer_gets_no_second_one() -> None:
+    """The next request of a client that pools connections would take it for its own."""
+
+    async def play() -> list[bytes]:
+        transport, settings = Recorded(), Settings()
+        protocol = bounded_http(settings)(
+            http_config(answer_at_once, settings), ServerState(), {}, asyncio.get_running_loop()
+        )
+        protocol.connection_made(transport)
+        protocol.data_received((POST + ENDLESS).encode())
+        await asyncio.gather(*protocol.tasks)
+        protocol.data_received(b"d" * 20_000)
+        return transport.written
+
+    async def answer_at_once(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    written = b"".join(asyncio.run(play()))
+    assert [line for line in written.split(b"\r\n") if b"HTTP/1.1" in line] == [
+        b"HTTP/1.1 401 Unauthorized"
     ]
 
 
