@@ -89,7 +89,7 @@ def delta_figures(tensor: Tensor, times: Measured, ours: str) -> list[Figure]:
         *decode_figures(times, Side(ours), "delta decode", DELTA_DECODE, about),
         _at_least("delta encode / BitX zstd-3", encode, 0.8, 1.5, about),
         *below_figures(times, ours, "delta decode", DELTA_DECODE, about),
-        *thread_figures(times, ours, about),
+        *thread_figures(times, ours, "delta", about),
     ]
 
 
@@ -101,6 +101,7 @@ def alone_figures(tensor: Tensor, times: Measured, ours: str) -> list[Figure]:
         *decode_figures(times, Side(ours), "alone decode", ALONE_DECODE, about),
         Figure("alone size / zipnn", size, 1.0, about=about),
         *below_figures(times, ours, "alone decode", ALONE_DECODE, about),
+        *thread_figures(times, ours, "alone", about),
     ]
 
 
@@ -132,7 +133,7 @@ def below_figures(times: Measured, ours: str, what: str, peers: Bounds, about: s
     return figures
 
 
-def thread_figures(times: Measured, ours: str, about: str) -> list[Figure]:
+def thread_figures(times: Measured, ours: str, kind: str, about: str) -> list[Figure]:
     """Two threads beside one, in wall time; with the bound that CPU time sets on idle cores."""
     one, two = times[Side(ours)], times[Side(ours, threads=2)]
     figures = []
@@ -140,7 +141,7 @@ def thread_figures(times: Measured, ours: str, about: str) -> list[Figure]:
         ratio = faster(getattr(two, f"{what}_wall"), getattr(one, f"{what}_wall"))
         cpu = faster(getattr(two, f"{what}_cpu"), getattr(one, f"{what}_cpu"))
         told = f"{about}; by CPU time alone {2 * cpu:.2f}, load {os.getloadavg()[0]:.1f}"
-        figures.append(_at_least(f"two threads / one, {what}", ratio, 1.7, 1.9, told))
+        figures.append(_at_least(f"two threads / one, {kind} {what}", ratio, 1.7, 1.9, told))
     return figures
 
 

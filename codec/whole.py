@@ -202,7 +202,7 @@ def _encode_as(
         tables=tables,
         factors=pair.factors if method in NEEDS_BASE else None,
     )
-    frame = Assembly(encoder.head_nbytes)
+    frame = Assembly(encoder.head_nbytes, target.size)
 
     def work(index: int) -> None:
         start, stop = encoder.raw_range(index)

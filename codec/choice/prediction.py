@@ -22,7 +22,7 @@ from codec.limits import BLOCK_NBYTES
 from codec.lowrank.factors import Factors
 from codec.lowrank.shift import MovedBase
 from codec.plane import planes
-from codec.plane.rans import count_bytes, stream_nbytes
+from codec.plane.rans import count_bytes
 from codec.plane.streams import STREAM_HEADER, pack_plane, pack_stream, worth_coding
 from codec.scratch import SCRATCH
 
@@ -226,6 +226,8 @@ def _lone_nbytes(plane: Bytes, scale: float) -> float:
 
     To the entropy comes what Miller and Madow add for a sample.
     """
+    from codec.plane.survey import stream_nbytes
+
     counts = count_bytes(plane)
     unseen = np.count_nonzero(counts) / (16 * math.log(2)) * scale
     likely = stream_nbytes(counts, scale) + unseen

@@ -4,9 +4,7 @@
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-
-import numpy as np
+from itertools import accumulate, pairwise
 
 from codec.buffers import Bytes
 from codec.elements.dtypes import Layout
@@ -52,11 +50,7 @@ def _stream_cuts(count: int, stored: Bytes) -> tuple[Sequence[int], Sequence[int
     if stored.size < headers_nbytes:
         raise CorruptFrame("a block is shorter than its stream headers")
     headers = list(STREAM_HEADER.iter_unpack(stored[:headers_nbytes].tobytes()))
-    lengths = [length for _, length in headers]
-    cuts = [
-        headers_nbytes,
-        *(headers_nbytes + int(end) for end in np.cumsum(lengths, dtype=np.int64)),
-    ]
+    cuts = list(accumulate((length for _, length in headers), initial=headers_nbytes))
     if cuts[-1] > stored.size:
         raise CorruptFrame("a block is shorter than its streams")
     return [coding for coding, _ in headers], cuts

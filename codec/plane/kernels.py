@@ -90,6 +90,26 @@ def apportion(counts: Any, frequencies: Any) -> None:
         rest -= step
 
 
+@njit(types.int64(_in16, _u8), **_compiled)
+def write_frequencies(frequencies: Any, stored: Any) -> int:
+    """Write the stored form of 256 frequencies, of which none is 4,096; its length, at most 512."""
+    at, missing = 0, 0
+    for symbol in range(256):
+        frequency = frequencies[symbol]
+        if not frequency:
+            missing += 1
+            continue
+        if missing:
+            stored[at], stored[at + 1] = _U8(0), _U8(missing - 1)
+            at, missing = at + 2, 0
+        if frequency >= 128:
+            stored[at] = _U8(128 | frequency >> 8)
+            at += 1
+        stored[at] = _U8(frequency & 255)
+        at += 1
+    return at
+
+
 @njit(types.int64(_in8, _u16), **_compiled)
 def read_frequencies(stream: Any, frequencies: Any) -> int:
     """Fill in the frequencies at the start of a stream, and say how many bytes they take.

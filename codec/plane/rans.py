@@ -23,8 +23,8 @@ _SLOTS: Final = 4096
 _LANES: Final = 128
 _STATES_NBYTES: Final = 4 * _LANES
 _ROOM_NBYTES: Final = 512
-_START: Final = np.uint32(1 << 16)
-_STRIDE, _FEWEST = 2056, 64
+_STARTS: Final = np.full(_LANES, 1 << 16, np.uint32).tobytes()
+"""The states of a coder before its first byte."""
 _EXPONENT_SHIFT: Final = 7
 """Where an exponent lies in the upper 16 bits of a word."""
 
@@ -38,47 +38,6 @@ def count_bytes(plane: Bytes) -> Counts:
     return counts
 
 
-def weigh_bytes(plane: Bytes) -> Counts:
-    """About how often each byte occurs in a plane, and at least once if it does at all.
-
-    Exact, unless all that occur are within 64 of which the first is a multiple of that: the
-    exponents of ordinary weights. Then a quarter of the plane stands for all of it.
-    """
-    from codec.plane import kernels
-
-    parts = plane.size // _STRIDE
-    base = plane[0] & np.uint8(192) if parts else np.uint8(0)
-    found = int(kernels.present(plane, base)) if parts >= _FEWEST else 0
-    if not found:
-        return count_bytes(plane)
-    quarter = plane[: parts * _STRIDE].reshape(parts, _STRIDE)[:, : _STRIDE // 4]
-    counts = count_bytes(quarter.reshape(-1)) * np.uint32(4)
-    bits = np.unpackbits(np.frombuffer(found.to_bytes(8, "little"), np.uint8), bitorder="little")
-    window = counts[int(base) : int(base) + 64]
-    np.maximum(window, bits, out=window)
-    return counts
-
-
-def code_nbytes(counts: Counts) -> float:
-    """Length of bytes that occur so often under an ideal code for them, without its description."""
-    used = counts[counts > 0].astype(np.float64)
-    return float((used * np.log2(used.sum() / used)).sum()) / 8 if used.size else 0.0
-
-
-def stream_nbytes(counts: Counts, scale: float = 1.0) -> float:
-    """Length, within some bytes, of the stream of a plane with ``scale`` times these counts.
-
-    A fifth of what the states take is symbols that need no words.
-    """
-    from codec.plane import kernels
-
-    used = counts > 0
-    frequencies = np.empty(256, np.uint16)
-    kernels.apportion(counts, frequencies)
-    bits = float(counts[used] @ np.log2(_SLOTS / frequencies[used]))
-    return scale * bits / 8 + 1.25 * np.count_nonzero(used) + 0.8 * _STATES_NBYTES
-
-
 def pack_rans(plane: Bytes, counts: Counts) -> bytes:
     """The stream of a plane of at least two different bytes, of which ``counts`` are given."""
     from codec.plane import kernels
@@ -87,28 +46,15 @@ def pack_rans(plane: Bytes, counts: Counts) -> bytes:
     kernels.apportion(counts, frequencies)
     code = np.empty(512, np.uint16), np.empty(_SLOTS, np.uint16)
     kernels.number_slots(frequencies, *code)
-    states = np.full(_LANES, _START)
+    states = np.frombuffer(bytearray(_STARTS), np.uint32)
     words = SCRATCH.buffer("words", 2 * plane.size).view(np.uint16)
     at, whole = words.size, plane.size - plane.size % _LANES
     if whole < plane.size:
         at = kernels.encode(plane[whole:], *code, states, words, at)
     at = _row_encoder()(plane[:whole], *code, states, words, at)
-    return b"".join([store_frequencies(frequencies), states.astype("<u4").data, words[at:].data])
-
-
-def store_frequencies(frequencies: NDArray[np.uint16]) -> bytes:
-    """The stored form of 256 frequencies that sum to 4,096, of which none is that."""
-    stored = bytearray()
-    missing = 0
-    for frequency in frequencies[: int(np.flatnonzero(frequencies)[-1]) + 1].tolist():
-        if not frequency:
-            missing += 1
-            continue
-        if missing:
-            stored += bytes((0, missing - 1))
-            missing = 0
-        stored += bytes((frequency,)) if frequency < 128 else (frequency | 1 << 15).to_bytes(2)
-    return bytes(stored)
+    stored = np.empty(512, np.uint8)
+    stored = stored[: kernels.write_frequencies(frequencies, stored)]
+    return b"".join([stored.data, states.astype("<u4").data, words[at:].data])
 
 
 def unpack_rans(stored: Bytes, plane: Bytes) -> None:
@@ -227,5 +173,5 @@ class _Stream:
 
     def finish(self) -> None:
         """CorruptFrame unless all was read and the coder is where the encoder began."""
-        if self.at != self.end or not np.all(self.states == _START):
+        if self.at != self.end or self.states.tobytes() != _STARTS:
             raise CorruptFrame("a stream does not end where its plane does")

@@ -9,15 +9,7 @@ import zstandard
 
 from codec.buffers import Bytes
 from codec.errors import CorruptFrame
-from codec.plane.rans import (
-    Counts,
-    code_nbytes,
-    count_bytes,
-    pack_rans,
-    stream_nbytes,
-    unpack_rans,
-    weigh_bytes,
-)
+from codec.plane.rans import Counts, count_bytes, pack_rans, unpack_rans
 from codec.scratch import SCRATCH
 
 STREAM_HEADER: Final = struct.Struct("<BI")
@@ -58,18 +50,21 @@ def pack_plane(plane: Bytes) -> tuple[Coding, bytes | memoryview]:
 
     zstd is only tried on short planes and on those whose bytes are not in a random order.
     """
+    from codec.plane import survey
+
     if plane.size < _SHORT:
         return pack_stream(plane)
     glimpse = _glimpse(plane)
     counts = count_bytes(glimpse)
-    expected = stream_nbytes(counts, plane.size / glimpse.size)
+    expected = survey.stream_nbytes(counts, plane.size / glimpse.size)
     if plane.size < _BRIEF or _is_patterned(plane, glimpse, counts):
         coding, packed = pack_stream(plane)
         if len(packed) <= expected and worth_coding(len(packed), plane.size):
             return coding, packed
     if not worth_coding(expected, plane.size):
         return Coding.RAW, plane.data
-    return Coding.RANS, pack_rans(plane, weigh_bytes(plane))
+    survey.weigh(plane, counts)
+    return Coding.RANS, pack_rans(plane, counts)
 
 
 def worth_coding(nbytes: float, plane_nbytes: float) -> bool:
@@ -88,14 +83,14 @@ def _glimpse(plane: Bytes) -> Bytes:
 
 def _is_patterned(plane: Bytes, glimpse: Bytes, counts: Counts) -> bool:
     """Whether equal bytes stand together, or zstd finds repetitions in a part of the plane."""
-    shares = counts / glimpse.size
-    changes = np.count_nonzero(glimpse[1:] != glimpse[:-1])
-    if changes <= _PATTERNED * (glimpse.size - 1) * (1 - float(shares @ shares)):
+    from codec.plane import survey
+
+    if survey.restlessness(glimpse, counts) <= _PATTERNED:
         return True
     start = max(0, plane.size - _WINDOW) // 2
     window = plane[start : start + _WINDOW]
     packed = SCRATCH.entropy.compress(window.data)
-    return len(packed) < _PATTERNED * code_nbytes(counts) * window.size / glimpse.size
+    return len(packed) < _PATTERNED * survey.code_nbytes(counts) * window.size / glimpse.size
 
 
 def _is_constant(plain: Bytes) -> bool:
