@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha1, sha256
 from typing import Any
 
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import Connection, insert, select, text, true
 
 from app.catalog.git_objects import blob_oid, commit_body, object_oid
 from app.catalog.naming import suffixes
@@ -34,6 +34,7 @@ from app.db.tables import (
     RepoCard,
     RepoLike,
     RepoTag,
+    RepoUsage,
     Segment,
     StoredObject,
     Table,
@@ -58,7 +59,7 @@ def repo_name(number: int) -> str:
 
 
 def fill(database: Database, repos: int, *, first: int = 0) -> None:
-    """Add repositories ``first`` to ``repos``; statistics are gathered after."""
+    """Add repositories ``first`` to ``repos``; statistics are gathered where hubs have some."""
     with database.engine.begin() as connection:
         for start in range(first, repos, BATCH):
             rows: Rows = {}
@@ -69,6 +70,9 @@ def fill(database: Database, repos: int, *, first: int = 0) -> None:
                 for mapped, some in rows.items():
                     if mapped.__table__ is table:
                         _insert(connection, mapped, some)
+        _share(connection, FIRST_ID + first)
+    if database.engine.dialect.name == "sqlite":
+        return
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
 
@@ -121,6 +125,8 @@ def _repo(
             "updated_at": when,
         },
     )
+    figures = {"nbytes": 2_048, "files": 1, "history_nbytes": 2_048, "stale": False}
+    yield RepoUsage, {"repo_id": key, **figures}
     for suffix in suffixes(full):
         yield NameSuffix, {"type": "model", "text": suffix, "repo_id": key}
     base = f"base_model:{repo_name(number // PER_OWNER)}"
@@ -146,7 +152,6 @@ def _repo(
             "commit_oid": _commit(number)[0],
             "facts": json.dumps(facts),
             "parameter_count": 1_000 + number,
-            "used_nbytes": 2_100,
         },
     )
     yield (
@@ -283,6 +288,21 @@ def _history(
         },
     )
     yield Ref, {"repo_id": key, "name": "refs/heads/main", "commit_oid": oid}
+
+
+def _share(connection: Connection, first: int) -> None:
+    """Let each repository from an id on have the file that every new repository has."""
+    own = (
+        select(TreeEntry)
+        .where(TreeEntry.repo_id < FIRST_ID, TreeEntry.name == ".gitattributes")
+        .limit(1)
+        .subquery()
+    )
+    columns = [column.name for column in TreeEntry.__table__.columns]
+    place = {"repo_id": Tree.repo_id, "tree_oid": Tree.oid}
+    values = [place.get(name, own.c[name]) for name in columns]
+    rows = select(*values).join_from(Tree, own, true()).where(Tree.repo_id >= first)
+    connection.execute(insert(TreeEntry).from_select(columns, rows))
 
 
 def _talk(key: int, owner: int, when: datetime) -> Iterator[tuple[type[Table], dict[str, Any]]]:

@@ -32,8 +32,8 @@ ROWS = (
     WHERE account.key = 'scale'
     """,
     """
-    INSERT INTO repo_usage (repo_id, nbytes, files, stale)
-    SELECT r, 100 * 1000, 100, false
+    INSERT INTO repo_usage (repo_id, nbytes, files, history_nbytes, stale)
+    SELECT r, 100 * 1000, 100, 100 * 1000, false
     FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
     """,
     """
@@ -55,8 +55,8 @@ ROWS = (
     FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
     """,
     """
-    INSERT INTO repo_card (repo_id, commit_oid, facts, parameter_count, used_nbytes)
-    SELECT r, left(encode(sha256(('commit' || r)::bytea), 'hex'), 40), %(facts)s, NULL, 100 * 1000
+    INSERT INTO repo_card (repo_id, commit_oid, facts, parameter_count)
+    SELECT r, left(encode(sha256(('commit' || r)::bytea), 'hex'), 40), %(facts)s, NULL
     FROM generate_series(%(first_repo)s::bigint, %(last_repo)s) r
     """,
     """

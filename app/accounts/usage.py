@@ -1,9 +1,11 @@
-"""How much a repo holds: figures kept up with every change, so that no quota needs files counted.
+"""How much a repo holds: figures kept up with every change, so that no answer needs files counted.
 
 Whoever adds files to a repo takes the row of its figures first and looks at what is there in the
 next statement, so of two who add the same file at once one counts it. What goes (history pruned,
 files forgotten or collected) is not subtracted but noted: the figures are then at most too high,
 and are counted anew when they would be in somebody's way, or by the collector.
+
+What its history alone holds is kept up beside it: everything that a tree names, whoever sent it.
 """
 
 from collections.abc import Collection, Iterable
@@ -40,15 +42,59 @@ def _held_files(repo_ids: Collection[int] | Select[Any]) -> CompoundSelect[Any]:
         ProposedFile.repo_id == TreeEntry.repo_id, ProposedFile.file_id == TreeEntry.file_id
     )
     sent = select(FileGrant.repo_id, FileGrant.file_id).where(FileGrant.repo_id.in_(repo_ids))
-    shown = select(TreeEntry.repo_id, TreeEntry.file_id).where(
-        TreeEntry.repo_id.in_(repo_ids), TreeEntry.file_id.is_not(None), ~proposed.exists()
+    return union(sent, _named_files(repo_ids).where(~proposed.exists()))
+
+
+def _named_files(repo_ids: Collection[int] | Select[Any]) -> Select[int, int | None]:
+    """Repo and file of each entry of each tree."""
+    return select(TreeEntry.repo_id, TreeEntry.file_id).where(
+        TreeEntry.repo_id.in_(repo_ids), TreeEntry.file_id.is_not(None)
     )
-    return union(sent, shown)
+
+
+def measure_histories(session: Session, repo_ids: Collection[int] | Select[Any]) -> dict[int, int]:
+    """Count: logical bytes of every version of every file in the history of each repo, each once.
+
+    Repos without any file are left out.
+    """
+    named = _named_files(repo_ids).distinct().subquery()
+    rows = session.execute(
+        select(named.c.repo_id, func.sum(File.size))
+        .join(File, File.id == named.c.file_id)
+        .group_by(named.c.repo_id)
+    )
+    return {repo_id: int(nbytes) for repo_id, nbytes in rows}
+
+
+def read_histories(session: Session, repo_ids: Collection[int]) -> dict[int, int]:
+    """Logical bytes of the history of each repo: kept up, or counted where nobody did yet."""
+    known = RepoUsage.history_nbytes.is_not(None)
+    kept = {
+        repo_id: nbytes or 0
+        for some in batches(sorted(repo_ids))
+        for repo_id, nbytes in session.execute(
+            select(RepoUsage.repo_id, RepoUsage.history_nbytes).where(
+                RepoUsage.repo_id.in_(some), known
+            )
+        )
+    }
+    unknown = sorted(set(repo_ids) - kept.keys())
+    counted = measure_histories(session, unknown) if unknown else {}
+    return dict.fromkeys(repo_ids, 0) | kept | counted
+
+
+def settle_history(hub: Hub, repo_id: int) -> None:
+    """Count what the history of a repo holds if that is not known."""
+    with hub.db.read() as session:
+        row = session.get(RepoUsage, repo_id)
+        is_known = row is None or row.history_nbytes is not None
+    if not is_known:
+        hub.db.run(lambda session: recount(session, repo_id))
 
 
 def begin_usage(session: Session, repo_id: int) -> None:
     """A repo was made: it holds nothing."""
-    session.add(RepoUsage(repo_id=repo_id, nbytes=0, files=0, stale=False))
+    session.add(RepoUsage(repo_id=repo_id, nbytes=0, files=0, history_nbytes=0, stale=False))
     session.flush()
 
 
@@ -56,7 +102,8 @@ def count_granted(session: Session, repo_id: int, file_ids: Collection[int]) -> 
     """Files were just granted to a repo, none of them was before: count those not shown yet."""
     row = _lock(session, repo_id) if file_ids else None
     if row is not None:
-        _add(session, row, set(file_ids) - _shown(session, repo_id, file_ids))
+        _, shown = _named(session, repo_id, file_ids)
+        _add(session, row, set(file_ids) - shown)
 
 
 def count_entering(session: Session, repo_id: int, file_ids: Iterable[object]) -> None:
@@ -65,10 +112,15 @@ def count_entering(session: Session, repo_id: int, file_ids: Iterable[object]) -
     Entries without a file are passed over.
     """
     ids = {file_id for file_id in file_ids if isinstance(file_id, int)}
-    row = _lock(session, repo_id) if ids else None
+    row = _lock(session, repo_id, known=False) if ids else None
     if row is None:
         return
-    known = _shown(session, repo_id, ids)
+    named, known = _named(session, repo_id, ids)
+    if row.history_nbytes is not None:
+        row.history_nbytes += _total(session, ids - named)
+        session.flush()
+    if row.nbytes is None:
+        return
     for table in (FileGrant, ProposedFile):
         for some in batches(sorted(ids)):
             query = select(table.file_id).where(table.repo_id == repo_id, table.file_id.in_(some))
@@ -82,6 +134,16 @@ def mark_stale(session: Session, repo_ids: Collection[int] | Select[Any]) -> Non
         update(RepoUsage)
         .where(RepoUsage.repo_id.in_(repo_ids), RepoUsage.stale.is_(False))
         .values(stale=True)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def mark_cut(session: Session, repo_id: int) -> None:
+    """Trees are about to go from this repo: what its history holds is to be counted anew."""
+    session.execute(
+        update(RepoUsage)
+        .where(RepoUsage.repo_id == repo_id)
+        .values(history_nbytes=None, stale=True)
         .execution_options(synchronize_session=False)
     )
 
@@ -146,20 +208,30 @@ def suspects(session: Session, low: int, high: int) -> list[int]:
             .group_by(held.c.repo_id)
         )
     }
+    histories = measure_histories(session, select(Repo.id).where(Repo.id > low, Repo.id <= high))
     rows = session.scalars(
         select(RepoUsage).where(RepoUsage.repo_id > low, RepoUsage.repo_id <= high)
     )
     nothing = Held(0, 0)
-    return [row.repo_id for row in rows if _misfit(row, counted.get(row.repo_id, nothing))]
+    return [
+        row.repo_id
+        for row in rows
+        if _misfit(row, counted.get(row.repo_id, nothing), histories.get(row.repo_id, 0))
+    ]
 
 
 def misfit(session: Session, repo_id: int) -> str | None:
     """Why the figures of a repo are not what they should be; None if they are. Locks them."""
-    row = _lock(session, repo_id)
-    return None if row is None else _misfit(row, measure_held(session, [repo_id]))
+    row = _lock(session, repo_id, known=False)
+    if row is None:
+        return None
+    history_nbytes = measure_histories(session, [repo_id]).get(repo_id, 0)
+    return _misfit(row, measure_held(session, [repo_id]), history_nbytes)
 
 
-def _misfit(row: RepoUsage, held: Held) -> str | None:
+def _misfit(row: RepoUsage, held: Held, history_nbytes: int) -> str | None:
+    if row.history_nbytes is not None and row.history_nbytes != history_nbytes:
+        return f"its history is said to hold {row.history_nbytes} bytes; it holds {history_nbytes}"
     if row.nbytes is None:
         return None
     told = Held(row.nbytes or 0, row.files or 0)
@@ -213,25 +285,36 @@ def _lock(session: Session, repo_id: int, *, known: bool = True) -> RepoUsage | 
 def _set(session: Session, row: RepoUsage) -> None:
     held = measure_held(session, [row.repo_id])
     row.nbytes, row.files, row.stale = held.nbytes, held.files, False
+    row.history_nbytes = measure_histories(session, [row.repo_id]).get(row.repo_id, 0)
     session.flush()
 
 
-def _shown(session: Session, repo_id: int, file_ids: Collection[int]) -> set[int]:
-    """Those that history holds and nobody merely proposed."""
-    shown = exists().where(TreeEntry.file_id == File.id, TreeEntry.repo_id == repo_id)
+def _named(session: Session, repo_id: int, file_ids: Collection[int]) -> tuple[set[int], set[int]]:
+    """Those that history holds, and those of them that nobody merely proposed."""
+    named = exists().where(TreeEntry.file_id == File.id, TreeEntry.repo_id == repo_id)
     proposed = exists().where(ProposedFile.file_id == File.id, ProposedFile.repo_id == repo_id)
     # One look for each file: history names those of a directory in every version of it.
-    return {
-        file_id
+    rows = [
+        (file_id, is_proposed)
         for ids in batches(sorted(file_ids))
-        for file_id in session.scalars(select(File.id).where(File.id.in_(ids), shown, ~proposed))
-    }
+        for file_id, is_proposed in session.execute(
+            select(File.id, proposed).where(File.id.in_(ids), named)
+        )
+    ]
+    return {file_id for file_id, _ in rows}, {file_id for file_id, merely in rows if not merely}
 
 
 def _add(session: Session, row: RepoUsage, file_ids: Collection[int]) -> None:
     assert row.nbytes is not None
     assert row.files is not None
-    for ids in batches(sorted(file_ids)):
-        row.nbytes += session.scalar(select(func.sum(File.size)).where(File.id.in_(ids))) or 0
+    row.nbytes += _total(session, file_ids)
     row.files += len(file_ids)
     session.flush()
+
+
+def _total(session: Session, file_ids: Collection[int]) -> int:
+    sizes = (
+        session.scalar(select(func.sum(File.size)).where(File.id.in_(ids))) or 0
+        for ids in batches(sorted(file_ids))
+    )
+    return sum(map(int, sizes))

@@ -1,6 +1,6 @@
 """Appending to history: one transaction that checks, links, moves the branch and owes the jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from app.catalog.owing import owe_first_jobs, owe_jobs
 from app.catalog.paths import check_path
 from app.catalog.refs import BRANCH, PULL_REQUEST
 from app.catalog.retries import is_retry, made_before, request_digest
+from app.catalog.scanning import pickles_among
 from app.catalog.trees import NewFile, TreeChanges
 from app.db.inserting import insert_if_absent
 from app.db.tables import Commit, Ref, Repo
@@ -107,7 +108,7 @@ def append_commit(
             return made
     commit = record_commit(session, hub, repo, principal, tree, head, title, message, digest)
     drop_upload_leases(session, files.by_id)
-    owe_jobs(session, hub, repo, files.by_id)
+    owe_jobs(session, hub, repo, files.by_id, pickles_among(_named_files(operations, files)))
     if files.by_id:  # who has too much may still remove some
         check_room(session, hub, repo, proposer=_proposer(session, principal, repo))
     note(session, hub, "repo.commit", repo.key, commit.oid)
@@ -142,8 +143,9 @@ def found_history(
         if not insert_if_absent(session, Ref, row):
             raise Conflict(f"Reference {branch} already exists")
         file_ids = [file.file_id for file in files.values()]
+        named = ((path, file.file_id, file.nbytes) for path, file in files.items())
         drop_upload_leases(session, file_ids)
-        owe_first_jobs(session, hub, repo, file_ids)
+        owe_first_jobs(session, hub, repo, file_ids, pickles_among(named))
         note(session, hub, "repo.create", repo.key, "private" if repo.private else "public")
         return commit
 
@@ -247,6 +249,21 @@ def _tree_changes(operations: Sequence[Operation], files: ClaimedFiles) -> TreeC
             case DeleteFolder(path):
                 changes.remove(_existing_path(path.rstrip("/")), folder=True)
     return changes
+
+
+def _named_files(
+    operations: Sequence[Operation], files: ClaimedFiles
+) -> Iterator[tuple[str, int, int]]:
+    """Path, id and size of each file that is added."""
+    for operation in operations:
+        match operation:
+            case AddFile(path, file_id, _):
+                yield path, file_id, files.by_id[file_id].size
+            case AddLfsFile(path, sha256, _):
+                file = files.by_sha256[sha256]
+                yield path, file.id, file.size
+            case _:
+                pass
 
 
 def _existing_path(path: str) -> str:

@@ -1,25 +1,29 @@
 """Keep what listings look repos up by in step with what the repos hold.
 
 A job is owed by every commit. It reads the head's small files outside of transactions, and writes
-only if the head is still the same: whoever moved it owes another job.
+unless what is written is of the head: whoever moved it owes another job. While commits follow each
+other, the jobs of a repo take a fifth of a runner's time at most, however many files it has.
 """
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 import structlog
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
+from app.accounts.usage import settle_history
 from app.catalog.listing import Entry, list_files
 from app.catalog.naming import RepoType
 from app.catalog.operations import Operation
 from app.catalog.refs import BRANCH
 from app.catalog.tag_lists import kind_of, seen_by
 from app.catalog.tags import CARD_FILES, CONFIG, README, CardFacts, describe, parse_readme
-from app.catalog.weights import count_parameters, used_storage_nbytes
+from app.catalog.weights import count_parameters
 from app.contents.reading import read_whole
 from app.contents.refs import load_refs
 from app.db.inserting import upsert
@@ -36,6 +40,12 @@ JOB = "index"
 PRIORITY = -10
 """Before the encoding of what was committed: people look for what they have just pushed."""
 
+REST = 4
+"""Times that a run took, in which the next one of the same repo does not begin: commits made
+meanwhile share one, and what is to be encoded has its turn."""
+
+LONGEST_REST_S = 60.0
+
 MAX_NBYTES = 1 << 20
 """Longer cards and configurations are treated as empty: nobody writes them like that."""
 
@@ -48,13 +58,18 @@ class IndexedCard:
     facts: CardFacts
     parameters: dict[str, int]
     """Elements per dtype."""
-    used_nbytes: int
 
 
 def owe_indexing(session: Session, hub: Hub, repo_id: int) -> None:
     """Owe the job that finds out what a repo says about itself now."""
     enqueue(
-        session, hub, JOB, key=f"repo:{repo_id}", payload={"repo_id": repo_id}, priority=PRIORITY
+        session,
+        hub,
+        JOB,
+        key=f"repo:{repo_id}",
+        payload={"repo_id": repo_id},
+        priority=PRIORITY,
+        run_after=session.scalar(select(RepoCard.rests_until).where(RepoCard.repo_id == repo_id)),
     )
 
 
@@ -77,6 +92,7 @@ def index_changed_card(hub: Hub, repo_id: int, operations: Iterable[Operation]) 
 
 def index_repo(hub: Hub, repo_id: int) -> None:
     """Write down what the head of a repo's default branch says; nothing for a repo without one."""
+    began = time.monotonic()
     with hub.db.read() as session:
         repo = session.get(Repo, repo_id)
         head = None if repo is None else _head(session, hub, repo)
@@ -84,7 +100,7 @@ def index_repo(hub: Hub, repo_id: int) -> None:
             return
         files = list_files(session, repo_id, head.tree_oid)
         parameters = count_parameters(session, files) if repo.type == "model" else {}
-        used_nbytes = used_storage_nbytes(session, repo_id)
+    settle_history(hub, repo_id)
     small = _read_small(hub, files)
     repo_type: RepoType = repo.type  # pyright: ignore[reportAssignmentType]
     facts = describe(
@@ -93,9 +109,10 @@ def index_repo(hub: Hub, repo_id: int) -> None:
         parse_readme(small.get(README, b"")),
         parse_model_config(small.get(CONFIG, b"")),
     )
-    card = IndexedCard(head.oid, facts, parameters, used_nbytes)
+    card = IndexedCard(head.oid, facts, parameters)
 
-    hub.db.run(lambda session: _write(session, hub, repo, card))
+    rest_s = min(REST * (time.monotonic() - began), LONGEST_REST_S)
+    hub.db.run(lambda session: _write(session, hub, repo, card, rest_s))
 
 
 def load_cards(session: Session, repo_ids: list[int]) -> dict[int, IndexedCard]:
@@ -136,11 +153,11 @@ def _read_small(hub: Hub, files: list[Entry]) -> dict[str, bytes]:
     return found
 
 
-def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard) -> None:
+def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, rest_s: float) -> None:
     ref = session.get(
         Ref, (repo.id, BRANCH + hub.settings.default_branch), with_for_update={"read": True}
     )
-    if ref is None or ref.commit_oid != card.commit_oid:
+    if ref is None or (ref.commit_oid != card.commit_oid and _is_current(session, ref)):
         return
     # Before its tags, as those who change who sees it do: they take along what is written here.
     shown = session.get_one(Repo, repo.id, with_for_update={"read": True})
@@ -149,7 +166,7 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard) -> None:
         "commit_oid": card.commit_oid,
         "facts": json.dumps(facts),
         "parameter_count": sum(card.parameters.values()) or None,
-        "used_nbytes": card.used_nbytes,
+        "rests_until": hub.clock.now() + timedelta(seconds=rest_s),
     }
     insertion = upsert(session, RepoCard).values(row | {"repo_id": repo.id})
     session.execute(insertion.on_conflict_do_update(index_elements=[RepoCard.repo_id], set_=row))
@@ -163,8 +180,14 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard) -> None:
         session.execute(insert(RepoTag), tags)
 
 
+def _is_current(session: Session, ref: Ref) -> bool:
+    """Whether what is written down is of this head."""
+    query = select(RepoCard.commit_oid).where(RepoCard.repo_id == ref.repo_id)
+    return session.scalar(query) == ref.commit_oid
+
+
 def _card(row: RepoCard) -> IndexedCard:
     facts = json.loads(row.facts)
     parameters = facts.pop("parameters")
     facts["tags"] = tuple(facts["tags"])
-    return IndexedCard(row.commit_oid, CardFacts(**facts), parameters, row.used_nbytes)
+    return IndexedCard(row.commit_oid, CardFacts(**facts), parameters)

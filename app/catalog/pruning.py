@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from app.accounts.usage import mark_stale
+from app.accounts.usage import mark_cut
 from app.catalog.git_objects import DIRECTORY_MODE
 from app.catalog.history import reached_from, whole_history
 from app.catalog.indexing import owe_indexing
@@ -52,7 +52,7 @@ def prune_history(session: Session, repo_id: int) -> int:
     for oids in batches(dropped):
         session.execute(delete(Commit).where(Commit.repo_id == repo_id, Commit.oid.in_(oids)))
     if all_trees - trees:
-        mark_stale(session, [repo_id])
+        mark_cut(session, repo_id)
     for oids in batches(sorted(all_trees - trees)):
         session.execute(
             delete(TreeEntry).where(TreeEntry.repo_id == repo_id, TreeEntry.tree_oid.in_(oids))

@@ -1,4 +1,4 @@
-"""Pickles, scanned once each and marked: a job for every file that a commit brings."""
+"""Pickles, scanned once each and marked: a job for every file that a commit names like one."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -29,22 +29,18 @@ def load_scans(session: Session, file_ids: Collection[int]) -> dict[int, Scan]:
     return found
 
 
-def owe_scanning(session: Session, hub: Hub, repo_id: int, file_ids: Iterable[int]) -> None:
-    """Owe a job for each of the files, new in trees of a repo, that may be a pickle.
+def pickles_among(named: Iterable[tuple[str, int, int]]) -> set[int]:
+    """Ids of the files that may be pickles, of path, id and size of each."""
+    return {file_id for path, file_id, nbytes in named if nbytes and may_be_pickle(path)}
+
+
+def owe_scanning(session: Session, hub: Hub, file_ids: Collection[int]) -> None:
+    """Owe a job for each of these files, which may be pickles, that was not scanned yet.
 
     On any branch and in any commit: whoever loads a revision is told of what it holds.
     """
-    ids = sorted(set(file_ids))
-    known = load_scans(session, ids)
-    wanted: set[int] = set()
-    for some in batches([file_id for file_id in ids if file_id not in known]):
-        rows = session.execute(
-            select(TreeEntry.file_id, TreeEntry.name)
-            .where(TreeEntry.repo_id == repo_id, TreeEntry.file_id.in_(some), TreeEntry.size > 0)
-            .distinct()
-        )
-        wanted |= {found for found, name in rows if found is not None and may_be_pickle(name)}
-    for file_id in sorted(wanted):
+    known = load_scans(session, file_ids)
+    for file_id in sorted(set(file_ids) - known.keys()):
         payload: dict[str, int | str] = {"file_id": file_id}
         enqueue(session, hub, JOB, key=f"file:{file_id}", payload=payload, priority=PRIORITY)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import Account, Repo, RepoCard
+from app.accounts.usage import measure_histories, read_histories
+from app.db.tables import Account, Repo, RepoUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +21,15 @@ class UsedStorage:
 def list_storage(
     session: Session, owner: Account, *, after: int, limit: int
 ) -> tuple[Sequence[UsedStorage], int]:
-    """Repos of an owner by id, from beyond ``after``, and the bytes of all of them together.
-
-    As of the last time that each was indexed.
-    """
-    rows = session.execute(
-        select(Repo, RepoCard.used_nbytes)
-        .outerjoin(RepoCard, RepoCard.repo_id == Repo.id)
-        .where(Repo.namespace_id == owner.id, Repo.id > after)
-        .order_by(Repo.id)
-        .limit(limit)
-    )
-    used = [UsedStorage(repo, nbytes or 0) for repo, nbytes in rows]
-    total = session.scalar(
-        select(func.sum(RepoCard.used_nbytes))
-        .join(Repo, Repo.id == RepoCard.repo_id)
-        .where(Repo.namespace_id == owner.id)
-    )
-    return used, int(total or 0)
+    """Repos of an owner by id, from beyond ``after``, and the bytes of all of them together."""
+    of_owner = Repo.namespace_id == owner.id
+    page = select(Repo).where(of_owner, Repo.id > after).order_by(Repo.id).limit(limit)
+    repos = session.scalars(page).all()
+    held = read_histories(session, [repo.id for repo in repos])
+    kept = RepoUsage.history_nbytes
+    of_repo = RepoUsage.repo_id == Repo.id
+    total = session.scalar(select(func.sum(kept)).join(Repo, of_repo).where(of_owner))
+    unknown = select(Repo.id).outerjoin(RepoUsage, of_repo).where(of_owner, kept.is_(None))
+    counted = measure_histories(session, unknown)
+    used = [UsedStorage(repo, held[repo.id]) for repo in repos]
+    return used, int(total or 0) + sum(counted.values())

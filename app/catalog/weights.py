@@ -1,4 +1,4 @@
-"""How big a repo is: parameters of its tensors, logical bytes of its history."""
+"""How big a model is: parameters of its tensors."""
 
 import json
 import math
@@ -9,19 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.catalog.listing import Entry
 from app.db.inserting import batches
-from app.db.tables import Segment, TreeEntry
+from app.db.tables import Segment
 from app.formats.safetensors import DTYPE_BITS
-
-
-def used_storage_nbytes(session: Session, repo_id: int) -> int:
-    """Logical bytes of every version of every file in the repo's history, each once."""
-    files = (
-        select(TreeEntry.file_id, TreeEntry.size)
-        .where(TreeEntry.repo_id == repo_id, TreeEntry.file_id.is_not(None))
-        .distinct()
-        .subquery()
-    )
-    return int(session.scalar(select(func.sum(files.c.size))) or 0)
 
 
 def count_parameters(session: Session, files: Sequence[Entry]) -> dict[str, int]:

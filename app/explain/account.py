@@ -20,7 +20,7 @@ from app.explain.fates import (
 )
 from app.explain.removals import HeldFiles
 from app.explain.weights import Weights, weigh
-from app.restore.homes import Home, holders_of
+from app.restore.homes import Home, holders_of, shown_contents
 
 MOST_LINKS = 100
 """Repos named per list, those with the most bytes first."""
@@ -96,9 +96,9 @@ def survey(session: Session, principal: Principal | None, repo: Repo, files: Hel
     """Look up what a repo holds."""
     shown = contents_of(session, files.shown)
     contents = shown | contents_of(session, files.cut)
-    holders = holders_of(session, principal, contents, besides=repo.id)
+    elsewhere = shown_contents(session, principal, contents, besides=repo.id)
     weights = weigh(session, principal, contents)
-    return Ground(repo, files, frozenset(shown), frozenset(holders), weights)
+    return Ground(repo, files, frozenset(shown), frozenset(elsewhere), weights)
 
 
 def hold(session: Session, principal: Principal | None, ground: Ground) -> Holding:

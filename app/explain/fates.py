@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.accounts.tokens import Principal
 from app.db.inserting import batches
 from app.db.tables import Encoding, Repo, Segment
-from app.restore.homes import hidden_contents, holders_of
+from app.restore.homes import hidden_contents, shown_contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _living(
     """Those of the deltas that stay, as far as the principal may know."""
     others = {delta.content_id for delta in deltas} - fates.used_here - fates.shared - set(loose)
     kept = fates.used_here | fates.shared
-    kept |= holders_of(session, principal, others, besides=repo.id).keys()
+    kept |= shown_contents(session, principal, others, besides=repo.id)
     return [delta for delta in deltas if delta.content_id in kept]
 
 

@@ -12,7 +12,7 @@ from app.explain.fates import contents_of, dependents_of, foresee
 from app.explain.removals import Removal, held_files
 from app.explain.weights import weigh
 from app.hub import Hub
-from app.restore.homes import Home, holders_of
+from app.restore.homes import Home, first_holders, shown_contents
 
 MOST_HOMES = 20
 """Repos named per tensor."""
@@ -48,13 +48,15 @@ def explain_parts(
     contents = {segment.content_id for segment in segments}
     weights = weigh(session, principal, contents)
     files = held_files(session, hub, repo, Removal()).shown | {file_id}
-    holders = holders_of(session, principal, contents_of(session, files), besides=repo.id)
+    elsewhere = shown_contents(session, principal, contents_of(session, files), besides=repo.id)
+    holders = first_holders(session, principal, contents, most=MOST_HOMES, besides=repo.id)
     deltas = dependents_of(session, contents)
-    homes = holders_of(session, principal, {d.content_id for d in deltas}, besides=repo.id)
+    needing = {delta.content_id for delta in deltas}
+    homes = first_holders(session, principal, needing, most=MOST_HOMES, besides=repo.id)
     dependents: dict[int, list[Home]] = {}
     for delta in deltas:
         dependents.setdefault(delta.base_id, []).extend(homes.get(delta.content_id, ()))
-    fates = foresee(session, principal, repo, files, (), holders)
+    fates = foresee(session, principal, repo, files, (), elsewhere)
 
     def fate(content_id: int) -> Fate:
         if content_id in fates.shared:
@@ -66,7 +68,6 @@ def explain_parts(
         content_id = segment.content_id
         weight = weights.by_id[content_id]
         base = None if weight.base_id is None else weights.base_homes.get(weight.base_id)
-        needing = dict.fromkeys(dependents.get(content_id, ()))
         parts.append(
             Part(
                 name=segment.name,
@@ -74,8 +75,8 @@ def explain_parts(
                 logical_nbytes=segment.nbytes,
                 stored_nbytes=weight.nbytes,
                 base=base,
-                holders=holders.get(content_id, [])[:MOST_HOMES],
-                dependents=list(needing)[:MOST_HOMES],
+                holders=holders.get(content_id, []),
+                dependents=list(dict.fromkeys(dependents.get(content_id, ())))[:MOST_HOMES],
                 without_repo=fate(content_id),
             )
         )

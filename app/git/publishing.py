@@ -85,7 +85,7 @@ def publish_push(
         # Commits that only refused refs wanted are cut off from the start.
         if judge.cuts or (any(faults.values()) and pushed.commits):
             owe_pruning(session, hub, repo.id)
-        owe_jobs(session, hub, repo, files.by_id)
+        owe_jobs(session, hub, repo, files.by_id, storing.pickles)
         moved = [each.name for each in accepted if faults[each.name] is None]
         note(session, hub, "repo.push", repo.key, " ".join(moved))
         return faults

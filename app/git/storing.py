@@ -3,7 +3,7 @@
 Runs inside the transaction of a push, after the refs are locked and history is held.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
 from sqlalchemy import insert, select
@@ -15,6 +15,7 @@ from app.catalog.ancestry import Ancestry, Step
 from app.catalog.claims import ClaimedFiles, claim_files, drop_upload_leases
 from app.catalog.git_objects import DIRECTORY_MODE, LINK_MODE, GitEntry
 from app.catalog.operations import AddFile, AddLfsFile
+from app.catalog.scanning import pickles_among
 from app.db.inserting import batches, upsert
 from app.db.tables import Commit, Repo, Tree, TreeEntry
 from app.errors import InvalidRequest, MissingUploads
@@ -49,6 +50,8 @@ class Storing:
         self._files = files
         self._ancestry = ancestry
         self._outside: dict[str, Blob] = {}
+        self.pickles: set[int] = set()
+        """Files that may be some, by their names in the trees that were written."""
 
     def store(self, limits: Limits) -> None:
         """Write everything. Raises InvalidRequest for what is lacking.
@@ -93,6 +96,7 @@ class Storing:
             inserted = self._session.scalars(query, rows).all()
             entries = [self._row(oid, entry) for oid in inserted for entry in trees[oid]]
             count_entering(self._session, self._repo.id, (row["file_id"] for row in entries))
+            self.pickles |= pickles_among(_named_files(entries))
             for columns in batches(entries):
                 self._session.execute(insert(TreeEntry), list(columns))
 
@@ -192,6 +196,16 @@ def _entries_below(
                     below.append(oid)
         level = below
     return found
+
+
+def _named_files(rows: Iterable[Row]) -> Iterator[tuple[str, int, int]]:
+    """Name, id and size of each file that is here."""
+    for row in rows:
+        match row:
+            case {"name": str(name), "file_id": int(file_id), "size": int(nbytes)}:
+                yield name, file_id, nbytes
+            case _:
+                pass
 
 
 def _refuse_lack(what: str, which: str) -> NoReturn:

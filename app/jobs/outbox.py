@@ -1,6 +1,7 @@
 """Queue work in the transaction that causes it, so that one never exists without the other."""
 
 import json
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,12 +21,13 @@ def enqueue(
     key: str,
     payload: dict[str, int | str],
     priority: int = 0,
+    run_after: datetime | None = None,
 ) -> None:
     """Owe a job; runners hear of it once the transaction commits, never if it rolls back.
 
     A job of the same ``(kind, key)`` that is still queued serves for this one too. It is locked, so
     that no runner starts it before this transaction's changes can be seen; if somebody else has it
-    locked, a second job is queued: never lost, now and then done twice.
+    locked, a second job is queued: never lost, now and then done twice. ``run_after``: not before.
     """
     waiting = session.scalars(
         select(Job)
@@ -43,7 +45,7 @@ def enqueue(
         key=key,
         payload=json.dumps(payload, sort_keys=True),
         priority=priority,
-        run_after=now,
+        run_after=max(now, run_after or now),
         created_at=now,
     )
     session.add(job)

@@ -20,6 +20,7 @@ from app.accounts.usage import count_entering
 from app.catalog.claims import claim_shown, drop_upload_leases
 from app.catalog.cuts import hold_history
 from app.catalog.owing import owe_jobs
+from app.catalog.scanning import pickles_among
 from app.contents.ahead import in_order
 from app.db import after_commit
 from app.db.tables import Account, AwaitedFile, AwaitedRange, Repo, TreeEntry
@@ -74,14 +75,17 @@ def link_file(session: Session, hub: Hub, repo: Repo, oid: str, file_id: int) ->
     hold_history(session, repo.id)
     awaited = session.get(AwaitedFile, (repo.id, oid), with_for_update=True)
     count_entering(session, repo.id, [file_id])
+    mine = (TreeEntry.repo_id == repo.id, TreeEntry.oid == oid, TreeEntry.file_id.is_(None))
+    named = session.execute(select(TreeEntry.name, TreeEntry.size).where(*mine).distinct())
+    pickles = pickles_among((name, file_id, nbytes) for name, nbytes in named)
     session.execute(
         update(TreeEntry)
-        .where(TreeEntry.repo_id == repo.id, TreeEntry.oid == oid, TreeEntry.file_id.is_(None))
+        .where(*mine)
         .values(file_id=file_id)
         .execution_options(synchronize_session=False)
     )
     drop_upload_leases(session, [file_id])
-    owe_jobs(session, hub, repo, [file_id])
+    owe_jobs(session, hub, repo, [file_id], pickles)
     if awaited is not None:
         drop_parts(session, hub, awaited)
         mine = (AwaitedFile.repo_id == repo.id, AwaitedFile.oid == oid)

@@ -88,7 +88,8 @@ def publish_mirror(
         hold_history(session, repo.id)
         files = _claim(session, repo, pushed, plain)
         ancestry = with_pushed(Ancestry(session, repo.id), pushed)
-        Storing(session, repo, pushed, plain, files, ancestry).store(hub.settings.limits)
+        storing = Storing(session, repo, pushed, plain, files, ancestry)
+        storing.store(hub.settings.limits)
         _await_files(session, hub, repo, pushed, files)
         changed = _set_refs(session, hub, repo, refs, pushed, present)
         _set_private(session, hub, repo.id, private=is_private(hub.settings, remote))
@@ -96,7 +97,7 @@ def publish_mirror(
         session.flush()
         if changed or pushed.commits:
             owe_pruning(session, hub, repo.id)
-            owe_jobs(session, hub, repo, files.by_id)
+            owe_jobs(session, hub, repo, files.by_id, storing.pickles)
             if hub.settings.mirror.ahead == "head":
                 owe_head(session, hub, repo)
 

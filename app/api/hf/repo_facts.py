@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 
 from app.accounts.permissions import readable_repos_clause
 from app.accounts.tokens import Principal
+from app.accounts.usage import read_histories
 from app.api.hf.fields import FILE_FIELDS, LISTING_FIELDS
 from app.catalog.indexing import IndexedCard, load_cards
 from app.catalog.listing import Entry, find_entries, list_files
 from app.catalog.refs import BRANCH
 from app.catalog.repos import ListedRepo
 from app.catalog.tags import CARD_FILES
-from app.catalog.weights import count_gguf_parameters, count_parameters, used_storage_nbytes
+from app.catalog.weights import count_gguf_parameters, count_parameters
 from app.db.tables import Account, Commit, FamilyMember, Ref, Repo, TreeEntry
 
 TOKENIZER = "tokenizer_config.json"
@@ -81,6 +82,8 @@ def load_facts(
         for path, entry in found.items()
         if entry.file_id is not None
     }
+    if "usedStorage" in fields:
+        facts.used_nbytes = read_histories(session, [repo.id])[repo.id]
     _add_files(session, facts, set(fields))
     if {"baseModels", "childrenModelCount"} & set(fields):
         facts.lineage = _lineage(session, caller, repo)
@@ -117,11 +120,13 @@ def load_listed_facts(
             facts[commit.repo_id].small_files[name] = SmallFile(file_id, nbytes)
     indexed = load_cards(session, ids)
     wanted = set(fields)
+    used = read_histories(session, ids) if "usedStorage" in wanted else {}
     for repo_id, each in facts.items():
         card = indexed.get(repo_id)
         if each.commit is None:
             continue
         each.indexed = card if card and card.commit_oid == each.commit.oid else None
+        each.used_nbytes = used.get(repo_id)
         _add_files(session, each, wanted)
         if {"baseModels", "childrenModelCount"} & wanted:
             each.lineage = _lineage(session, caller, each.listed.repo)
@@ -129,15 +134,11 @@ def load_listed_facts(
 
 
 def _add_files(session: Session, facts: RepoFacts, fields: set[str]) -> None:
-    """File list, parameters and storage: as written down where they were, else counted now."""
+    """File list and parameters: as written down where they were, else counted now."""
     commit, indexed = facts.commit, facts.indexed
     assert commit is not None
     if LISTING_FIELDS & fields or (FILE_FIELDS & fields and not indexed):
         facts.files = list_files(session, commit.repo_id, commit.tree_oid)
-    if "usedStorage" in fields:
-        facts.used_nbytes = (
-            indexed.used_nbytes if indexed else used_storage_nbytes(session, commit.repo_id)
-        )
     if "safetensors" in fields:
         facts.parameters = (
             indexed.parameters if indexed else count_parameters(session, facts.files or [])

@@ -69,8 +69,11 @@ class RepoUsage(Table):
     nbytes: Mapped[int | None]
     """Logical bytes, each version of a file once; null until it is counted."""
     files: Mapped[int | None]
+    history_nbytes: Mapped[int | None]
+    """Logical bytes of what the trees name, each version of a file once; exact. Null until it is
+    counted, as it is again after trees went."""
     stale: Mapped[bool] = mapped_column(default=False)
-    """Something went since it was counted: the figures are at most too high."""
+    """Something went since it was counted: the other figures are at most too high."""
 
 
 class ProposerUsage(Table):

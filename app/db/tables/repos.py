@@ -142,7 +142,7 @@ class TreeEntry(Table):
         ForeignKeyConstraint(
             ["repo_id", "tree_oid"], ["tree.repo_id", "tree.oid"], ondelete="CASCADE"
         ),
-        Index("ix_tree_entry_file", "file_id"),
+        Index("ix_tree_entry_file", "file_id", "repo_id"),
         Index("ix_tree_entry_oid", "repo_id", "oid"),
     )
 

@@ -1,5 +1,7 @@
 """What listings look repos up by. All of it can be derived from the repos again."""
 
+from datetime import datetime
+
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,8 +23,8 @@ class RepoCard(Table):
     """JSON object: tags, pipeline_tag, library_name, card_data, config, parameters."""
     parameter_count: Mapped[int | None]
     """Elements of all tensors; null without any."""
-    used_nbytes: Mapped[int]
-    """Logical bytes of every version of every file, each once."""
+    rests_until: Mapped[datetime | None]
+    """When the repo may be read again: the longer it took, the later."""
 
 
 class RepoTag(Table):

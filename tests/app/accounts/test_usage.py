@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event, select, update
 
 from app.accounts.quotas import Amounts, check_room, read_quota, set_quota
-from app.accounts.usage import measure_held, settle_usage
+from app.accounts.usage import measure_held, measure_histories, settle_usage
 from app.catalog.commits import apply_commit
 from app.catalog.copies import grant_copies
 from app.catalog.duplicating import duplicate_repo
@@ -48,6 +48,8 @@ def assert_exact(forum: Forum) -> None:
     with forum.hub.db.read() as session:
         for row in session.scalars(select(RepoUsage)).all():
             held = measure_held(session, [row.repo_id])
+            history = measure_histories(session, [row.repo_id]).get(row.repo_id, 0)
+            assert row.history_nbytes in (None, history)
             assert (row.nbytes or 0) >= held.nbytes
             assert (row.files or 0) >= held.files
             if not row.stale:
@@ -61,8 +63,10 @@ def test_figures_follow_what_is_added_and_removed(forum: Forum):
     operations = [send(forum, n) for n in range(4)]
     send(forum, 0)
     assert (figures(forum).nbytes, figures(forum).stale) == (start + 4_000, False)
+    shown = figures(forum).history_nbytes or 0
     apply_commit(hub, ada, repo, MAIN, operations, title="in")
     assert figures(forum).nbytes is not None
+    assert figures(forum).history_nbytes == shown + 4_000
     assert not figures(forum).stale
     assert_exact(forum)
     other = create_repo(hub, ada, "model", None, "other")
@@ -73,13 +77,16 @@ def test_figures_follow_what_is_added_and_removed(forum: Forum):
     assert_exact(forum)
     apply_commit(hub, ada, repo, MAIN, [DeleteFile("0.bin"), DeleteFile("1.bin")], title="out")
     squash(hub, ada, repo, MAIN, "one")
+    assert figures(forum).history_nbytes == shown + 4_000, "its history is there for a while"
     forget_files(hub, repo, [operations[2].sha256])
     assert figures(forum).stale
+    assert figures(forum).history_nbytes is None
     assert_exact(forum)
     collect(hub, now=True)
     assert_exact(forum)
     assert settle_usage(hub) >= 1
     assert not figures(forum).stale
+    assert figures(forum).history_nbytes == shown + 1_000, "the last of the four"
     assert_exact(forum)
 
 
@@ -179,22 +186,22 @@ def test_fsck_finds_wrong_figures_and_repair_mends_them(forum: Forum):
     send(forum, 1)
     right = figures(forum).nbytes
 
-    def spoil(session) -> None:
-        session.execute(update(RepoUsage).values(nbytes=7))
-
-    forum.hub.db.run(spoil)
-    report = fsck(forum.hub)
-    assert {problem.kind for problem in report.problems} == {"usage"}
-    assert repair(forum.hub).left == 0
-    assert figures(forum).nbytes == right
-    assert_exact(forum)
+    history = figures(forum).history_nbytes
+    for wrong in ({"nbytes": 7}, {"history_nbytes": 7}):
+        forum.hub.db.run(
+            lambda session, wrong=wrong: session.execute(update(RepoUsage).values(wrong))
+        )
+        report = fsck(forum.hub)
+        assert {problem.kind for problem in report.problems} == {"usage"}
+        assert repair(forum.hub).left == 0
+        assert (figures(forum).nbytes, figures(forum).history_nbytes) == (right, history)
+        assert_exact(forum)
 
 
 def test_figures_that_nobody_counted_yet_are_counted_when_asked_for(forum: Forum):
     send(forum, 1)
-    forum.hub.db.run(
-        lambda session: session.execute(update(RepoUsage).values(nbytes=None, files=None))
-    )
+    nothing = dict.fromkeys(("nbytes", "files", "history_nbytes"))
+    forum.hub.db.run(lambda session: session.execute(update(RepoUsage).values(nothing)))
     set_quota(forum.hub, "ada", Amounts(nbytes=1))
     with pytest.raises(QuotaExceeded):
         send(forum, 2)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event
 
 from app.settings import Settings
 from bench.crowd import fill
 from tests.fixtures.asks import ASKS, Ask
 from tests.fixtures.hub import API_DATABASES
+from tests.fixtures.meter import Meter
 from tests.fixtures.seeded import SeededHub, seeded_hub
 from tests.fixtures.services import empty_database
 
@@ -45,42 +45,6 @@ class Work:
     few: dict[str, int]
     many: dict[str, int]
     slack: int
-
-
-@dataclass
-class Meter:
-    """Work of the database so far, in all threads."""
-
-    total: int = 0
-
-    def watch(self, engine: Engine) -> None:
-        """Count what every connection does from now on."""
-        engine.dispose()
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", lambda raw, _: raw.set_progress_handler(self._tick, 20))
-        else:
-            event.listen(engine, "connect", _prefer_indexes)
-            event.listen(engine, "after_cursor_execute", self._explain)
-
-    def _tick(self) -> int:
-        self.total += 20
-        return 0
-
-    def _explain(
-        self, connection: Connection, _cursor: Any, statement: str, parameters: Any, *_: object
-    ) -> None:
-        if statement.startswith("SELECT"):
-            raw = connection.connection.cursor()
-            raw.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
-            [[[told]]] = raw.fetchall()
-            self.total += told["Plan"]["Shared Hit Blocks"] + told["Plan"]["Shared Read Blocks"]
-
-
-def _prefer_indexes(raw: Any, _record: object) -> None:
-    # Small tables are read whole, by themselves or by joins, which says nothing about large ones.
-    for way in ("seqscan", "mergejoin", "hashjoin"):
-        raw.execute(f"SET enable_{way} = off")
-    raw.commit()
 
 
 @pytest.fixture(scope="module", params=API_DATABASES)

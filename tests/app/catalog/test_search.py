@@ -131,7 +131,6 @@ def filled(hub: Hub) -> Shelf:
                     commit_oid="0" * 40,
                     facts="{}",
                     parameter_count=number if number % 3 and kind == "model" else None,
-                    used_nbytes=0,
                 )
             )
 
