@@ -1,8 +1,8 @@
-"""Decoding CTX of 16-bit words with AVX2; otherwise as ``codec.context.wide16``.
+"""Decoding CTX of 16-bit words without gathers; otherwise as ``codec.context.wide16``.
 
-There are half as many registers of half the length, and no gather worth the name
-(``codec.machine.lookups``). So the states of one half of 64 words move on before the other half is
-looked up, and places are made and taken out of registers in 16 bits.
+For AVX2 and for AVX-512 without a gather worth the name (``codec.machine.lookups``). With AVX2
+there are half as many registers of half the length as well, so the states of one half of 64 words
+move on before the other half is looked up. Places are made and taken out of registers in 16 bits.
 """
 
 from typing import Any

@@ -23,6 +23,7 @@ _AVX512: Final = (
     "x86-64-v4",
 )
 _NO_WORD_SHUFFLES: Final = ("skylake-avx512", "cascadelake", "cooperlake", "x86-64-v4")
+_NO_QUICK_GATHERS: Final = ("znver4",)
 _AVX2: Final = (
     "haswell",
     "broadwell",
@@ -61,3 +62,17 @@ def has_word_shuffles() -> bool:
     if name is not None and name != "host":
         return not name.startswith(_NO_WORD_SHUFFLES)
     return bool(binding.get_host_cpu_features().get("avx512vbmi2"))
+
+
+def has_quick_gathers() -> bool:
+    """Whether sixteen elements are gathered sooner than they are loaded one by one.
+
+    Not with AVX2, and not on Zen 4, which takes 22 ns for 64 elements that sixteen loads and
+    inserts each bring in 15.
+    """
+    if instruction_set() != "avx512":
+        return False
+    name: str | None = getattr(config, "CPU_NAME", None)
+    if name is None or name == "host":
+        name = binding.get_host_cpu_name()
+    return not name.startswith(_NO_QUICK_GATHERS)

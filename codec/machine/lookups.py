@@ -1,7 +1,8 @@
 """Elements of a table in memory for many places at once, the quickest way for the instruction set.
 
 AVX-512 gathers. With AVX2 a gather of eight takes some processors (Zen 5) nearly twice as long as
-eight loads: there, places leave the registers several at a time and elements come one by one.
+eight loads, and so does Zen 4 for sixteen: there, places leave the registers several at a time and
+elements come one by one.
 Nothing is checked: places must lie within their tables.
 """
 
@@ -10,11 +11,11 @@ from typing import Any, Final
 from llvmlite import ir
 from numba.core import cgutils
 
-from codec.machine.instructions import instruction_set
+from codec.machine.instructions import has_quick_gathers
 from codec.machine.vectors16 import words
 from codec.machine.vectors32 import LANES, array_operation, vector
 
-_GATHERS: Final = instruction_set() == "avx512"
+_GATHERS: Final = has_quick_gathers()
 
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _WORDS = ir.VectorType(_I32, LANES)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from llvmlite import binding
 
 import codec
 from tests.codec import make_golden, tensors
@@ -69,10 +70,13 @@ def frames_digest() -> str:
 HASWELL = "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt"
 
 
-@pytest.mark.parametrize(
-    ("cpu", "features", "expected"),
-    [("x86-64", "+sse2", "portable"), ("haswell", HASWELL, "avx2")],
-)
+HERE = binding.get_host_cpu_features().flatten()
+KINDS = [("x86-64", "+sse2", "portable"), ("haswell", HASWELL, "avx2")]
+if "+avx512vbmi2" in HERE:  # with quick gathers, and without
+    KINDS += [("icelake-server", HERE, "avx512"), ("znver4", HERE, "avx512")]
+
+
+@pytest.mark.parametrize(("cpu", "features", "expected"), KINDS)
 def test_other_instruction_sets_write_and_read_the_same_bytes(cpu, features, expected):
     from codec.machine.instructions import instruction_set
 
