@@ -46,6 +46,19 @@ def fault_of(error: Exception) -> dict[str, Any]:
     return {"code": "trainer_error", "message": told, "param": None}
 
 
+def lacks_token(error: BaseException | None) -> bool:
+    """Whether the hub did not know a claim's token: it runs out with the claim.
+
+    As when a machine was suspended for longer than that. It is no fault of the job.
+    """
+    while error is not None:
+        answer = getattr(error, "response", None)
+        if 401 in (getattr(error, "status", None), getattr(answer, "status_code", None)):
+            return True
+        error = error.__cause__
+    return False
+
+
 def spec_of(claim: Claim, data: Path, validation: Path | None, template: Path) -> JobSpec:
     """What is to be trained. ``template``: written here if the job brings one. Raises BadSpec."""
     wishes, hyper = dict(claim.request["wishes"]), claim.request["hyperparameters"]

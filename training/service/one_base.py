@@ -19,6 +19,7 @@ from training.lora.adapter import Adapter
 from training.lora.packing import best_layout
 from training.lora.trainer import FusedTrainer
 from training.sched.shape import Layout
+from training.service.asked import lacks_token
 from training.service.between import Between
 from training.service.counter import Counter
 from training.service.desk import Desk, Held
@@ -249,7 +250,10 @@ class BaseTrainer:
             # Whoever claims it when the lease has run out goes on from its newest checkpoint.
             log.warning("%s is let go: %s", held.claim.job, error)
         except Exception as error:  # noqa: BLE001  one job's fault must not end the others
-            self._counter.fail(held, error)
+            if lacks_token(error):
+                log.warning("%s is let go, its claim ran out: %s", held.claim.job, error)
+            else:
+                self._counter.fail(held, error)
         else:
             if held.is_ended:
                 self._forget(held)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from huggingface_hub import HfApi, snapshot_download
 from openai.types.fine_tuning import FineTuningJob
 from peft import PeftModel
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from transformers import AutoModelForCausalLM
 
 from app.accounts.quotas import Amounts, set_quota
 from app.catalog.repos import delete_repo
-from app.db.tables import Repo
+from app.db.tables import AccessToken, Repo, TuningLease
 from app.jobs.runner import drain
 from app.tasks import HANDLERS
 from client.hub import HubClient, RepoName
@@ -31,7 +33,7 @@ from training.jobs.workshop import Form
 from training.lora.batch import Entry
 from training.lora.job import LoraJob
 from training.lora.trainer import FusedTrainer
-from training.service import counter, states
+from training.service import counter, desk, states
 from training.service.one_base import BaseTrainer
 
 Weights = Mapping[str, torch.Tensor]
@@ -312,6 +314,35 @@ def test_a_result_that_nobody_may_write_any_more_is_told(service: Service) -> No
     code, param, message = fault(service, job)
     assert (code, param) == ("not_published", "x_hub.publish.repo")
     assert "quota" in message
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_trainer_that_slept_while_it_published_lets_the_job_go(
+    service: Service, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """Its token has run out with its claim; whoever takes the job then publishes it."""
+    job = service.job(service.file(), method="full" if full else "lora")
+    hand_out, long_ago = counter.hand_out, datetime(2020, 1, 1, tzinfo=UTC)
+
+    def asleep(*arguments: object, **named: object) -> Published:
+        def run_out(session: Session) -> None:
+            [lease] = session.scalars(select(TuningLease))
+            lease.until = long_ago
+            session.get_one(AccessToken, lease.token_id).expires_at = long_ago
+
+        service.hub.db.run(run_out)
+        return hand_out(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(desk, "BEAT_S", 1000.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(counter, "hand_out", asleep)
+        service.train(full=full)
+    assert service.now(job).status == "queued"  # no report was made
+    service.train(full=full)
+    now = service.now(job)
+    assert now.status == "succeeded", now.error
+    commits = HfApi(endpoint=service.url, token="hf_alice").list_repo_commits(x_hub(now)["target"])
+    assert sum("Train" in each.title for each in commits) == 1
 
 
 @pytest.mark.parametrize("kind", ["zenflow", "adamw"])

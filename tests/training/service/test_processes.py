@@ -4,11 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
@@ -23,36 +21,12 @@ from tests.fixtures.server import Server, embedded_server, production_stack
 from tests.fixtures.training import Workshop
 from tests.fixtures.tuning import messages, openai_client, x_hub
 from tests.training.service.alone import train_alone
+from tests.training.service.watching import PATIENCE_S, SETTINGS, trainers, wait_for
 from training.service.holders import Holders
 
 pytestmark = pytest.mark.long
 
-T = TypeVar("T")
-
-PATIENCE_S = 200.0
-SETTINGS = {
-    "CLADE_TIMERS__TUNING_LEASE_S": "3",
-    "CLADE_TUNING__IDLE_S": "3",
-    "CLADE_TUNING__THREADS": "1",
-    "CLADE_JOBS__THREADS": "0",
-}
 STEPS = 120
-
-
-def wait_for(look: Callable[[], T | None]) -> T:
-    """What ``look`` finds, as soon as it finds anything."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if (found := look()) is not None:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come about")
-
-
-def trainers(server: Server) -> list[psutil.Process]:
-    """Processes that train a base below this server."""
-    found = psutil.Process(server.process.pid).children(recursive=True)
-    return [each for each in found if any(word.startswith("--base=") for word in each.cmdline())]
 
 
 class Owner:
