@@ -64,6 +64,8 @@ class Track:
         self.per_epoch = -(-len(data.samples) // spec.batch_size)
         self.total_steps = spec.total_steps(self.per_epoch)
         self.stopped: Reason | None = None
+        self.stopped_at: int | None = None
+        """The step whose loss was reason for it."""
         self.failed: str | None = None
         self._checkpoints = checkpoints
         self._every = checkpoint_every
@@ -84,6 +86,17 @@ class Track:
         """Whether it is time to save."""
         return self.is_over or self.num_steps % self._every == 0
 
+    @property
+    def num_wasted(self) -> int:
+        """Steps in a row that were skipped, the last ones."""
+        used = next((n for n, row in enumerate(self.curve.steps[::-1]) if not row["skipped"]), None)
+        return self.num_steps if used is None else used
+
+    def is_looked_at(self, num_steps: int) -> bool:
+        """Whether the weights after so many steps are saved, evaluated, or the result."""
+        is_evaluated = self.validation is not None and num_steps % self.spec.eval_every == 0
+        return is_evaluated or num_steps % self._every == 0 or num_steps >= self.total_steps
+
     def took(self, stepped: Stepped, evaluate: Callable[[Dataset], float]) -> None:
         """Note a step; evaluate when it is time."""
         row = {
@@ -96,12 +109,12 @@ class Track:
         }
         self.curve.steps.append(row)
         if stepped.skipped is None:
-            self.stopped = self._early_stop.trained(stepped.loss)
+            self._stop(self._early_stop.trained(stepped.loss), self.num_steps)
         is_due = self.num_steps % self.spec.eval_every == 0 or self.num_steps == self.total_steps
         if self.validation is not None and is_due:
             loss = evaluate(self.validation)
             self.curve.evaluations.append({"step": self.num_steps, "valid_loss": loss})
-            self.stopped = self.stopped or self._early_stop.evaluated(self.num_steps, loss)
+            self._stop(self._early_stop.evaluated(self.num_steps, loss), self.num_steps)
 
     def save(self, state: Mapping[str, torch.Tensor]) -> None:
         """Keep a checkpoint. Raises NoRoom."""
@@ -132,8 +145,13 @@ class Track:
         self.curve = Curve(facts["steps"], facts["evaluations"])
         for row in self.curve.steps:
             if row["skipped"] is None:
-                self.stopped = self._early_stop.trained(row["loss"])
+                self._stop(self._early_stop.trained(row["loss"]), row["step"])
         for row in self.curve.evaluations:
             told = self._early_stop.evaluated(row["step"], row["valid_loss"])
-            self.stopped = self.stopped or told
+            self._stop(told, row["step"])
         return state
+
+    def _stop(self, reason: Reason | None, step: int) -> None:
+        """For the first reason there is."""
+        if reason is not None and self.stopped is None:
+            self.stopped, self.stopped_at = reason, step

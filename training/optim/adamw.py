@@ -36,12 +36,14 @@ class AdamwRows:
 
     @property
     def count(self) -> int:
-        """Updates made."""
+        """Updates made; waits for the device if it decides which those are."""
+        if self._count is None:
+            self._count = int(self._counted)
         return self._count
 
     @count.setter
     def count(self, count: int) -> None:
-        self._count = count
+        self._count: int | None = count
         # The kernel counts where the rows are, so that an update on a device waits for nothing.
         self._counted = torch.tensor(float(count), device=self.values.device)
 
@@ -50,14 +52,22 @@ class AdamwRows:
         """Of values and moments."""
         return self.values.nbytes + self.mean.nbytes + self.square.nbytes
 
-    def update(self, grads: torch.Tensor, rates: Rates) -> None:
+    def update(
+        self, grads: torch.Tensor, rates: Rates, found_inf: torch.Tensor | None = None
+    ) -> None:
         """One step over all rows, by torch's fused kernel. ``grads [rows, width]``, same dtype."""
-        self.update_by([(slice(None), grads.reshape(-1))], rates)
+        self.update_by([(slice(None), grads.reshape(-1))], rates, found_inf)
 
-    def update_by(self, parts: Iterable[tuple[slice, torch.Tensor]], rates: Rates) -> None:
+    def update_by(
+        self,
+        parts: Iterable[tuple[slice, torch.Tensor]],
+        rates: Rates,
+        found_inf: torch.Tensor | None = None,
+    ) -> None:
         """One step over all rows, whose gradients come in parts: which numbers of all, and these.
 
-        No number may be in two of them, and none be left out.
+        No number may be in two of them, and none be left out. ``found_inf``, where the rows are:
+        unless it is 0, all is left as it is.
         """
         if not self.values.numel():
             return
@@ -81,9 +91,10 @@ class AdamwRows:
                 weight_decay=rates.weight_decay,
                 eps=rates.eps,
                 maximize=False,
+                found_inf=found_inf,
             )
         self._counted = counted
-        self._count += 1
+        self._count = self.count + 1 if found_inf is None else None
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors that make it up, by name; not copies."""

@@ -70,11 +70,19 @@ class Host:
                 return True
         return False
 
-    def take(self, matrix: Matrix, window: int) -> None:
-        """Have the rest of a matrix' gradient, as it is now, added to a window."""
-        sent = matrix.deferred()
+    def look(self, flag: torch.Tensor) -> Future[bool]:
+        """Whether something on the device is not 0."""
+        mark = self._link.mark()
+        return self._down.submit(lambda: bool(self._link.to_host(flag, mark)))
+
+    def take(self, matrix: Matrix, window: int, is_left_out: Future[bool] | None = None) -> None:
+        """Have the rest of a matrix' gradient, as it is now, added to a window.
+
+        Unless it ``is_left_out``, which was looked at before.
+        """
+        sent, mark = matrix.deferred(), self._link.mark()
         self._taken.append(
-            self._down.submit(self._receive, matrix, window, sent, self._link.mark())
+            self._down.submit(self._receive, matrix, window, sent, mark, is_left_out)
         )
 
     def work_off(self, work: Work, window: int) -> None:
@@ -140,10 +148,17 @@ class Host:
             each.shutdown()
 
     def _receive(
-        self, matrix: Matrix, window: int, sent: torch.Tensor, mark: Any
+        self,
+        matrix: Matrix,
+        window: int,
+        sent: torch.Tensor,
+        mark: Any,
+        is_left_out: Future[bool] | None,
     ) -> Future[None] | None:
         arrived = self._link.to_host(sent, mark)
         self._traffic.to_host_nbytes += arrived.nbytes
+        if is_left_out is not None and is_left_out.result():
+            return None
         is_time = matrix.windows[window].add(arrived)
         return self._thread.submit(matrix.windows[window].fold) if is_time else None
 

@@ -99,12 +99,12 @@ class Matrix:
                 if giver != taker:
                     self.traffic.selection_nbytes += 3 * len(spots) * target.values[:1].nbytes
 
-    def update_chosen(self, rates: Rates) -> None:
-        """AdamW on the device's columns with this step's gradient."""
+    def update_chosen(self, rates: Rates, found_inf: torch.Tensor | None = None) -> None:
+        """AdamW on the device's columns with this step's gradient, unless ``found_inf``."""
         if not len(self.chosen):
             return
         grads = self._gradient()[self._chosen_there].to(self.device.values.dtype)
-        self.device.update(grads, rates)
+        self.device.update(grads, rates, found_inf)
         values = self.device.values.to(self.parameter.dtype)
         self._columns(self.parameter.data)[self._chosen_there] = values
 

@@ -33,8 +33,9 @@ class ZenFlow(Optimizer):
     takes as much of its memory as the rest of the gradients do. The host keeps up to eight steps'
     gradients before it is waited for. ``link``: the way between the two.
 
-    No autocast scaling: gradients must be finite, or the step be left out. What a thread of the
-    host failed in is raised by the step that waits for it. Call :meth:`close` when done.
+    No autocast scaling: gradients must be finite, or the step be left out, which the device may
+    decide (:meth:`step`). What a thread of the host failed in is raised by the step that waits for
+    it. Call :meth:`close` when done.
     """
 
     def __init__(
@@ -82,8 +83,17 @@ class ZenFlow(Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step with the gradients at hand; parameters without one are left as they are."""
+    def step(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        closure: Callable[[], float] | None = None,
+        *,
+        found_inf: torch.Tensor | None = None,
+    ) -> float | None:
+        """One step with the gradients at hand; parameters without one are left as they are.
+
+        ``found_inf``, as torch's AdamW has it: a float32 on the device; unless it is 0, this step
+        is as one without gradients. Nothing waits for it but a choice of columns, and "auto".
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -91,22 +101,27 @@ class ZenFlow(Optimizer):
         if self.max_grad_norm is not None:
             parameters = [p for group in self.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        if self.window_steps == 0 and self.num_steps >= self.select_at:
+        is_auto = self.options.update_interval == "auto"
+        is_time = self.window_steps == 0 and self.num_steps >= self.select_at
+        is_used = not (is_time or is_auto) or found_inf is None or not bool(found_inf)
+        if is_time and is_used:
             self._choose()
         for group, parameter, rows in self._wholes:
             if parameter.grad is not None:
-                rows.update(parameter.grad.reshape(1, -1).to(rows.values.dtype), _rates(group))
+                grads = parameter.grad.reshape(1, -1).to(rows.values.dtype)
+                rows.update(grads, _rates(group), found_inf)
                 parameter.copy_(rows.values.view_as(parameter))
         self.window_steps += 1
         used = [each for each in self._matrices if each[1].parameter.grad is not None]
         for group, matrix in used:
-            matrix.update_chosen(_rates(group))
-            if self.options.update_interval == "auto":
+            matrix.update_chosen(_rates(group), found_inf)
+            if is_auto and is_used:
                 matrix.weigh(self.window_steps)
         self._host.settle()
+        is_left_out = None if found_inf is None else self._host.look(found_inf)
         for _, matrix in used:
             if len(matrix.rest):
-                self._host.take(matrix, self.filling)
+                self._host.take(matrix, self.filling, is_left_out)
         if self._is_window_full():
             self._close_window()
         elif not self.options.deterministic and not self._host.is_working:

@@ -320,6 +320,47 @@ def test_an_open_window_takes_effect_when_it_is_flushed(late: bool):
     optimizer.close()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("interval", [1, 4, "auto"])
+@pytest.mark.parametrize("bad", [{3}, {5, 6}, {8, 9, 10, 11}])
+def test_a_step_that_the_device_leaves_out_is_one_without_gradients(
+    bad: set[int], interval: Any, dtype: torch.dtype
+):
+    def run(*, leaves_out: bool) -> list[torch.Tensor]:
+        model = network(dtype=dtype)
+        optimizer = zenflow(model, max_grad_norm=1.0, update_interval=interval, select_interval=64)
+        for number in range(14):
+            backward(model, number)
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                if number in bad:
+                    parameter.grad = parameter.grad * torch.nan if leaves_out else None
+            optimizer.step(found_inf=torch.tensor(float(number in bad)) if leaves_out else None)
+        state = optimizer.state_dict()["state"].values()
+        optimizer.flush()
+        optimizer.close()
+        return [*weights(model), *state]
+
+    for ours, plain in zip(run(leaves_out=True), run(leaves_out=False), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=0)
+
+
+def test_no_columns_are_chosen_by_what_is_not_finite():
+    model = network()
+    optimizer = zenflow(model, update_interval=1, select_interval=1)
+    before = weights(model)
+    for number in range(3):
+        backward(model, number)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, torch.nan)
+        optimizer.step(found_inf=torch.ones(()))
+    optimizer.flush()
+    assert_same(weights(model), before)
+    assert all(not len(matrix.chosen) for _, matrix in optimizer._matrices)
+    train(model, optimizer.step, last=1)
+    assert all(len(matrix.chosen) for _, matrix in optimizer._matrices)
+
+
 def test_unused_and_stacked_parameters():
     used = torch.nn.Parameter(torch.randn(4, 6))
     unused = torch.nn.Parameter(torch.randn(4, 6))
