@@ -90,7 +90,8 @@ def test_writers_of_one_branch(running: tuple[str, Stack], tell: Callable[[str],
     def write(writer: int) -> None:
         with client_of(stack.url) as client:
             for number in range(budget("COMMITS", short=10, long=1000)):
-                path, content = f"w{writer}/{number}.txt", f"{writer} {number}".encode()
+                path = f"w{writer}/{number // 100}/{number}.txt"
+                content = f"{writer} {number}".encode()
                 begun = time.monotonic()
                 answer = commit(client, path, content).raise_for_status()
                 times.append(time.monotonic() - begun)

@@ -134,3 +134,28 @@ def test_targets_and_amounts_are_checked(forum: Forum):
         set_quota(forum.hub, "nobody/none", Amounts(files=1))
     with pytest.raises(InvalidRequest):
         set_quota(forum.hub, "ada", Amounts(files=-1))
+
+
+@pytest.mark.parametrize(
+    ("name", "quota"),
+    [
+        ("account_nbytes", "ada, bytes"),
+        ("account_files", "ada, files"),
+        ("account_repos", "ada, repositories"),
+        ("repo_nbytes", "model/ada/m, bytes"),
+        ("repo_files", "model/ada/m, files"),
+        ("proposed_nbytes", "bob, bytes in pull requests"),
+    ],
+)
+def test_the_defaults_bound_who_has_no_quota(forum: Forum, name: str, quota: str):
+    start, hub = used(forum, "ada/m"), forum.hub
+    room = {"nbytes": (start.nbytes or 0) + 1_500, "files": (start.files or 0) + 1, "repos": 1}
+    most = 1_500 if name == "proposed_nbytes" else room[name.partition("_")[2]]
+    quotas = hub.settings.quotas.model_copy(update={name: most})
+    hub.settings = hub.settings.model_copy(update={"quotas": quotas})
+    proposer = forum.bob.account_id if name == "proposed_nbytes" else None
+    send(forum, blob(1), proposer)
+    acts = {"account_repos": lambda: create_repo(hub, forum.ada, "model", None, "two")}
+    act = acts.get(name, lambda: send(forum, blob(2), proposer))
+    with pytest.raises(QuotaExceeded, match=quota):
+        act()

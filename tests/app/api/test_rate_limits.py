@@ -1,5 +1,6 @@
 """429: who is refused, what he is told, and who is not made to pay for it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -75,6 +76,25 @@ def test_addresses_are_counted_where_there_is_no_token(hub: Hub):
         assert get(url, "/api/whoami-v2", "hf_alice").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("rate", "path", "token"),
+    [
+        ("api", "/api/models", "hf_alice"),
+        ("api_anonymous", "/api/models", None),
+        ("resolvers", "/alice/m/resolve/main/a", "hf_alice"),
+        ("resolvers_anonymous", "/alice/m/resolve/main/a", None),
+        ("pages", "/", "hf_alice"),
+        ("pages_anonymous", "/", None),
+    ],
+)
+def test_each_rate_is_named_where_it_is_reached(hub: Hub, rate: str, path: str, token: str | None):
+    with limited(hub, **{rate: 1}) as url:
+        first, second = (get(url, path, token) for _ in range(2))
+    assert first.status_code != 429
+    assert second.status_code == 429
+    assert re.search(rf"rates\.{rate}\b", second.text)
+
+
 def test_without_a_limit_nothing_is_counted(hub: Hub):
     with limited(hub, api_anonymous=0) as url:
         answer = get(url, "/api/models")
@@ -108,6 +128,7 @@ def test_what_is_counted_as_what(path: str, resource: str):
         ("POST", "/api/models/alice/m/commit/main", "uploads"),
         ("POST", "/alice/m.git/git-receive-pack", "uploads"),
         ("GET", "/alice/m/resolve/main/a", "downloads"),
+        ("GET", "/api/models", "in_flight"),
     ],
 )
 def test_transfers_of_a_kind_are_bounded_at_once(method: str, path: str, setting: str):

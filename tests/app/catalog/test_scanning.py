@@ -61,3 +61,13 @@ def test_a_file_is_scanned_once(models: ModelHub):
 def test_what_is_gone_meanwhile_is_left(models: ModelHub):
     HANDLERS["scan"](JobContext(models.hub, 0, {"file_id": 10**6}))
     assert verdicts(models) == {}
+
+
+def test_what_is_too_long_is_called_unread(models: ModelHub):
+    few = models.hub.settings.limits.model_copy(update={"scan_nbytes": len(HARMLESS) - 1})
+    models.hub.settings = models.hub.settings.model_copy(update={"limits": few})
+    models.push("alice/a", {"model.bin": HARMLESS, "small.bin": HARMLESS[:-1]})
+    models.run_jobs()
+    told = verdicts(models)
+    assert told[sha256(HARMLESS)] == "unscanned"
+    assert told[sha256(HARMLESS[:-1])] != "unscanned"

@@ -36,14 +36,24 @@ def data():
 
 
 @pytest.fixture
-def leave(small_parts_hub, data):
+def plan(small_parts_hub):
     hub = small_parts_hub
     user = create_user(hub, "alice")
     with hub.db.read() as session:
         principal = authenticate(session, user.token)
     repo = reserve_repo(hub, principal, "model", None, "model")
-    wanted = WantedObject(hashlib.sha256(data).hexdigest(), len(data))
-    batch = plan_uploads(hub, principal, repo, [wanted], can_multipart=True)
+
+    def plan(data):
+        wanted = WantedObject(hashlib.sha256(data).hexdigest(), len(data))
+        return plan_uploads(hub, principal, repo, [wanted], can_multipart=True)
+
+    return plan
+
+
+@pytest.fixture
+def leave(small_parts_hub, plan, data):
+    hub = small_parts_hub
+    batch = plan(data)
     (answer,) = batch.answers
     assert (batch.multipart, answer.parts) == (True, 3)
     return capability.read(hub, answer.link, "PARTS")
@@ -61,6 +71,17 @@ def states(hub):
     with hub.db.read() as session:
         query = select(StoredObject.state).where(StoredObject.purpose == "part")
         return list(session.scalars(query))
+
+
+def test_the_size_decides_on_parts(small_parts_hub, plan):
+    hub = small_parts_hub
+    few = {"lfs_multipart_nbytes": 1_000, "lfs_part_nbytes": 400}
+    limits = hub.settings.limits.model_copy(update=few)
+    hub.settings = hub.settings.model_copy(update={"limits": limits})
+    small, large = plan(bytes(1_000)), plan(bytes(1_001))
+    assert not small.multipart
+    assert large.multipart
+    assert [each.parts for each in large.answers] == [3]
 
 
 def test_parts_are_retired_once_the_file_is_stored(small_parts_hub, leave, data):

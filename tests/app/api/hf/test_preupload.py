@@ -27,3 +27,13 @@ def test_gitignore_in_the_repo_is_honoured(live_hub: LiveHub, live_repo: str):
         live_repo, [add("a.log", b"no"), add("a.txt", b"yes")], commit_message="files"
     )
     assert paths(live_hub) == [".gitattributes", ".gitignore", "a.txt"]
+
+
+def test_the_size_decides_how_a_file_is_sent(live_hub: LiveHub, live_repo: str):
+    hub = live_hub.hub
+    limits = hub.settings.limits.model_copy(update={"regular_nbytes": 1_000})
+    hub.settings = hub.settings.model_copy(update={"limits": limits})
+    files = [{"path": f"{size}.txt", "size": size, "sample": ""} for size in (999, 1_000)]
+    answer = live_hub.http().post(f"/api/models/{live_repo}/preupload/main", json={"files": files})
+    modes = {each["path"]: each["uploadMode"] for each in answer.raise_for_status().json()["files"]}
+    assert modes == {"999.txt": "regular", "1000.txt": "lfs"}
