@@ -17,7 +17,7 @@ import pytest
 from app.catalog.git_objects import blob_oid
 from app.settings import Settings
 from tests.torture.bad_network import served
-from tests.torture.budget import Summary, budget, told
+from tests.torture.budget import Summary, budget, piece_s, told
 from tests.torture.stack import TOKEN, Nursery, Stack, running_stack
 
 WRITERS = 16
@@ -86,10 +86,13 @@ def test_writers_of_one_branch(running: tuple[str, Stack], tell: Callable[[str],
     made: dict[str, str] = {}
     contents: dict[str, bytes] = {}
     times: list[float] = []
+    ends = time.monotonic() + piece_s()
 
     def write(writer: int) -> None:
         with client_of(stack.url) as client:
             for number in range(budget("COMMITS", short=10, long=1000)):
+                if time.monotonic() > ends:
+                    return
                 path = f"w{writer}/{number // 100}/{number}.txt"
                 content = f"{writer} {number}".encode()
                 begun = time.monotonic()
