@@ -68,7 +68,7 @@ def next_states(states: Any, entries: Any, words: Any, at: Any, shift: Any) -> A
     low = both(states, splat(_U32(_U32(_U32(1) << shift) - _U32(1))))
     frequencies = both(shift_down(entries, splat(_U32(10))), splat(_U32(2047)))
     grown = multiply(frequencies, shift_down(states, splat(_U32(11))))
-    states = add(grown, add(shift_down(entries, splat(_U32(21))), low))
+    states = add(grown, either(shift_down(entries, splat(_U32(21))), low))
     short = lower(states, splat(_U32(1 << 16)))
     filled = either(shift_up(states, splat(_U32(16))), spread_pairs(words, at, short))
     return choose(short, filled, states), at + 2 * count(short)
