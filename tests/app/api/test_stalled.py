@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -41,11 +42,11 @@ def pool(hub: Hub) -> RestorePool:
 
 
 @contextlib.contextmanager
-def stalled(base: str) -> Iterator[socket.socket]:
+def stalled(base: str, room_nbytes: int = 4096) -> Iterator[socket.socket]:
     """A client that reads the first bytes of an answer, with little room for more."""
     address = urlsplit(base)
     with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room_nbytes)
         connection.settimeout(30)
         connection.connect((address.hostname, address.port))
         connection.sendall(f"GET {URL} HTTP/1.1\r\nHost: hub\r\n\r\n".encode())
@@ -69,12 +70,14 @@ def test_who_takes_a_little_now_and_then_is_given_up(
 ) -> None:
     """It takes something again and again, never much: the silence alone would let it go on."""
     limits = hub.settings.limits.model_copy(update={"download_nbytes_s": 1 << 40})
-    timers = hub.settings.timers.model_copy(update={"download_idle_s": 0.05})
+    timers = hub.settings.timers.model_copy(update={"download_idle_s": 1.5})
     hub.settings = hub.settings.model_copy(update={"limits": limits, "timers": timers})
-    with running_server(hub) as base, stalled(base) as connection:
+    with running_server(hub) as base, stalled(base, 64 << 10) as connection:
         received = 64
         with contextlib.suppress(ConnectionResetError):
-            received += sum(map(len, iter(lambda: connection.recv(4096), b"")))
+            while taken := connection.recv(32 << 10):
+                received += len(taken)
+                time.sleep(0.01)  # or a busy server would never have to wait for it
         assert received < len(model.data)
         eventually(lambda: (pool.readers, pool.held_nbytes) == (0, 0))
     assert "limits.download_nbytes_s" in capsys.readouterr().out
