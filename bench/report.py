@@ -34,6 +34,14 @@ def print_table(
     print(flush=True)
 
 
+def print_markdown(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as the tables of docs/ are written."""
+    print(f"\n{title}\n")
+    for row in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(map(str, row)) + " |")
+    print(flush=True)
+
+
 def _is_numeric(cell: str) -> bool:
     return not cell or cell[0].isdigit() or cell in {"-", "–"}
 
