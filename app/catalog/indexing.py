@@ -2,7 +2,7 @@
 
 A job is owed by every commit. It reads the head's small files outside of transactions, and writes
 unless what is written is of the head: whoever moved it owes another job. While commits follow each
-other, the jobs of a repo take a fifth of a runner's time at most, however many files it has.
+other, the jobs of a repo take a small part of a runner's time, however many files it has.
 """
 
 import json
@@ -40,9 +40,9 @@ JOB = "index"
 PRIORITY = -10
 """Before the encoding of what was committed: people look for what they have just pushed."""
 
-REST = 4
-"""Times that a run took, in which the next one of the same repo does not begin: commits made
-meanwhile share one, and what is to be encoded has its turn."""
+REST = 10
+"""Times that a run took, its wait for those who write included, in which the next one of the same
+repo does not begin: commits made meanwhile share one, and what is to be encoded has its turn."""
 
 LONGEST_REST_S = 60.0
 
@@ -111,8 +111,7 @@ def index_repo(hub: Hub, repo_id: int) -> None:
     )
     card = IndexedCard(head.oid, facts, parameters)
 
-    rest_s = min(REST * (time.monotonic() - began), LONGEST_REST_S)
-    hub.db.run(lambda session: _write(session, hub, repo, card, rest_s))
+    hub.db.run(lambda session: _write(session, hub, repo, card, began))
 
 
 def load_cards(session: Session, repo_ids: list[int]) -> dict[int, IndexedCard]:
@@ -153,7 +152,7 @@ def _read_small(hub: Hub, files: list[Entry]) -> dict[str, bytes]:
     return found
 
 
-def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, rest_s: float) -> None:
+def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, began: float) -> None:
     ref = session.get(
         Ref, (repo.id, BRANCH + hub.settings.default_branch), with_for_update={"read": True}
     )
@@ -161,6 +160,7 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, rest_s: fl
         return
     # Before its tags, as those who change who sees it do: they take along what is written here.
     shown = session.get_one(Repo, repo.id, with_for_update={"read": True})
+    rest_s = min(REST * (time.monotonic() - began), LONGEST_REST_S)
     facts: dict[str, Any] = asdict(card.facts) | {"parameters": card.parameters}
     row = {
         "commit_oid": card.commit_oid,
