@@ -5,7 +5,7 @@ was given to it: work is given ahead, as it is to a GPU. Its tensors have no con
 "meta"). The link waits for what the device has to do before, and for bytes / bandwidth, in each
 direction by itself. All that a host does is real: our optimizer and its threads, additions in
 float32, torch's fused AdamW on one thread, casts. Not emulated: what transfers take of the host's
-memory bandwidth, and a loop that looks at every loss.
+memory bandwidth, and that losses are read, which our own loop does a step late.
 """
 
 import itertools
