@@ -1,6 +1,7 @@
 """The engine and its simulator under the same requests: does the simulator tell the truth?
 
-    python -m bench.replay [--requests 240] [--seeds 2] [--load 0.5 1 2] [--no-steps] [--quick]
+    python -m bench.replay [--requests 240] [--seeds 2] [--load 0.5 1 2] [--policy NAME …]
+        [--first-seed 0] [--no-steps] [--quick]
 
 A small random Llama serves Poisson arrivals with SCORPIO's six classes of objectives (their seconds
 scaled to this model), under every policy, twice:
@@ -195,13 +196,17 @@ def ranking(goodputs: dict[str, float]) -> list[str]:
 
 
 def compare_steps(
-    runner: SteppedRunner, latency: FittedLatency, load: float, asks: Sequence[Ask]
+    runner: SteppedRunner,
+    latency: FittedLatency,
+    load: float,
+    asks: Sequence[Ask],
+    policies: Sequence[str],
 ) -> None:
     """A load's table on the clock of counted steps."""
     sides = {"simulated": simulated, "engine": lambda *asked: in_steps(runner, *asked)}
     rows = []
     goodputs: dict[str, dict[str, float]] = {side: {} for side in sides}
-    for policy in POLICIES:
+    for policy in policies:
         row = [policy]
         for side, run in sides.items():
             runs = [run(latency, policy, ask(1.0)) for ask in asks]
@@ -223,6 +228,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--load", type=float, nargs="+", default=[0.5, 1.0, 2.0])
+    parser.add_argument("--policy", nargs="+", choices=POLICIES, default=POLICIES)
     parser.add_argument("--no-steps", action="store_true", help="in CPU seconds alone")
     parser.add_argument("--quick", action="store_true", help="one seed, one load, few requests")
     options = parser.parse_args()
@@ -245,12 +251,12 @@ def main() -> None:
         seeds = range(options.first_seed, options.first_seed + options.seeds)
         asks = [asking(latency, bodies, load, options.requests, seed) for seed in seeds]
         told: dict[str, list[Told]] = {}
-        for policy in POLICIES:
+        for policy in options.policy:
             tell = Teller(plain, latency, bodies, policy)
             told[policy] = [tell(ask) for ask in asks]
         worst = max(worst, print_cpu(load, told))
         if not options.no_steps:
-            compare_steps(runner, latency, load, asks)
+            compare_steps(runner, latency, load, asks, options.policy)
     print(f"\nfurthest off, calibrated simulator and engine in CPU seconds: {worst:.1f} points")
 
 
