@@ -5,10 +5,10 @@ import itertools
 import pytest
 
 from app.accounts.tokens import Principal, authenticate
+from app.accounts.usage import read_histories
 from app.accounts.users import create_user
 from app.catalog.repos import find_readable_repo, repo_id, set_private
 from app.catalog.search import RepoQuery, list_repos
-from app.catalog.weights import used_storage_nbytes
 from app.errors import Conflict, Forbidden, InvalidRequest, RepoNotFound
 from app.hub import Hub
 from app.ingest.creation import create_repo
@@ -88,4 +88,4 @@ def test_hidden_repos_are_not_listed(any_hub: Hub, ada: Principal):
     with any_hub.db.read() as session:
         assert list_repos(session, None, RepoQuery("model"))[0] == []
         assert len(list_repos(session, ada, RepoQuery("model"))[0]) == 1
-        assert used_storage_nbytes(session, repo.id) > 1000
+        assert read_histories(session, [repo.id])[repo.id] > 1000
