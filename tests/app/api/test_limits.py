@@ -128,7 +128,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: bytes) -> 
         yield hub
 
 
-@pytest.mark.parametrize("name", Limits.model_fields.keys() & CASES.keys())
+@pytest.mark.parametrize("name", sorted(Limits.model_fields.keys() & CASES.keys()))
 def test_a_request_beyond_a_limit_is_told_its_name(name: str, seeded: SeededHub):
     case, hub = CASES[name], seeded.live.hub
     whole = hub.settings
