@@ -172,7 +172,10 @@ def send(chance: random.Random, hub: SeededHub, ask: Ask) -> httpx.Response:
         url = url.replace(f"in-place-of-{name}", raw)
     url += ("&" if "?" in url else "?") + "&".join(draft.query) if draft.query else ""
     wire = [(name.encode(), value.strip().encode()) for name, value in draft.headers.items()]
-    return hub.client.request(ask.method, url, content=draft.body, headers=wire)
+    try:
+        return hub.client.request(ask.method, url, content=draft.body, headers=wire)
+    except httpx.RemoteProtocolError:  # the connection ended over the body of the request before
+        return hub.client.request(ask.method, url, content=draft.body, headers=wire)
 
 
 def run(hub: SeededHub, seed: int, inputs: int) -> dict[str, Counter[int]]:

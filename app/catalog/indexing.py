@@ -6,10 +6,9 @@ other, the jobs of a repo take a small part of a runner's time, however many fil
 """
 
 import json
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -92,7 +91,7 @@ def index_changed_card(hub: Hub, repo_id: int, operations: Iterable[Operation]) 
 
 def index_repo(hub: Hub, repo_id: int) -> None:
     """Write down what the head of a repo's default branch says; nothing for a repo without one."""
-    began = time.monotonic()
+    began = hub.clock.now()
     with hub.db.read() as session:
         repo = session.get(Repo, repo_id)
         head = None if repo is None else _head(session, hub, repo)
@@ -152,7 +151,7 @@ def _read_small(hub: Hub, files: list[Entry]) -> dict[str, bytes]:
     return found
 
 
-def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, began: float) -> None:
+def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, began: datetime) -> None:
     ref = session.get(
         Ref, (repo.id, BRANCH + hub.settings.default_branch), with_for_update={"read": True}
     )
@@ -160,13 +159,14 @@ def _write(session: Session, hub: Hub, repo: Repo, card: IndexedCard, began: flo
         return
     # Before its tags, as those who change who sees it do: they take along what is written here.
     shown = session.get_one(Repo, repo.id, with_for_update={"read": True})
-    rest_s = min(REST * (time.monotonic() - began), LONGEST_REST_S)
+    now = hub.clock.now()
+    rest_s = min(REST * max(0.0, (now - began).total_seconds()), LONGEST_REST_S)
     facts: dict[str, Any] = asdict(card.facts) | {"parameters": card.parameters}
     row = {
         "commit_oid": card.commit_oid,
         "facts": json.dumps(facts),
         "parameter_count": sum(card.parameters.values()) or None,
-        "rests_until": hub.clock.now() + timedelta(seconds=rest_s),
+        "rests_until": now + timedelta(seconds=rest_s),
     }
     insertion = upsert(session, RepoCard).values(row | {"repo_id": repo.id})
     session.execute(insertion.on_conflict_do_update(index_elements=[RepoCard.repo_id], set_=row))

@@ -11,6 +11,7 @@ from app.catalog import indexing
 from app.catalog.commits import apply_commit
 from app.catalog.git_objects import blob_oid
 from app.catalog.indexing import JOB, LONGEST_REST_S, index_repo, load_cards
+from app.catalog.listing import Entry
 from app.catalog.operations import AddFile
 from app.catalog.repos import delete_repo
 from app.db.tables import Commit, Job, Repo, RepoCard, RepoTag
@@ -102,9 +103,16 @@ def test_what_nobody_overtook_is_written_though_the_head_moved(
 def test_runs_rest_so_that_commits_share_one_and_encoding_has_its_turn(
     any_hub: Hub, ada: Principal, repo: Repo, monkeypatch: pytest.MonkeyPatch
 ):
+    read_small = indexing._read_small
+
+    def slowly(hub: Hub, files: list[Entry]) -> dict[str, bytes]:
+        hub.clock.sleep(LONGEST_REST_S)
+        return read_small(hub, files)
+
     drain(any_hub, HANDLERS)
-    monkeypatch.setattr(indexing, "REST", 1e9)
+    monkeypatch.setattr(indexing, "_read_small", slowly)
     index_repo(any_hub, repo.id)
+    monkeypatch.undo()
     began = any_hub.clock.now()
     for number in range(5):
         write_card(any_hub, ada, repo, f"l{number}")
