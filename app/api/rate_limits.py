@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import error_response
 from app.api.routing import hub_path
+from app.callers import taking_turns_as
 from app.errors import RateLimited
 from app.rates.bucket import Buckets, Limit, Resource, Verdict
-from app.restore.turns import taking_turns_as
 from app.settings import Rates
 
 FREE = frozenset({"/healthz", "/readyz", "/metrics"})

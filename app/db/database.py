@@ -8,7 +8,6 @@ waited for.
 
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.db import faults, outcomes
+from app.db.turn import Turn
 from app.errors import Unavailable
 from app.guard import transaction_section
 
@@ -57,7 +57,7 @@ class Database:
         if self.dialect == "postgresql":
             event.listen(self.engine, "checkout", self._goes_out)
             self._statements = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._turn = threading.RLock() if self.dialect == "sqlite" else None
+        self._turn = Turn() if self.dialect == "sqlite" else None
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +146,7 @@ class Database:
         if self._turn is None:
             yield
             return
-        if not self._turn.acquire(timeout=BUSY_S):
+        if not self._turn.acquire(BUSY_S):
             raise Unavailable(BUSY)
         try:
             yield

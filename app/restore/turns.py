@@ -1,26 +1,13 @@
 """Threads that work for one caller after the other, however much any of them has asked for."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from app.callers import Lines
+
 T = TypeVar("T")
-
-_caller: ContextVar[str] = ContextVar("caller", default="")
-
-
-@contextmanager
-def taking_turns_as(caller: str) -> Iterator[None]:
-    """What is submitted inside waits in this caller's line."""
-    token = _caller.set(caller)
-    try:
-        yield
-    finally:
-        _caller.reset(token)
 
 
 class Turns:
@@ -29,14 +16,13 @@ class Turns:
     def __init__(self, threads: int, name: str) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
-        self._lines: dict[str, deque[tuple[Future[Any], Callable[[], Any]]]] = {}
-        """In the order of their turns; none is empty."""
+        self._lines: Lines[tuple[Future[Any], Callable[[], Any]]] = Lines()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run ``work`` when it is the turn of the caller that this context is of."""
         future: Future[T] = Future()
         with self._lock:
-            self._lines.setdefault(_caller.get(), deque()).append((future, work))
+            self._lines.join((future, work))
         self._executor.submit(self._work_next)
         return future
 
@@ -56,11 +42,4 @@ class Turns:
 
     def _take(self) -> tuple[Future[Any], Callable[[], Any]] | None:
         with self._lock:
-            if not self._lines:
-                return None
-            caller = next(iter(self._lines))
-            line = self._lines.pop(caller)
-            first = line.popleft()
-            if line:
-                self._lines[caller] = line
-            return first
+            return self._lines.call() if self._lines else None

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
+from app import callers
 from app.hub import Hub
-from app.restore import turns as turns_module
 from app.restore.pool import RestorePool, shared_pool
 from app.restore.turns import Turns
 from tests.fixtures.api import running_server
@@ -90,7 +90,7 @@ def test_callers_wait_in_lines_of_their_own(
     submit = Turns.submit
 
     def noted(turns: Turns, work: Callable[[], object]) -> Future[object]:
-        lines.append(turns_module._caller.get())
+        lines.append(callers._caller.get())
         return submit(turns, work)
 
     monkeypatch.setattr(Turns, "submit", noted)

@@ -5,7 +5,8 @@ from concurrent.futures import CancelledError, Future
 
 import pytest
 
-from app.restore.turns import Turns, taking_turns_as
+from app.callers import taking_turns_as
+from app.restore.turns import Turns
 
 
 class Gate:
