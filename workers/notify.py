@@ -37,8 +37,14 @@ def celery_notifier(settings: Settings) -> Callable[[list[int]], None]:
     return notify
 
 
-def send(celery: Celery, job_ids: Iterable[int]) -> None:
-    """A message for each job. Raises what the broker's client raises."""
+def send(celery: Celery, job_ids: Iterable[int], *, wait_s: float = 0.0) -> None:
+    """A message for each job, to be acted on after a wait. Raises what the broker's client raises.
+
+    A worker holds what has to wait, and a broker that does not hear of it for long gives it to
+    another: after an hour on Redis, half of one on RabbitMQ; no job waits for so long.
+    """
     with celery.producer_or_acquire() as producer:
         for job_id in job_ids:
-            celery.send_task(RUN_JOB, args=[job_id], producer=producer, retry=False)
+            celery.send_task(
+                RUN_JOB, args=[job_id], countdown=wait_s or None, producer=producer, retry=False
+            )

@@ -17,6 +17,9 @@ from workers.notify import send
 SWEEP_JOBS = 1000
 """Most messages that one sweep sends."""
 
+LATE_S = 0.1
+"""Past the time a job waits for, so that its message is not early by a rounding."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -28,19 +31,30 @@ def register_tasks(
 ) -> None:
     """Give the application its tasks. They take ids and leave everything else to the database."""
 
-    @celery.task(name=RUN_JOB)
+    @celery.task(name=RUN_JOB, shared=False)
     def run(job_id: int) -> None:
         """Run this job if it may run now, otherwise the most urgent one that may.
 
         So a message stands for "one job is owed" whatever became of the job it names, and sweeps
-        need to send as many messages as jobs are owed, not the right ones.
+        need to send as many messages as jobs are owed, not the right ones. For a job whose time has
+        not come, another comes then.
         """
         hub = hubs.get()
         owner = process_name()
-        if not run_job(hub, handlers, int(job_id), owner):
-            run_one(hub, handlers, owner)
+        if run_job(hub, handlers, int(job_id), owner):
+            return
+        if wait_s := lease.wait_s(hub, int(job_id)):
+            ask_again(job_id, wait_s)
+        run_one(hub, handlers, owner)
 
-    @celery.task(name=SWEEP)
+    def ask_again(job_id: int, wait_s: float) -> None:
+        """Once this wait is over; if the broker does not answer, the sweep finds the job."""
+        try:
+            send(celery, [job_id], wait_s=wait_s + LATE_S)
+        except Exception as error:  # noqa: BLE001 - each broker's client has errors of its own
+            log.warning("job.notify_failed", error=str(error), jobs=1)
+
+    @celery.task(name=SWEEP, shared=False)
     def sweep() -> None:
         """Queue periodic work; send messages until there is one for every job that may run now."""
         hub = hubs.get()

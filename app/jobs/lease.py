@@ -75,6 +75,16 @@ def claim_one(hub: Hub, job_id: int, owner: str) -> Claim | None:
     return hub.db.run(work)
 
 
+def wait_s(hub: Hub, job_id: int) -> float:
+    """Seconds until this queued job may run; 0 if it may now, or is not queued."""
+    with hub.db.read() as session:
+        waits = select(Job.run_after).where(Job.id == job_id, Job.state == "queued", ~_is_due(hub))
+        run_after = session.scalar(waits)
+    if run_after is None:
+        return 0.0
+    return max(0.0, (run_after - hub.clock.now()).total_seconds())
+
+
 def renew(hub: Hub, claim: Claim, progress: tuple[int, int]) -> datetime:
     """Extend the lease and record progress; the new end. Raises :class:`JobLost`."""
     done, total = progress

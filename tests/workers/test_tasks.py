@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,11 @@ class Workplace:
     record: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def queue(self, kind: str, *names: str) -> None:
+    def queue(self, kind: str, *names: str, run_after: datetime | None = None) -> None:
         with self.hub.db.write() as session:
             for name in names:
-                enqueue(session, self.hub, kind, key=name, payload={"name": name})
+                payload: dict[str, int | str] = {"name": name}
+                enqueue(session, self.hub, kind, key=name, payload=payload, run_after=run_after)
 
     def records(self) -> list[list[str]]:
         """Lines of name, attempt, process id."""
@@ -52,6 +54,12 @@ class Workplace:
     def states(self) -> dict[str, str]:
         with self.hub.db.read() as session:
             return {job.key: job.state for job in session.scalars(select(Job))}
+
+    def finished(self, key: str) -> datetime:
+        with self.hub.db.read() as session:
+            at = session.scalars(select(Job.finished_at).where(Job.key == key)).one()
+        assert at is not None
+        return at
 
     @contextlib.contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -150,6 +158,22 @@ def test_job_whose_message_was_lost_is_swept_up(workplace: Workplace):
     workplace.queue("write-down", "a", "b")
     with workplace.worker():
         workplace.until(lambda: workplace.states() == {"a": "done", "b": "done"})
+
+
+def test_job_that_has_to_wait_is_asked_again_when_its_time_has_come(workplace: Workplace):
+    """By its message: the sweep does not look while this goes on."""
+    workplace.environment["CLADE_JOBS__SWEEP_S"] = "3600"
+    due = workplace.hub.clock.now() + timedelta(seconds=8)
+    with workplace.worker():
+        workplace.queue("write-down", "before")
+        workplace.queue("write-down", *(f"rests-{n}" for n in range(10)), run_after=due)
+        workplace.queue("write-down", "after")
+        workplace.until(lambda: len(workplace.records()) == 2)
+        workplace.until(lambda: set(workplace.states().values()) == {"done"})
+    names = [name for name, _, _ in workplace.records()]
+    assert set(names[:2]) == {"before", "after"}, "what may run is not held up"
+    assert sorted(names[2:]) == sorted(f"rests-{n}" for n in range(10))
+    assert workplace.finished("rests-0") >= due
 
 
 def test_pickled_and_forged_messages_do_nothing(workplace: Workplace, tmp_path: Path):
