@@ -20,7 +20,7 @@ from app.explain.fates import (
 )
 from app.explain.removals import HeldFiles
 from app.explain.weights import Weights, weigh
-from app.restore.homes import Home, holders_of, shown_contents
+from app.restore.homes import Home, first_holders, shown_contents
 
 MOST_LINKS = 100
 """Repos named per list, those with the most bytes first."""
@@ -163,10 +163,15 @@ def _bases(weights: Weights, content_ids: Collection[int]) -> list[Link]:
 def _links(
     session: Session, principal: Principal | None, repo: Repo, deltas: Collection[Dependent]
 ) -> list[Link]:
-    """Other repos that hold the deltas and whose files the principal may read."""
+    """Other repos that hold the deltas and whose files the principal may read.
+
+    Of a delta that more repos hold than are named, the oldest count: copies of one file, which
+    would tell no more about what depends on it, are not all looked at.
+    """
     nbytes = {delta.content_id: delta.nbytes for delta in deltas}
     holders: dict[Home | None, list[int]] = defaultdict(list)
-    for content_id, homes in holders_of(session, principal, nbytes, besides=repo.id).items():
+    found = first_holders(session, principal, nbytes, most=MOST_LINKS, besides=repo.id)
+    for content_id, homes in found.items():
         for home in homes:
             holders[home].append(nbytes[content_id])
     return _heaviest(holders)

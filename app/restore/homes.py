@@ -46,45 +46,10 @@ class Home(NamedTuple):
     """``namespace/name``."""
 
 
-def holders_of(
-    session: Session,
-    principal: Principal | None,
-    content_ids: Iterable[int],
-    *,
-    besides: int | None = None,
-) -> dict[int, list[Home]]:
-    """The repos by content whose files the principal may read, in the order of their making.
-
-    ``besides``: id of a repo that is not wanted. A content that is absent from the answer must not
-    be named or handed out to this principal: it lies in private repos, or only in deltas.
-    """
-    files = _files_of(session, content_ids)
-    found: dict[int, dict[int, Home]] = {}
-    for some in batches(sorted(files)):
-        shown = select(TreeEntry.file_id, TreeEntry.repo_id).where(TreeEntry.file_id.in_(some))
-        if besides is not None:
-            shown = shown.where(TreeEntry.repo_id != besides)
-        each = shown.distinct().subquery()
-        rows = session.execute(
-            select(each.c.file_id, Repo.id, Repo.type, Account.name, Repo.name)
-            .join(Repo, Repo.id == each.c.repo_id)
-            .join(Account, Account.id == Repo.namespace_id)
-            .where(open_repos_clause(principal))
-        )
-        for file_id, number, repo_type, namespace, name in rows:
-            for content_id in files[file_id]:
-                homes = found.setdefault(content_id, {})
-                homes[number] = Home(repo_type, f"{namespace}/{name}")
-    return {
-        content_id: [homes[number] for number in sorted(homes)]
-        for content_id, homes in found.items()
-    }
-
-
 def find_homes(
     session: Session, principal: Principal | None, content_ids: Iterable[int]
 ) -> dict[int, Home]:
-    """One repo per content, the oldest of :func:`holders_of`."""
+    """One repo per content, the oldest of :func:`first_holders`."""
     found = first_holders(session, principal, content_ids, most=1)
     return {content_id: homes[0] for content_id, homes in found.items()}
 
@@ -97,9 +62,11 @@ def first_holders(
     most: int,
     besides: int | None = None,
 ) -> dict[int, list[Home]]:
-    """The oldest ``most`` repos per content of those that :func:`holders_of` tells.
+    """The oldest ``most`` repos by content whose files the principal may read, oldest first.
 
     However many there are: from each file to the next repo that shows it, along an index.
+    ``besides``: id of a repo that is not wanted. A content that is absent from the answer must not
+    be named or handed out to this principal: it lies in private repos, or only in deltas.
     """
     files = _files_of(session, content_ids)
     shown: dict[int, set[int]] = {}
@@ -123,7 +90,7 @@ def shown_contents(
     *,
     besides: int | None = None,
 ) -> set[int]:
-    """Those of the contents that :func:`holders_of` finds any repo for."""
+    """Those of the contents that :func:`first_holders` finds any repo for."""
     files = _files_of(session, content_ids)
     shown = _next_holders(session, principal, dict.fromkeys(files, 0), besides)
     return {content_id for file_id in shown for content_id in files[file_id]}
