@@ -97,7 +97,7 @@ class _Update:
     def rows(self, first: int, last: int) -> Matrix:
         """Rows of the update; what is not finite, or too large to be squared and summed, is 0."""
         target, base = self._read(first * self._columns, last * self._columns)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             below = _values(cast_base(self._words, base), self._words.coded)
             moved = _values(narrowed(self._words, target), self._words.coded)
             moved -= below

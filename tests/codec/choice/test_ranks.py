@@ -90,6 +90,17 @@ def test_numbers_that_are_none_are_left_out_of_the_fit():
     assert codec.decode(frame, base=base) == target.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["BF16", "F32"])
+def test_the_largest_over_the_least_is_left_out_too(dtype):
+    base, target = merged(dtype)
+    target, base = target.copy(), base.copy()
+    largest, least = tensors.awkward(dtype)[[6, -1]]
+    target[:, 5], base[:, 5] = largest, least
+    frame = codec.encode(target, dtype=dtype, base=base, columns=384)
+    assert codec.inspect(frame).rank >= 8
+    assert codec.decode(frame, base=base) == target.tobytes()
+
+
 def test_dtypes_that_do_not_move_are_coded_as_before():
     rng = np.random.default_rng(1)
     base = rng.integers(0, 250, (100, 100)).astype(np.uint8)
