@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from huggingface_hub import HfApi
-from huggingface_hub.utils._xet import abort_xet_session
+from huggingface_hub.utils._xet import XET_CONNECTION_INFO_CACHE, abort_xet_session
 from sqlalchemy import func, select, update
 
 from app.accounts.tokens import Principal, authenticate
@@ -71,7 +71,7 @@ SHRUNK = ("encode", "recode", "coding", "repack")
 
 
 class ClockAhead(SystemClock):
-    """Time that can be skipped: other processes' clients take links for younger than they are."""
+    """Time that can be skipped. Clients, which have their own, take what is issued for fresh."""
 
     def __init__(self) -> None:
         self._ahead = timedelta(0)
@@ -264,6 +264,7 @@ class Shelf:
     def leap(self) -> None:
         """A month passes; rows and bucket are looked at."""
         self.hub.clock.sleep(30 * DAY_S)
+        forget_all(self.directory)
         sweep_store(JobContext(self.hub, 0, {}))
         collect_garbage(JobContext(self.hub, 0, {}))
         drain(self.hub, HANDLERS)
@@ -351,12 +352,19 @@ def served(settings: Settings, directory: Path, summary: Summary) -> Iterator[Sh
         yield Shelf(hub, url, directory, Chance(summary.seed), summary)
 
 
+def forget_all(directory: Path) -> None:
+    """Let the stock client forget its tokens, and which xorbs it sent."""
+    abort_xet_session()
+    XET_CONNECTION_INFO_CACHE.clear()
+    shutil.rmtree(directory / "xet", ignore_errors=True)
+
+
 @pytest.fixture
 def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where clients of this process keep what they remember."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
-    abort_xet_session()
+    forget_all(tmp_path)
     return tmp_path
 
 
