@@ -57,7 +57,10 @@ class Comparison:
     def __init__(
         self, models: Collection[Model], names: Sequence[str], sketches: Mapping[int, bytes]
     ) -> None:
+        from codec import sketched_dtype
+
         self._sketches = sketches
+        self._dtypes = {content: sketched_dtype(each) for content, each in sketches.items()}
         self._names = names
         self._cast: dict[tuple[int, str], bytes] = {}
         self._precision = {
@@ -94,10 +97,17 @@ class Comparison:
         return (first, second) if is_float or a.dtype == b.dtype else None
 
     def _sketch(self, tensor: Tensor, name: str) -> bytes | None:
+        """That of a tensor in the precision of the comparison.
+
+        None as well where whoever sent these bytes first named another dtype: other places of them
+        may have been sampled.
+        """
         from codec import cast_sketch
 
-        sketch, precision = self._sketches.get(tensor.content_id), self._precision[name]
-        if sketch is None or not self._is_cast(tensor, name):
+        if self._dtypes.get(tensor.content_id) != tensor.dtype:
+            return None
+        sketch, precision = self._sketches[tensor.content_id], self._precision[name]
+        if not self._is_cast(tensor, name):
             return sketch
         key = tensor.content_id, precision
         if key not in self._cast:

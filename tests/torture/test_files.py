@@ -238,7 +238,7 @@ class Shelf:
                     run_one(self.hub, HANDLERS, "torture")
                 self.drop(self.chance.draws.choice(sorted(self.repos)))
             drain(self.hub, HANDLERS)
-            if self.chance.often(0.04):
+            if self.chance.often(0.08):
                 self.optimise()
         with self.hub.db.read() as session:
             bad = select(Job.kind, Job.state, Job.attempts, Job.error)

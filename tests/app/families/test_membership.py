@@ -8,7 +8,17 @@ import pytest
 from app.catalog.repos import set_private
 from app.db.tables import Family
 from app.families.listing import ListedFamily, list_families
-from tests.fixtures.models import ModelHub, Weights, as_bf16, base_weights, card, tuned, weight_file
+from tests.fixtures.files import safetensors_of
+from tests.fixtures.models import (
+    ModelHub,
+    Weights,
+    as_bf16,
+    base_weights,
+    bf16_bytes,
+    card,
+    tuned,
+    weight_file,
+)
 
 
 def model_with_card(weights: Weights, base: str | None) -> dict[str, bytes]:
@@ -113,6 +123,24 @@ def test_fp32_twin_joins_the_family_of_its_bf16_model(models: ModelHub):
     [family] = families(models)
     twin = next(m for m in family.members if m.repo_id == "alice/twin")
     assert (twin.measured_parent, twin.bit_distance) == ("alice/base", 0.0)
+
+
+@pytest.mark.parametrize("named", ["U16", "F8_E5M2", "I64"])
+def test_bytes_that_were_named_otherwise_before_are_not_compared(models: ModelHub, named: str):
+    base = as_bf16(base_weights())
+    some = [base[name] for name in ("embed_tokens.weight", "lm_head.weight")]
+    sent = [data for each in some for data in (bf16_bytes(each), each.astype("<f4").tobytes())]
+    width = {"U16": 2, "F8_E5M2": 1, "I64": 8}[named]
+    tensors = {f"t{n}": (named, [len(data) // width], data) for n, data in enumerate(sent)}
+    models.push("bob/other", {"other.safetensors": safetensors_of(tensors)})
+    models.run_jobs()
+    models.push("alice/base", base)
+    models.push("alice/twin", {"model.safetensors": weight_file(base, "F32")})
+    models.push("alice/tune", tuned(base, 1))
+    models.run_jobs()
+    [family] = [f for f in families(models) if len(f.members) > 1]
+    assert {m.repo_id for m in family.members} == {"alice/base", "alice/twin", "alice/tune"}
+    assert all(m.bit_distance is None or m.bit_distance < 16 for m in family.members)
 
 
 def test_unrelated_models_of_one_architecture_are_two_families(models: ModelHub):
