@@ -2,6 +2,8 @@
 
 The first is held before a commit of its, with all that it locked; the second runs until it is done
 or waits for one of these locks. Only PostgreSQL shows what comes of that: SQLite has one writer.
+Who commits nothing is held between what it learned and what it does with that: before it reads from
+the store, or once it has listed it.
 """
 
 import shutil
@@ -13,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Literal, Self
 
 import psycopg
 from pydantic import SecretStr
@@ -22,10 +24,16 @@ from sqlalchemy.orm import Session
 from app.clock import ManualClock
 from app.db import Database
 from app.errors import Damaged, HubError
+from app.hub import Hub
+from app.store.contract import ObjectStat
+from app.store.wrapper import StoreWrapper
 from tests.crash.stage import Act, Stage
 from tests.fixtures.services import named_database
 
 LONGEST_S = 60.0
+
+Moments = Literal["commits", "looks"]
+"""Where the first may be held: before a commit, or between a look at the hub and its store's."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +71,55 @@ class Scene:
 
 @dataclass
 class Gate:
-    """Holds whoever writes to a database before the so many-th commit, or the first one below a
-    function of this name, while it lasts."""
+    """Holds whoever works on a hub before the so many-th of these moments, or before the first one
+    below a function of this name, while it lasts."""
 
-    database: Database
+    hub: Hub
+    moments: Moments
     at: int | str
-    commits: int = 0
+    passed: int = 0
     reached: threading.Event = field(default_factory=threading.Event)
     opened: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        commit = self.database._commit
+        if self.moments == "commits":
+            commit = self.hub.db._commit
 
-        def held(session: Session) -> None:
-            self.commits += 1
-            is_it = self.commits == self.at or self.at in _callers()
-            if is_it and not self.reached.is_set():
-                self.reached.set()
-                assert self.opened.wait(LONGEST_S)
-            commit(session)
+            def held(session: Session) -> None:
+                self.hold()
+                commit(session)
 
-        self.database._commit = held  # type: ignore[method-assign]
+            self.hub.db._commit = held  # type: ignore[method-assign]
+            return self
+        gate, self._store = self, self.hub.store
+
+        class Store(StoreWrapper):
+            def read(self, key: str, start: int, stop: int) -> bytes:
+                gate.hold()
+                return self.inner.read(key, start, stop)
+
+            def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+                found = [*self.inner.list(prefix)]
+                gate.hold()
+                yield from found
+
+        self.hub.store = Store(self._store)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.opened.set()
-        del self.database._commit  # of the instance, which hid its class's
+        if self.moments == "commits":
+            del self.hub.db._commit  # of the instance, which hid its class's
+        else:
+            self.hub.store = self._store
+
+    def hold(self) -> None:
+        """Whoever comes to a moment, until the gate is opened if it is the one."""
+        self.passed += 1
+        is_it = self.at in (self.passed, *_callers())
+        if is_it and not self.reached.is_set():
+            self.reached.set()
+            assert self.opened.wait(LONGEST_S)
 
 
 class Player(threading.Thread):
@@ -113,11 +144,18 @@ class Player(threading.Thread):
             raise self.error
 
 
-def race(scene: Scene, place: Path, first: Act, second: Act, at: int | str) -> bool:
-    """Play both, check everything; False if the first has no such commit."""
+def race(
+    scene: Scene,
+    place: Path,
+    first: Act,
+    second: Act,
+    at: int | str,
+    moments: Moments = "commits",
+) -> bool:
+    """Play both, check everything; False if the first has no such moment."""
     with scene.copied(place) as (one, two):
         players = [Player(first, one), Player(second, two)]
-        with Gate(one.hub.db, at) as gate:
+        with Gate(one.hub, moments, at) as gate:
             players[0].start()
             _until(lambda: gate.reached.is_set() or not players[0].is_alive())
             if gate.reached.is_set():

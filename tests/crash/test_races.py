@@ -3,18 +3,23 @@
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from app.backup.making import make_backup
 from app.db import Database
+from app.db.tables import Job
 from app.errors import MissingUploads, RepoNotFound
 from app.gc import sweeping
 from app.gc.scrub import scrub
 from app.ingest.stream import ingest_stream
+from app.jobs import lease
 from app.jobs.context import JobContext
+from app.jobs.lease import JobLost
 from app.settings import Settings
 from app.store.local import LocalStore
 from tests.crash.background import collect_now, reencode, run_jobs
@@ -56,7 +61,8 @@ def sweep(stage: Stage) -> None:
 
 
 def read_everything(stage: Stage) -> None:
-    for place in [each for each in stage.acknowledged if each[0] == "one"]:
+    """What waits to be encoded first: it moves soonest."""
+    for place in sorted((each for each in stage.acknowledged if each[0] == "one"), reverse=True):
         assert stage.read(*place) == stage.acknowledged[place]
 
 
@@ -75,6 +81,46 @@ def back_up(stage: Stage) -> None:
     assert not make_backup(stage.hub, place).damaged
 
 
+def run_slowly(stage: Stage) -> None:
+    """A runner that beats, and gives its job back; whether or not the lease is over meanwhile."""
+    claim = lease.claim_next(stage.hub, "slow")
+    if claim is None:
+        return
+    with suppress(JobLost):
+        lease.renew(stage.hub, claim, (1, 2))
+        lease.give_back(stage.hub, claim)
+
+
+def wake_up(stage: Stage) -> None:
+    """Runners of before, whose jobs others have by now, learn that and change nothing."""
+    with stage.hub.db.read() as session:
+        running = session.scalars(select(Job).where(Job.state == "running")).all()
+    for job in running:
+        assert job.lease_until is not None
+        claim = lease.Claim(job.id, job.kind, {}, 1, "slow/before", job.lease_until)
+        for act in (
+            partial(lease.renew, progress=(1, 2)),
+            lease.give_back,
+            partial(lease.fail, error="late"),
+            partial(lease.finish, progress=(2, 2)),
+        ):
+            with pytest.raises(JobLost):
+                act(stage.hub, claim)
+
+
+def take_over(stage: Stage) -> None:
+    """All jobs, those too whose runner is taken for dead."""
+    stage.clock.advance(stage.settings.timers.job_lease_s + 1)
+    run_jobs(stage)
+
+
+def encode_and_collect(stage: Stage) -> None:
+    """Then what was encoded anew goes, its grace period over."""
+    reencode(stage)
+    stage.clock.advance(stage.settings.timers.replaced_s + 1)
+    collect_now(stage)
+
+
 ACTS: dict[str, Act] = {
     "upload": lfs_upload("one", "new.bin", b"new " * 9000),
     "upload of what goes": lfs_upload("one", "again.safetensors", GOING),
@@ -84,6 +130,9 @@ ACTS: dict[str, Act] = {
     "inline commit": inline_commit("one", "a.txt", b"text\n" * 99),
     "push": git_push("one", "plain.txt", b"pushed\n" * 50, ("w.bin", TUNED[0])),
     "jobs": run_jobs,
+    "slow runner": run_slowly,
+    "late runner": wake_up,
+    "take over": take_over,
     "re-encode": reencode,
     "collect": collect_now,
     "sweep": sweep,
@@ -109,8 +158,27 @@ CLOSE = [
     ("collect", "kill_contents", "jobs"),
     ("hide the base", "set_private", "jobs"),
     ("collect", "reap", "backup"),
+    ("slow runner", "claim_next", "take over"),
+    ("slow runner", "renew", "take over"),
+    ("slow runner", "give_back", "take over"),
+    ("take over", "claim_next", "slow runner"),
+    ("take over", "swap", "late runner"),
+    ("take over", "finish", "take over"),
+    ("push", "publish_files", "collect"),
+    ("push", "receive_push", "squash"),
+    ("collect", "kill_files", "push"),
+    ("re-encode", "swap", "collect"),
+    ("re-encode", "swap", "delete the base"),
+    ("collect", "kill_contents", "re-encode"),
 ]
 """Those that meet in the same rows, and whose commit the first is held before."""
+
+
+BESIDE_LOOKS = {
+    "read": ("jobs", "encode and collect", "collect", "push", "squash", "delete the base"),
+    "sweep": ("upload", "push", "jobs", "collect"),
+}
+"""What goes on while somebody who commits nothing knows what is not so any more."""
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +214,18 @@ def scene(
 @pytest.mark.parametrize(("first", "at", "second"), CLOSE)
 def test_close_acts(scene: Scene, tmp_path: Path, first: str, at: str, second: str):
     assert race(scene, tmp_path, ACTS[first], ACTS[second], at), f"{at} commits nothing"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(each, other) for each in BESIDE_LOOKS for other in BESIDE_LOOKS[each]]
+)
+def test_acts_beside_who_looks(scene: Scene, tmp_path: Path, first: str, second: str):
+    """At the first look, and at a later one."""
+    acts = {**ACTS, "encode and collect": encode_and_collect}
+    held = [
+        race(scene, tmp_path / str(at), acts[first], acts[second], at, "looks") for at in (1, 3)
+    ]
+    assert held[0], f"{first} looks at nothing"
 
 
 @pytest.mark.attacks
