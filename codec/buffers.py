@@ -27,6 +27,8 @@ Source = Buffer | RangeReader
 def byte_view(buffer: Buffer) -> Bytes:
     """The bytes of a C-contiguous buffer, as a read-only or writable array over the same memory."""
     if isinstance(buffer, np.ndarray):
+        if buffer.ndim == 1 and buffer.dtype == np.uint8 and buffer.flags.c_contiguous:
+            return buffer
         if not buffer.flags.c_contiguous:
             raise ValueError("the array is not C-contiguous")
         return buffer.reshape(-1).view(np.uint8)

@@ -218,11 +218,12 @@ def _base_reader(head: FrameHead, base: Source | None) -> Callable[[int], Bytes 
     """How to get the base of a block; BaseMismatch at once if the base has the wrong length."""
     if base is None or head.base_nbytes is None:
         return lambda _index: None
-    if not callable(base) and byte_view(base).size != head.base_nbytes:
-        raise BaseMismatch(
-            f"the base had {head.base_nbytes} bytes, this one has {byte_view(base).size}"
-        )
-    return lambda index: read_range(base, *head.base_range(index))
+    if callable(base):
+        return lambda index: read_range(base, *head.base_range(index))
+    whole = byte_view(base)
+    if whole.size != head.base_nbytes:
+        raise BaseMismatch(f"the base had {head.base_nbytes} bytes, this one has {whole.size}")
+    return lambda index: whole[slice(*head.base_range(index))]
 
 
 def _read_head(frame: Source) -> FrameHead:

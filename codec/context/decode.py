@@ -8,7 +8,7 @@ from codec.context import portable
 from codec.context.alphabet import Alphabet
 from codec.context.kernels import GROUP
 from codec.context.slots import narrow_slots, wide_slots
-from codec.machine.instructions import has_quick_gathers, instruction_set
+from codec.machine.instructions import has_quick_gathers, has_word_shuffles, instruction_set
 
 
 def _wide_kernels() -> dict[int, Any]:
@@ -16,6 +16,10 @@ def _wide_kernels() -> dict[int, Any]:
         return {}
     from codec.context import wide32
 
+    if has_word_shuffles() and not has_quick_gathers():
+        from codec.context import apart16
+
+        return {2: apart16.decode, 4: wide32.decode}
     if not has_quick_gathers():
         from codec.context import halves16
 

@@ -1,8 +1,7 @@
-"""Decoding CTX of 16-bit words without gathers; otherwise as ``codec.context.wide16``.
+"""Decoding CTX of 16-bit words without gathers and word shuffles; otherwise as ``wide16``.
 
-For AVX2 and for AVX-512 without a gather worth the name (``codec.machine.lookups``). With AVX2
-there are half as many registers of half the length as well, so the states of one half of 64 words
-move on before the other half is looked up. Places are made and taken out of registers in 16 bits.
+For AVX2, with half as many registers of half the length: the states of one half of 64 words move on
+before the other half is looked up. Places are made and taken out of registers in 16 bits.
 """
 
 from typing import Any
@@ -20,6 +19,8 @@ from codec.context.words16 import (
     copy,
     escaped,
     has_escape,
+    has_many,
+    has_raw,
     joined,
     restored,
     shape_of,
@@ -73,6 +74,7 @@ def groups(
     x0, x1 = full.load(states, 0), full.load(states, 16)
     x2, x3 = full.load(states, 32), full.load(states, 48)
     at, first, second = cursors[0], cursors[1], cursors[2]
+    often = has_many(ends[1] - first, out)
     stopped = out.size - out.size % GROUP
     full.align_stack(at)
     shape = shape_of(mantissa, exponents)
@@ -98,11 +100,13 @@ def groups(
             y1 = symbols_of(t2, t3)
             x2, at = next_states(x2, t2, stored, at, shift)
             x3, at = next_states(x3, t3, stored, at, shift)
-            z0, r0, first = joined(y0, raws, first)
-            z1, r1, first = joined(y1, raws, first)
-            if has_escape(y0, y1):
-                z0, second = escaped(y0, z0, r0, raws, second)
-                z1, second = escaped(y1, z1, r1, raws, second)
+            z0, z1 = y0, y1
+            if often or has_raw(y0, y1):
+                z0, r0, first = joined(y0, raws, first)
+                z1, r1, first = joined(y1, raws, first)
+                if has_escape(y0, y1):
+                    z0, second = escaped(y0, z0, r0, raws, second)
+                    z1, second = escaped(y1, z1, r1, raws, second)
             half.store(out, i, restored(z0, b0, turn))
             half.store(out, i + LANES, restored(z1, b1, turn))
         if at > end or first > ends[1] or second > ends[2]:

@@ -60,8 +60,8 @@ def in_two(
     start = kernel(stored, safe, end, *streams, start, *shape)
     if 0 <= start < stop:
         moved = cursors[0]
-        for k in range(moved, end):
-            room[k - moved] = stored[k]
+        for k in range(end - moved):
+            room[_U64(k)] = stored[_U64(moved + k)]
         cursors[0] = 0
         start = kernel(room, room.size - AHEAD, end - moved, *streams, start, *shape)
         cursors[0] += moved

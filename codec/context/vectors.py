@@ -52,6 +52,19 @@ def _build_narrowed(builder: Any, values: list[Any]) -> Any:
     return builder.shuffle_vector(low, high, _lanes(0, LANES))
 
 
+def _build_narrowed_upper(builder: Any, values: list[Any]) -> Any:
+    low, high = (builder.bitcast(value, _WORDS) for value in values)
+    return builder.shuffle_vector(low, high, _lanes(1, LANES, 2))
+
+
+def _build_any(builder: Any, values: list[Any]) -> Any:
+    bit = ir.IntType(1)
+    found = builder.icmp_unsigned("!=", builder.bitcast(values[0], _I32), _I32(0))
+    kind = ir.FunctionType(bit, [bit, bit])
+    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.expect.i1")
+    return builder.call(call, [found, bit(0)])
+
+
 def _build_swapped(builder: Any, values: list[Any]) -> Any:
     kind = ir.FunctionType(_WORDS, [_WORDS])
     call = cgutils.get_or_insert_function(builder.module, kind, "llvm.bswap.v32i16")
@@ -113,16 +126,16 @@ repeat_top: Any = operation(
 swap_bytes: Any = operation(words, (words,), _build_swapped)
 """The two bytes of each word change places."""
 beyond: Any = operation(mask, (words, words), lambda b, v: b.icmp_unsigned(">", *v))
-is_any: Any = operation(
-    types.boolean, (mask,), lambda b, v: b.icmp_unsigned("!=", b.bitcast(v[0], _I32), _I32(0))
-)
-"""Whether a lane of a mask is set."""
+is_any: Any = operation(types.boolean, (mask,), _build_any)
+"""Whether a lane of a mask is set; code that depends on it is taken to run seldom."""
 widen_lower: Any = _widened(0)
 """The first sixteen words, in 32 bits."""
 widen_upper: Any = _widened(16)
 """The last sixteen words, in 32 bits."""
 narrow: Any = operation(words, (vector, vector), _build_narrowed)
 """The lower halves of two times sixteen lanes."""
+narrow_upper: Any = operation(words, (vector, vector), _build_narrowed_upper)
+"""The upper halves of two times sixteen lanes."""
 spread_bytes: Any = array_operation(words, (mask,), _build_spread_bytes)
 """``spread_bytes(array, index, mask)``: consecutive bytes in the set lanes, others zero.
 

@@ -20,6 +20,8 @@ from codec.context.words16 import (
     copy,
     escaped,
     has_escape,
+    has_many,
+    has_raw,
     joined,
     restored,
     shape_of,
@@ -76,6 +78,7 @@ def groups(
     x0, x1 = full.load(states, 0), full.load(states, 16)
     x2, x3 = full.load(states, 32), full.load(states, 48)
     at, first, second = cursors[0], cursors[1], cursors[2]
+    often = has_many(ends[1] - first, out)
     stopped = out.size - out.size % GROUP
     shape = shape_of(mantissa, exponents)
     for first_word in range(start, stopped, GROUP):
@@ -96,11 +99,13 @@ def groups(
             t3 = _entries(x3, pair.widen_upper(c1), slots, shift)
             y0 = symbols_of(t0, t1)
             y1 = symbols_of(t2, t3)
-            z0, r0, first = joined(y0, raws, first)
-            z1, r1, first = joined(y1, raws, first)
-            if has_escape(y0, y1):
-                z0, second = escaped(y0, z0, r0, raws, second)
-                z1, second = escaped(y1, z1, r1, raws, second)
+            z0, z1 = y0, y1
+            if often or has_raw(y0, y1):
+                z0, r0, first = joined(y0, raws, first)
+                z1, r1, first = joined(y1, raws, first)
+                if has_escape(y0, y1):
+                    z0, second = escaped(y0, z0, r0, raws, second)
+                    z1, second = escaped(y1, z1, r1, raws, second)
             half.store(out, i, restored(z0, b0, turn))
             half.store(out, i + LANES, restored(z1, b1, turn))
             x0, at = next_states(x0, t0, stored, at, shift)

@@ -16,6 +16,8 @@ from codec.machine.compiling import njit
 from codec.machine.vectors16 import LANES
 
 _HIGHEST: Final = 15
+_SELDOM: Final = 320
+"""Words to a raw byte where one of five times 64 words has any."""
 _U16: Any = np.uint16
 _U32: Any = np.uint32
 
@@ -72,9 +74,24 @@ def escaped(symbols: Any, joined: Any, lower: Any, raws: Any, second: Any) -> An
 
 
 @njit(inline="always")
-def has_escape(lower: Any, upper: Any) -> Any:
+def has_many(raws: int, out: Any) -> Any:
+    """Whether so many raw bytes are left that to ask for them each time takes more than it saves.
+
+    A question about 64 words whose answer is mostly the same costs less than to find no byte.
+    """
+    return raws * _SELDOM > out.size
+
+
+@njit(inline="always")
+def has_raw(y0: Any, y1: Any) -> Any:
+    """Whether any of two times 32 symbols has a raw byte."""
+    return pair.is_any(pair.beyond(pair.larger(y0, y1), half.splat(_U16(511))))
+
+
+@njit(inline="always")
+def has_escape(y0: Any, y1: Any) -> Any:
     """Whether any of two times 32 symbols says that its word is all raw."""
-    return pair.is_any(half.equal(pair.larger(lower, upper), half.splat(_U16(1023))))
+    return pair.is_any(half.equal(pair.larger(y0, y1), half.splat(_U16(1023))))
 
 
 @njit(inline="always")

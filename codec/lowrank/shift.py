@@ -44,7 +44,10 @@ def shifted(factors: Factors | None, coded: DType, base: Bytes, first: int) -> B
 
 def moved_base(words: Words, factors: Factors | None, base: Bytes, start: int) -> Bytes:
     """Bytes of a base as coded words that have moved; ``start`` is their byte of the content."""
-    return shifted(factors, words.coded, cast_base(words, base), start // words.content_width)
+    below = cast_base(words, base)
+    if factors is None:
+        return below
+    return shifted(factors, words.coded, below, start // words.content_width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def _picked(builder: Any, at: Any, places: Any, bits: int) -> Any:
     whole = builder.bitcast(places, ir.VectorType(_I64, LANES // together))
     half = ir.VectorType(_I32, LANES // 2)
     # Told nothing of what it holds, LLVM does not make it a second time from narrower loads.
-    finished = ir.InlineAsm(ir.FunctionType(half, [half]), "", "=x,0")
+    finished = ir.InlineAsm(ir.FunctionType(half, [half]), "", "=v,0")
     halves = []
     for first in (0, LANES // 2):
         elements = ir.Constant(half, ir.Undefined)
@@ -62,6 +62,8 @@ def _build_look_up(builder: Any, at: Any, _array: Any, places: Any) -> Any:
 def _half_picked(first: int) -> Any:
     def build(builder: Any, at: Any, _array: Any, places: Any) -> Any:
         chosen = builder.shuffle_vector(places, places, _lanes(first, LANES))
+        kind = ir.VectorType(ir.IntType(16), LANES)
+        chosen = builder.call(ir.InlineAsm(ir.FunctionType(kind, [kind]), "", "=v,0"), [chosen])
         return _picked(builder, at, chosen, 16)
 
     return array_operation(vector, (words,), build)

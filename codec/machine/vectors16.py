@@ -78,6 +78,8 @@ multiply_high: Any = operation(words, (words, words), _build_high)
 """The upper halves of products of 32 bits."""
 below: Any = operation(mask, (words, words), lambda b, v: b.icmp_unsigned("<", *v))
 equal: Any = operation(mask, (words, words), lambda b, v: b.icmp_unsigned("==", *v))
+without: Any = operation(mask, (mask, mask), lambda b, v: b.and_(v[0], b.not_(v[1])))
+"""The lanes of a mask that another one lacks."""
 choose: Any = operation(words, (mask, words, words), lambda b, v: b.select(*v))
 """``choose(mask, a, b)``: a where the mask is set, else b."""
 splat: Any = operation(words, (types.uint16,), _build_splat)

@@ -34,6 +34,7 @@ from codec.machine.vectors16 import (
     splat,
     spread,
     store,
+    without,
     zip_lower,
     zip_upper,
 )
@@ -80,8 +81,9 @@ def _step(highs: Any, lows: Any, tables: Any, stream: Any, at: Any) -> Any:
     carried = add(multiply_high(frequencies, both(lows, splat(_U16(0xF000)))), places)
     lower = add(multiply(frequencies, highs), carried)
     upper = multiply_high(frequencies, highs)
-    upper = choose(below(lower, carried), add(upper, splat(_U16(1))), upper)
-    short = equal(upper, splat(_U16(0)))
+    beyond = below(lower, carried)
+    short = without(equal(upper, splat(_U16(0))), beyond)
+    upper = choose(beyond, add(upper, splat(_U16(1))), upper)
     highs = choose(short, lower, upper)
     lows = choose(short, spread(stream, at, short), lower)
     return highs, lows, lookup(tables[6], symbols, tables[7]), at + 2 * count(short)
