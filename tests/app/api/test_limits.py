@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.catalog.git_objects import object_oid
-from app.settings import Limits, Quotas, Rates, Settings
+from app.settings import Jobs, Limits, Quotas, Rates, Settings, Timers
 from tests.fixtures.asks import ASKS, COMMIT, Ask
 from tests.fixtures.packs import commit, push_objects, tree
 from tests.fixtures.seeded import SeededHub, seeded_hub
@@ -110,6 +110,44 @@ ELSEWHERE = {
     "rates.in_flight": "test_rate_limits.py::test_transfers_of_a_kind_are_bounded_at_once",
     "rates.uploads": "test_rate_limits.py::test_transfers_of_a_kind_are_bounded_at_once",
     "rates.downloads": "test_rate_limits.py::test_transfers_of_a_kind_are_bounded_at_once",
+    "timers.intent_s": "../gc/test_collect.py::test_abandoned_upload_goes_after_its_intent_expired",
+    "timers.lease_s": (
+        "../gc/test_collect.py::test_uploaded_file_waits_for_its_commit_as_long_as_its_lease"
+    ),
+    "timers.condemn_s": "../gc/test_collect.py::test_an_ordinary_run_takes_a_tenth_at_most",
+    "timers.kill_s": "../gc/test_collect.py::test_an_ordinary_run_takes_a_tenth_at_most",
+    "timers.replaced_s": (
+        "../contents/test_objects.py"
+        "::test_object_without_references_retires_and_stays_readable_for_the_grace_period"
+    ),
+    "timers.plan_s": "../restore/test_plan.py::test_plan_is_renewed_when_it_is_old",
+    "timers.presign_s": "test_plans.py::test_url_that_is_not_ours_or_too_old_opens_nothing",
+    "timers.head_s": "test_protocol.py::test_who_says_nothing_or_never_ends_a_head_is_given_up",
+    "timers.upload_idle_s": "test_pace.py::test_silence_ends_a_body",
+    "timers.download_idle_s": "test_stalled.py::test_who_takes_nothing_is_given_up",
+    "timers.upload_url_s": "hf/test_lfs.py::test_expired_link_is_refused",
+    "timers.unknown_s": (
+        "../gc/test_sweeping.py::test_unknown_object_goes_after_a_week_and_not_before"
+    ),
+    "timers.xorb_s": (
+        "../xet/test_register.py::test_stale_xorbs_are_forgotten_and_named_ones_remembered"
+    ),
+    "timers.scrub_s": "../gc/test_scrub.py::test_objects_are_read_when_their_period_is_over",
+    "timers.job_lease_s": (
+        "../jobs/test_runner.py::test_killed_runner_s_job_is_finished_by_another"
+    ),
+    "timers.tuning_lease_s": (
+        "../tuning/test_leasing.py::test_who_wakes_up_when_the_job_is_anothers_writes_nothing"
+    ),
+    "jobs.max_attempts": (
+        "../jobs/test_runner.py::test_failure_waits_longer_each_time_then_gives_up"
+    ),
+    "jobs.finished_kept_s": "../jobs/test_pruning.py::test_only_jobs_done_long_ago_are_forgotten",
+    "jobs.scrub_nbytes": "../gc/test_scrub.py::test_budget_ends_a_run_and_the_next_goes_on",
+    "jobs.optimise_nbytes": (
+        "../deltas/test_optimise.py::test_an_hour_has_a_budget_and_the_next_goes_on"
+    ),
+    "jobs.optimise_cpu_s": "../deltas/test_optimise.py::test_no_budget_is_no_work",
     **{
         f"quotas.{name}": "../accounts/test_quotas.py::test_the_defaults_bound_who_has_no_quota"
         for name in Quotas.model_fields
@@ -117,7 +155,10 @@ ELSEWHERE = {
 }
 """Of what is no matter of one request, or refuses nothing: the test that reaches it."""
 
-NO_BOUNDS = {"rates.window_s", "rates.redis_url"}
+NO_BOUNDS = {
+    *("rates.window_s", "rates.redis_url"),
+    *("jobs.threads", "jobs.broker_url", "jobs.sweep_s"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +198,13 @@ def test_a_request_beyond_a_limit_is_told_its_name(name: str, seeded: SeededHub)
 
 
 def test_no_bound_goes_without_a_test_that_reaches_it():
-    groups = {"limits": Limits, "rates": Rates, "quotas": Quotas}
+    groups = {
+        "limits": Limits,
+        "rates": Rates,
+        "quotas": Quotas,
+        "timers": Timers,
+        "jobs": Jobs,
+    }
     bounds = {f"{group}.{name}" for group, model in groups.items() for name in model.model_fields}
     reached = {f"limits.{name}" for name in CASES} | ELSEWHERE.keys()
     assert reached == bounds - NO_BOUNDS
