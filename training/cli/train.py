@@ -99,8 +99,7 @@ def summary(result: Result) -> str:
     if result.valid_loss is not None:
         parts.append(f"validation {result.valid_loss:.4f}")
     parts += [f"{form} in {directory}" for form, directory in result.directories.items()]
-    if result.published is not None:
-        parts.append(f"published and verified: {result.published}")
+    parts += [f"published and verified: {each}" for each in result.published]
     return ", ".join(parts)
 
 

@@ -109,11 +109,21 @@ class EarlyStopSpec(Strict):
 
 
 class PublishSpec(Strict):
-    """``[jobs.publish]``: the repository that the result becomes a commit of."""
+    """``[jobs.publish]``: the repository that the result becomes a commit of.
+
+    Of ``both``, what is merged goes to one of its own, whose name ends with ``-merged``.
+    """
 
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-    form: Literal["adapter", "merged"] = "adapter"
+    form: Literal["adapter", "merged", "both"] = "adapter"
     private: bool = False
+
+    @property
+    def repos(self) -> dict[str, str]:
+        """By form of a LoRA job, where it goes."""
+        if self.form == "both":
+            return {"adapter": self.repo, "merged": f"{self.repo}-merged"}
+        return {self.form: self.repo}
 
 
 class JobSpec(Strict):
@@ -154,7 +164,7 @@ class JobSpec(Strict):
     @property
     def wants_merged(self) -> bool:
         """Whether the adapter is to be merged into the base."""
-        return self.merge or (self.publish is not None and self.publish.form == "merged")
+        return self.merge or (self.publish is not None and "merged" in self.publish.repos)
 
     def total_steps(self, per_epoch: int) -> int:
         """Of a run over data with so many batches in an epoch."""

@@ -1,7 +1,7 @@
 """A whole training file: base and data are had, jobs trained, results exported and published."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from training.jobs.full_run import FullRun
 from training.jobs.lora_run import LoraRun, Report
 from training.jobs.origin import find_origin
 from training.jobs.publish import Published
-from training.jobs.spec import TrainSpec
+from training.jobs.spec import PublishSpec, TrainSpec
 from training.jobs.stopping import IsStopping
 from training.jobs.track import Status, Track
 from training.jobs.workshop import Form, Place, Workshop, hand_out
@@ -33,7 +33,7 @@ class Result:
     loss: float | None
     valid_loss: float | None
     directories: Mapping[str, str]
-    published: Published | None = None
+    published: Sequence[Published] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -128,14 +128,18 @@ class Training:
         )
         return result
 
-    def _publish(self, track: Track, forms: Mapping[str, Form]) -> Published | None:
+    def _publish(self, track: Track, forms: Mapping[str, Form]) -> Sequence[Published]:
         asked = track.spec.publish
         if asked is None or not forms:
-            return None
+            return ()
+        repos = {"model": asked.repo} if track.spec.is_full else asked.repos
+        return [self._hand_out(track, forms[form], repo, asked) for form, repo in repos.items()]
+
+    def _hand_out(self, track: Track, form: Form, repo: str, asked: PublishSpec) -> Published:
         return hand_out(
-            forms["model" if track.spec.is_full else asked.form],
+            form,
             track,
-            asked.repo,
+            repo,
             hub=self._place.hub,
             token=self._place.token,
             private=asked.private,

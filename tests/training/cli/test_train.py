@@ -254,24 +254,38 @@ def hub(migrated_sqlite: bytes, tmp_path: Path) -> Iterator[tuple[ModelRepos, st
         yield repos, url
 
 
-@pytest.mark.parametrize("form", ["adapter", "merged"])
+@pytest.mark.parametrize(
+    ("form", "repos"),
+    [
+        ("adapter", {"adapter": "tuned"}),
+        ("merged", {"merged": "tuned"}),
+        ("both", {"adapter": "tuned", "merged": "tuned-merged"}),
+    ],
+)
 def test_from_a_hub_and_back_to_it_with_the_base_as_parent(
-    hub: tuple[ModelRepos, str], workshop: Workshop, train: Callable, form: str
+    hub: tuple[ModelRepos, str],
+    workshop: Workshop,
+    train: Callable,
+    form: str,
+    repos: dict[str, str],
 ) -> None:
-    repos, url = hub
+    models, url = hub
     where = f'[jobs.publish]\nrepo = "alice/tuned"\nform = "{form}"\n'
     file = workshop.file(lora("a") + where, base="alice/base")
     done = train(file, "--hub", url, "--token", "hf_alice", "--json")
     assert done.status == 0, done.err
-    published = done.facts[0]["published"]
-    assert published["url"] == f"{url}/alice/tuned"
-    directory = Path(done.facts[0]["directories"][form])
-    head = (directory / "README.md").read_text().split("---\n")[1]
-    assert yaml.safe_load(head)["base_model"] == "alice/base"
-    repos.models.run_jobs()
-    if form == "merged":
+    [told] = done.facts
+    assert [each["url"] for each in told["published"]] == [
+        f"{url}/alice/{name}" for name in repos.values()
+    ]
+    for directory in (Path(told["directories"][each]) for each in repos):
+        head = (directory / "README.md").read_text().split("---\n")[1]
+        assert yaml.safe_load(head)["base_model"] == "alice/base"
+    models.models.run_jobs()
+    if "merged" in repos:
         [pulled] = (workshop.home / "cache" / "training" / "bases" / "alice--base").iterdir()
-        base, tuned = map(AutoModelForCausalLM.from_pretrained, (pulled, directory))
+        merged = Path(told["directories"]["merged"])
+        base, tuned = map(AutoModelForCausalLM.from_pretrained, (pulled, merged))
         ours, theirs = tuned.state_dict(), base.state_dict()
         changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}
         assert changed
