@@ -386,3 +386,25 @@ def test_any_file_comes_back_on_production(
 ):
     """A tenth as many."""
     attack("production", production_settings, clients, 10 if IS_LONG else 1, tell)
+
+
+def test_one_wrong_byte_is_noticed(
+    embedded_settings: Settings, clients: Path, tell: Tell, monkeypatch: pytest.MonkeyPatch
+):
+    """The attack itself would see what it looks for."""
+    parts = count()
+
+    class Slipping(FileReader):
+        def stream(self, start: int, stop: int) -> Iterator[memoryview]:
+            for part in super().stream(start, stop):
+                data = bytearray(part)
+                if data and next(parts) == 100:
+                    data[-1] ^= 1
+                yield memoryview(data)
+
+    monkeypatch.setattr("tests.torture.test_files.FileReader", Slipping)
+    monkeypatch.delenv("TORTURE_LEDGER", raising=False)
+    monkeypatch.setenv("TORTURE_FILES", "160")
+    with pytest.raises(AssertionError):
+        attack("embedded, with a slip", embedded_settings, clients, 1, tell)
+    assert next(parts) > 100
