@@ -84,7 +84,11 @@ def has_many(raws: int, out: Any) -> Any:
 
 @njit(inline="always")
 def has_raw(y0: Any, y1: Any) -> Any:
-    """Whether any of two times 32 symbols has a raw byte."""
+    """Whether any of two times 32 symbols has a raw byte.
+
+    What follows from it stands in each kernel: Numba counts references to arrays at every step
+    where a function that it puts in place of its call has a branch.
+    """
     return pair.is_any(pair.beyond(pair.larger(y0, y1), half.splat(_U16(511))))
 
 

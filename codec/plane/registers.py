@@ -34,7 +34,6 @@ from codec.machine.vectors16 import (
     splat,
     spread,
     store,
-    without,
     zip_lower,
     zip_upper,
 )
@@ -81,9 +80,8 @@ def _step(highs: Any, lows: Any, tables: Any, stream: Any, at: Any) -> Any:
     carried = add(multiply_high(frequencies, both(lows, splat(_U16(0xF000)))), places)
     lower = add(multiply(frequencies, highs), carried)
     upper = multiply_high(frequencies, highs)
-    beyond = below(lower, carried)
-    short = without(equal(upper, splat(_U16(0))), beyond)
-    upper = choose(beyond, add(upper, splat(_U16(1))), upper)
+    upper = choose(below(lower, carried), add(upper, splat(_U16(1))), upper)
+    short = equal(upper, splat(_U16(0)))
     highs = choose(short, lower, upper)
     lows = choose(short, spread(stream, at, short), lower)
     return highs, lows, lookup(tables[6], symbols, tables[7]), at + 2 * count(short)
